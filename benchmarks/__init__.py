@@ -1,0 +1,1 @@
+"""Speed and accuracy of sstricks beside its peers: `python -m benchmarks --help`."""

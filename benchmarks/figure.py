@@ -1,0 +1,122 @@
+"""Redraw the pictures of docs/figures from the raw JSON, without measuring anything: `python -m benchmarks.figure`."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+from benchmarks.contest import OURS
+from benchmarks.report import describe
+
+OUR_COLOUR, THEIR_COLOUR, TARGET_COLOUR = "tab:blue", "0.65", "tab:red"
+SUBJECTS = ("spanning_tree", "k_subset", "one_hot")
+MARGINALS = "E.F. spanning tree fwd+bwd"
+# what stands for an error that is zero, or not a number, on a logarithmic axis
+SMALLEST, BROKEN = 1e-18, 30.0
+
+Rows = list[dict[str, Any]]
+
+
+def load(folder: Path, subjects: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the recorded results of the subjects that have any."""
+    paths = {subject: folder / f"{subject}.json" for subject in subjects}
+    return {s: json.loads(path.read_text(encoding="utf-8")) for s, path in paths.items() if path.exists()}
+
+
+def by_contest(rows: Rows) -> dict[str, Rows]:
+    """Group rows by the work and its parameters, in order."""
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(f"{row['work']}\n{describe(row['parameters'])}", []).append(row)
+    return groups
+
+
+def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """One line per contest: our median, the peers' medians and our target, on a logarithmic axis of milliseconds."""
+    contests = [contest for result in results.values() for contest in by_contest(result["rows"]).items()]
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(contests) + 1.5), layout="constrained")
+    for line, (_, rows) in enumerate(contests):
+        for row in rows:
+            if row["timing"] is None:
+                continue
+            ours = row["contender"] == OURS
+            x = 1e3 * row["timing"]["median"]
+            axes.plot(
+                x, line, "o" if ours else "D", color=OUR_COLOUR if ours else THEIR_COLOUR, zorder=3 if ours else 2
+            )
+            if not ours:
+                axes.annotate(row["contender"].split(",")[0], (x, line), (0, 5), textcoords="offset points", fontsize=5)
+            if row["target"]:
+                axes.plot(1e3 * row["target"], line, "|", color=TARGET_COLOUR, markersize=14)
+    axes.set(xscale="log", xlabel="median milliseconds per call", ylim=(len(contests) - 0.4, -0.6))
+    axes.set_yticks(range(len(contests)), [label for label, _ in contests], fontsize=6)
+    axes.grid(axis="x", alpha=0.3)
+    for marker, colour, label in (
+        ("o", OUR_COLOUR, OURS),
+        ("D", THEIR_COLOUR, "peers"),
+        ("|", TARGET_COLOUR, "target"),
+    ):
+        axes.plot([], [], marker, color=colour, label=label)
+    axes.legend(loc="upper right", fontsize=7)
+    axes.set_title(_circumstances(results), fontsize=7)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def draw_accuracy(rows: Rows, path: Path) -> None:
+    """Largest error of spanning-tree marginals against the range of the utilities, a panel for each size."""
+    rows = [row for row in rows if row["work"] == MARGINALS]
+    sizes = sorted({row["parameters"]["nodes"] for row in rows})
+    figure, panels = plt.subplots(1, len(sizes), figsize=(4.5 * len(sizes), 3.5), sharey=True, squeeze=False)
+    for panel, size in zip(panels[0], sizes, strict=True):
+        for name in dict.fromkeys(row["contender"] for row in rows):
+            line = [row for row in rows if row["contender"] == name and row["parameters"]["nodes"] == size]
+            widths = [row["parameters"]["range"] for row in line]
+            panel.plot(widths, [_height(row) for row in line], "o-", label=name, linewidth=2 if name == OURS else 1)
+        panel.axhspan(2, 2 * BROKEN, color=TARGET_COLOUR, alpha=0.15)
+        panel.text(1, 6, "not a number, or an error", fontsize=7)
+        panel.set(xscale="log", yscale="log", xlabel="range of u / t", title=f"{size:g} nodes")
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("largest error of a marginal")
+    panels[0][-1].legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def _height(row: dict[str, Any]) -> float:
+    if row["timing"] is None or row["errors"]["value"] is None:
+        return BROKEN
+    return max(row["errors"]["value"], SMALLEST)
+
+
+def _circumstances(results: dict[str, dict[str, Any]]) -> str:
+    environments = [result["environment"] for result in results.values()]
+    facts = {
+        f"{e['cpu']}, {e['torch_threads']} threads, torch {e['versions']['torch']}, {e['commit']}" for e in environments
+    }
+    return "; ".join(sorted(facts))
+
+
+def main() -> None:
+    """Draw speed.png, and accuracy.png if spanning trees were measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.figure", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=Path("docs/figures"))
+    options = parser.parse_args()
+    mpl.use("Agg")
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = load(options.results, SUBJECTS)
+    if not results:
+        parser.error(f"no results in {options.results}: run python -m benchmarks first")
+    draw_speed(results, options.out / "speed.png")
+    if "spanning_tree" in results:
+        draw_accuracy(results["spanning_tree"]["rows"], options.out / "accuracy.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The results on disk, one JSON file per subject with its environment, and on the screen, as a table."""
+
+import json
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.contest import OURS, Row
+from benchmarks.environment import Environment
+
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+NOTE_WIDTH = 60
+
+
+def save(subject: str, rows: list[Row], folder: Path) -> Path:
+    """Write `folder/subject.json` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{subject}.json"
+    content = {
+        "subject": subject,
+        "environment": asdict(Environment.capture()),
+        "rows": [row.to_json() for row in rows],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def show(subject: str, rows: list[Row], console: Console) -> None:
+    """Print the rows: median ± deviation, target, how many times ours it takes, errors against the truth."""
+    table = Table(title=subject, title_justify="left")
+    for heading in ("work", "contender", "median", "± MAD", "min", "target", "verdict", "× ours", "error"):
+        table.add_column(heading, justify="left" if heading in {"work", "contender", "error"} else "right")
+    last = None
+    for row in rows:
+        work = f"{row.work} ({describe(row.parameters)})" if row.parameters else row.work
+        if last is not None and work != last:
+            table.add_section()
+        table.add_row(
+            work if work != last else "",
+            f"[bold]{row.contender}[/bold]" if row.contender.startswith(OURS) else row.contender,
+            readable(row.timing.median) if row.timing else "—",
+            readable(row.timing.mad) if row.timing else "—",
+            readable(row.timing.minimum) if row.timing else "—",
+            readable(row.target) if row.target else "",
+            {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.passed],
+            f"{row.ratio:.1f}" if row.ratio else "",
+            textwrap.shorten(row.note, NOTE_WIDTH)
+            or ", ".join(f"{name} {'nan' if error is None else f'{error:.0e}'}" for name, error in row.errors.items()),
+        )
+        last = work
+    console.print(table)
+
+
+def describe(parameters: dict[str, float]) -> str:
+    """Return `name value` pairs, such as `nodes 10, batch 128, range 1e+06`."""
+    return ", ".join(f"{name} {value:g}" for name, value in parameters.items())
+
+
+def readable(seconds: float) -> str:
+    """Return a duration with three digits and its unit."""
+    size, unit = next(((size, unit) for size, unit in UNITS if abs(seconds) >= size), UNITS[-1])
+    return f"{seconds / size:.3g} {unit}"

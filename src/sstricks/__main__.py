@@ -1,0 +1,5 @@
+import sys
+
+from sstricks.cli import main
+
+sys.exit(main())

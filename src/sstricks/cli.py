@@ -1,0 +1,43 @@
+import importlib.util
+import sys
+import textwrap
+from collections.abc import Sequence
+
+_NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "networkx")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `sst`: train, evaluate and demonstrate the experiments.
+
+    Args:
+        arguments: the words after `sst`; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 2 if something is wrong with what was asked, or 130 if the user interrupted it.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return _complain(
+            f"the experiments need {', '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed. "
+            "Run: pip install 'sstricks[experiments]'"
+        )
+    from sstricks.experiments.commands import run_command
+    from sstricks.experiments.runs.errors import RunError
+
+    try:
+        run_command(arguments)
+    except RunError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("\nsst: interrupted. The same command with --resume continues.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _complain(message: str) -> int:
+    print(textwrap.fill(f"sst: {message}", 100, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

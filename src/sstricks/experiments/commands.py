@@ -1,0 +1,86 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from sstricks.experiments.nri.command import TrainNRI
+from sstricks.experiments.nri.config import NRIConfig
+from sstricks.experiments.nri.demo import Demo
+from sstricks.experiments.nri.report import print_results
+from sstricks.experiments.nri.run import GraphLayoutRun
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.folder import RunFolder
+from sstricks.experiments.runs.memory import keep_freed_memory
+from sstricks.experiments.runs.run import evaluate
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an experiment of the paper."""
+
+    experiment: Annotated[TrainNRI, tyro.conf.subcommand("nri")] | Annotated[None, tyro.conf.Suppress]
+
+    def run(self, console: Console) -> None:
+        """Train it.
+
+        Args:
+            console: where to print.
+        """
+        keep_freed_memory()
+        assert self.experiment is not None
+        self.experiment.run(console)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the best checkpoint of a run on its test split again.
+
+    If the run is finished, its result.json and its pictures are written anew.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """The folder that --out named."""
+
+    def run(self, console: Console) -> None:
+        """Measure, and print the result.
+
+        Args:
+            console: where to print.
+
+        Raises:
+            RunError: if there is no run in the folder.
+        """
+        try:
+            experiment = GraphLayoutRun(NRIConfig.from_json(RunFolder(self.folder).read_config()))
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        result, finished = evaluate(experiment, self.folder)
+        print_results(console, [result])
+        if not finished:
+            console.print("The run is not finished: this is its best checkpoint so far, and nothing was written.")
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+)
+
+
+def run_command(arguments: Sequence[str] | None) -> None:
+    """Parse a command line and do what it says.
+
+    Args:
+        arguments: the words after `sst`; by default those of the process.
+    """
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]  # a union of types is not a type to pyright
+        prog="sst",
+        description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    command.run(Console())

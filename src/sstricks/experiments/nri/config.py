@@ -1,0 +1,144 @@
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sstricks.experiments.nri.ramp import Ramp
+from sstricks.experiments.runs.seeds import fold_in
+
+Edges = Literal["spanning-tree", "top-k", "independent"]
+Estimator = Literal["sst", "reinforce", "nvil"]
+Preset = Literal["paper", "cpu", "quick"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class NRIConfig:
+    """Everything that makes a training run on graph layout what it is (8.1, App. D.4).
+
+    Attributes:
+        edges: the distribution over edges.
+        estimator: of the gradient with respect to the encoder.
+        preset: which preset the values come from.
+        seed: of the initial weights, the order of the examples and the noise.
+        data_seed: of the data, the same for all runs that are to be compared.
+        num_nodes: n, nodes of a tree.
+        num_frames: T, frames of a trajectory.
+        train_examples: size of the training split.
+        valid_examples: size of the validation split.
+        test_examples: size of the test split.
+        hidden: width of all layers.
+        batch_size: examples a step.
+        steps: optimizer steps.
+        valid_every: steps between two validations, each with a checkpoint.
+        lr: Adam's learning rate.
+        temperature: t, of the relaxation.
+        horizon: frames that the decoder predicts in training before it sees a true one again; 1 in evaluation.
+        no_edge_hold: steps before the decoder sends messages between nodes that no edge connects.
+        no_edge_ramp: steps over which those messages then gain their full weight.
+        clip: the largest gradient norm.
+        weight_decay: on the encoder and an input-dependent baseline.
+        baseline_decay: of the score-function estimators' moving average.
+        precision: of the hidden matrix products; what touches positions is always float32.
+        trials: short trainings of which the best by validation ELBO goes on; 1 for none.
+        trial_steps: the steps after which the worse half of the trials is given up; doubles with each round.
+        trial: which of several trials this is; each has its own initial weights, order and noise.
+        trial_temperatures: the temperatures that the trials go through; empty for `temperature` in all of them.
+    """
+
+    edges: Edges
+    estimator: Estimator
+    preset: Preset
+    seed: int = 0
+    data_seed: int = 0
+    num_nodes: int = 10
+    num_frames: int = 10
+    train_examples: int = 50_000
+    valid_examples: int = 10_000
+    test_examples: int = 10_000
+    hidden: int = 256
+    batch_size: int = 128
+    steps: int = 50_000
+    valid_every: int = 500
+    lr: float = 5e-4
+    temperature: float = 2.5
+    horizon: int = 1
+    no_edge_hold: int = 0
+    no_edge_ramp: int = 0
+    clip: float = 1000.0
+    weight_decay: float = 0.0
+    baseline_decay: float = 0.99
+    precision: Precision = "float32"
+    trials: int = 1
+    trial_steps: int = 500
+    trial_temperatures: tuple[float, ...] = ()
+    trial: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
+        for name in (
+            *("num_nodes", "num_frames", "train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
+            *("steps", "valid_every", "lr", "temperature", "horizon", "clip", "trials", "trial_steps"),
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
+        _ = self.no_edge  # which checks its own two
+        if self.batch_size > self.train_examples:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
+                "make the batch smaller or the training split larger."
+            )
+        for name, unit in (("steps", self.valid_every), ("trial_steps", self.valid_every)):
+            if getattr(self, name) % unit:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a multiple of valid_every={unit}: "
+                    "checkpoints are written at validations. Change either."
+                )
+        longest = self.trial_steps * 2 ** max(0, (self.trials - 1).bit_length() - 1)
+        if self.trials > 1 and longest > self.steps:
+            raise ValueError(
+                f"steps is {self.steps}, expected at least {longest}: {self.trials} trials take "
+                f"{longest} steps to tell apart. Use more steps, fewer trials or fewer trial_steps."
+            )
+
+    @property
+    def no_edge(self) -> Ramp:
+        """The weight of messages between nodes that no edge connects, by step."""
+        return Ramp(hold=self.no_edge_hold, length=self.no_edge_ramp)
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of everything random in this trial but the data."""
+        return fold_in(self.seed, "trial", self.trial)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration in JSON's types.
+
+        Returns:
+            The fields by name, and the experiment's.
+        """
+        return {"experiment": "nri", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "NRIConfig":
+        """The inverse of `to_json`.
+
+        Args:
+            content: what `to_json` returned, perhaps by way of a file.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: if the content is that of another experiment, or has other fields.
+        """
+        fields = dict(content)
+        experiment = fields.pop("experiment", None)
+        expected = {field.name for field in dataclasses.fields(cls)}
+        if experiment != "nri" or fields.keys() != expected:
+            wrong = sorted(fields.keys() ^ expected)
+            raise ValueError(
+                f"the configuration is of experiment {experiment!r} and differs in the fields {wrong}; expected 'nri' "
+                "with this version's fields: use the version of sstricks that started the run."
+            )
+        return cls(**fields)

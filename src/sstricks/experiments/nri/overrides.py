@@ -1,0 +1,71 @@
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from sstricks.experiments.nri.config import Precision
+
+_HINT = "(the preset's)"
+Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
+Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
+
+
+@dataclass(frozen=True)
+class NRIOverrides:
+    """Values that replace the preset's."""
+
+    num_nodes: Integer = None
+    """Nodes of a tree."""
+    num_frames: Integer = None
+    """Frames of a trajectory; the paper has 10 and 20."""
+    train_examples: Integer = None
+    """Size of the training split."""
+    valid_examples: Integer = None
+    """Size of the validation split."""
+    test_examples: Integer = None
+    """Size of the test split."""
+    data_seed: Integer = None
+    """Chooses the data set."""
+    hidden: Integer = None
+    """Width of all layers."""
+    batch_size: Integer = None
+    """Examples a step."""
+    steps: Integer = None
+    """Optimizer steps, a multiple of --valid-every."""
+    valid_every: Integer = None
+    """Steps between two validations, each with a checkpoint."""
+    lr: Number = None
+    """Adam's learning rate."""
+    temperature: Number = None
+    """Temperature of the relaxation, the same in all trials."""
+    horizon: Integer = None
+    """Frames predicted in training before a true one is seen again."""
+    no_edge_hold: Integer = None
+    """Steps before messages pass between nodes that no edge connects."""
+    no_edge_ramp: Integer = None
+    """Steps over which those messages then gain their full weight."""
+    clip: Number = None
+    """Largest gradient norm."""
+    weight_decay: Number = None
+    """On the encoder, and on NVIL's baseline."""
+    baseline_decay: Number = None
+    """Of REINFORCE's and NVIL's moving average."""
+    precision: Products = None
+    """Of the hidden matrix products; positions are always float32."""
+    trials: Integer = None
+    """Short trainings of which the best by validation ELBO goes on; 1 for none."""
+    trial_steps: Integer = None
+    """Steps after which the worse half of the trials is given up, a multiple of --valid-every."""
+
+    def given(self) -> dict[str, Any]:
+        """Those that the user gave.
+
+        Returns:
+            Fields of `NRIConfig` by name.
+        """
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if "temperature" in given:
+            given["trial_temperatures"] = ()
+        return given

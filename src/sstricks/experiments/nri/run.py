@@ -1,0 +1,113 @@
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from sstricks.experiments.nri.config import NRIConfig
+from sstricks.experiments.nri.datamodule import GraphLayouts
+from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS
+from sstricks.experiments.nri.module import GraphLayoutModel
+from sstricks.experiments.nri.objective import chance_scores
+from sstricks.experiments.runs.training import Schedule
+
+SHOWN = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}", "valid/edge_recall": "recall {:.2f}"}
+"""What a run on graph layout shows while it trains."""
+
+_REPEATED = (
+    *("preset", "seed", "trial", "edges", "estimator", "num_nodes", "num_frames", "hidden", "batch_size"),
+    *(
+        "temperature",
+        "lr",
+        "weight_decay",
+        "baseline_decay",
+        "horizon",
+        "no_edge_hold",
+        "no_edge_ramp",
+        "clip",
+        "precision",
+    ),
+    *("train_examples", "valid_examples", "test_examples", "data_seed"),
+)
+
+
+@dataclass(frozen=True)
+class GraphLayoutRun:
+    """Graph layout as an experiment that can be run (an `Experiment`).
+
+    Attributes:
+        config: the run's configuration.
+    """
+
+    config: NRIConfig
+
+    @property
+    def title(self) -> str:
+        """The edge distribution, and the estimator if it is not the paper's own."""
+        return self.config.edges if self.config.estimator == "sst" else f"{self.config.edges} {self.config.estimator}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """As App. D.4.3 has it: the best checkpoint is the one with the highest validation ELBO."""
+        c = self.config
+        return Schedule(c.run_seed, c.steps, c.valid_every, c.clip, monitor="valid/elbo", shown=SHOWN)
+
+    @property
+    def trials(self) -> int:
+        """The number of short trainings to choose from; 1 for none."""
+        return self.config.trials
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of the first round of trials."""
+        return self.config.trial_steps
+
+    def trial(self, index: int) -> Self:
+        """The same run with other random numbers, and the next of the temperatures.
+
+        Args:
+            index: from 0.
+
+        Returns:
+            A run without trials.
+        """
+        temperatures = self.config.trial_temperatures or (self.config.temperature,)
+        temperature = temperatures[index % len(temperatures)]
+        config = replace(self.config, trial=index, temperature=temperature, trials=1, trial_temperatures=())
+        return replace(self, config=config)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration in JSON's types."""
+        return self.config.to_json()
+
+    def summary(self) -> dict[str, Any]:
+        """The part of the configuration that the result repeats, and what chance would score."""
+        fields = asdict(self.config)
+        chance = chance_scores(EDGE_DISTRIBUTIONS[self.config.edges](self.config.num_nodes))
+        return {
+            "experiment": "nri",
+            **{name: fields[name] for name in _REPEATED},
+            "chance/edge_precision": chance.precision,
+            "chance/edge_recall": chance.recall,
+        }
+
+    def module(self) -> GraphLayoutModel:
+        """The model with its initial weights."""
+        return GraphLayoutModel(self.config)
+
+    def data(self) -> GraphLayouts:
+        """The three splits."""
+        return GraphLayouts(self.config)
+
+    def illustrate(self, module: GraphLayoutModel, data: GraphLayouts, folder: Path) -> list[Path]:
+        """Draw three test graphs beside what was recovered, and the learning curves.
+
+        Args:
+            module: the best model.
+            data: the three splits.
+            folder: of the run.
+
+        Returns:
+            The two pictures.
+        """
+        from sstricks.experiments.nri.pictures import draw_curves, draw_graphs  # matplotlib takes a second to load
+
+        return [draw_graphs(module, data, folder / "graphs.png"), draw_curves(folder, folder / "curves.png")]

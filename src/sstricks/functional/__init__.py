@@ -1,0 +1,33 @@
+"""The mathematics: tensors in, tensors out, any leading batch dimensions, any floating dtype.
+
+Every function takes scaled utilities u = U/t, in which −∞ marks an absent coordinate; `scaled_utility` makes them.
+"""
+
+from sstricks.functional.k_subset import (
+    capped_simplex,
+    capped_softmax,
+    k_subset_log_partition,
+    k_subset_marginals,
+    k_subset_sigmoid,
+    top_k,
+)
+from sstricks.functional.spanning_tree import (
+    maximum_spanning_tree,
+    spanning_tree_log_partition,
+    spanning_tree_marginals,
+)
+from sstricks.functional.utility import scaled_utility, working_dtype
+
+__all__ = [
+    "capped_simplex",
+    "capped_softmax",
+    "k_subset_log_partition",
+    "k_subset_marginals",
+    "k_subset_sigmoid",
+    "maximum_spanning_tree",
+    "scaled_utility",
+    "spanning_tree_log_partition",
+    "spanning_tree_marginals",
+    "top_k",
+    "working_dtype",
+]

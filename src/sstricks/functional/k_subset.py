@@ -1,0 +1,68 @@
+from torch import Tensor
+
+from sstricks.functional.utility import working_dtype
+from sstricks.ops import k_subset, separable
+
+
+def top_k(u: Tensor, k: int) -> Tensor:
+    """The indicator vector of the k largest coordinates (App. B.4), shape (*batch, n); ties go to the lower index.
+
+    Example:
+        >>> F.top_k(torch.tensor([1.0, 3.0, 1.0, 2.0]), 3)
+        tensor([1., 1., 0., 1.])
+    """
+    u = u.detach()
+    edge = u.topk(k, -1).values[..., -1:]
+    above, tied = u > edge, u == edge
+    room = k - above.sum(-1, keepdim=True)
+    return (above | (tied & (tied.cumsum(-1) <= room))).to(u.dtype)
+
+
+def capped_simplex(u: Tensor, k: int) -> Tensor:
+    """The Euclidean projection of u onto {x ∈ [0, 1]ⁿ : Σx = k} (App. B.4), shape (*batch, n).
+
+    Example:
+        >>> F.capped_simplex(torch.tensor([2.0, 0.5, 0.2]), 2)
+        tensor([1.0000, 0.6500, 0.3500])
+    """
+    return separable.capped_simplex(u.to(working_dtype(u)), k).to(u.dtype)
+
+
+def capped_softmax(u: Tensor, k: int) -> Tensor:
+    """The categorical-entropy relaxation min(1, exp(u + ν)), Σ = k (App. B.4), shape (*batch, n).
+
+    Example:
+        >>> F.capped_softmax(torch.tensor([2.0, 0.5, 0.5]), 2)
+        tensor([1.0000, 0.5000, 0.5000])
+    """
+    return separable.capped_softmax(u.to(working_dtype(u)), k).to(u.dtype)
+
+
+def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
+    """The binary-entropy relaxation σ(u + ν), Σ = k (App. B.4), shape (*batch, n).
+
+    Example:
+        >>> F.k_subset_sigmoid(torch.tensor([1.0, 0.0, -1.0, 0.0]), 2)
+        tensor([0.7311, 0.5000, 0.2689, 0.5000])
+    """
+    return separable.k_subset_sigmoid(u.to(working_dtype(u)), k).to(u.dtype)
+
+
+def k_subset_marginals(u: Tensor, k: int) -> Tensor:
+    """The marginals of p(x) ∝ exp(uᵀx) on Σx = k (App. B.4, eq. 8), shape (*batch, n), in O(nk).
+
+    Example:
+        >>> F.k_subset_marginals(torch.tensor([0.0, 0.0, 0.0, 0.0]), 1)
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    return k_subset.marginals(u.to(working_dtype(u)), k).to(u.dtype)
+
+
+def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
+    """The log-partition function log Σ exp(uᵀx) over Σx = k, shape (*batch).
+
+    Example:
+        >>> F.k_subset_log_partition(torch.zeros(4), 2).exp()
+        tensor(6.)
+    """
+    return k_subset.log_partition(u.to(working_dtype(u)), k).to(u.dtype)

@@ -1,0 +1,62 @@
+from torch import Tensor
+
+from sstricks.functional.utility import working_dtype
+from sstricks.ops import spanning_tree
+from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree as _maximum_spanning_tree
+
+
+def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+    """The indicator vector of the maximum spanning tree, argmax Σ_{e∈T} u_e (App. B.7); ties go to the lower index.
+
+    Args:
+        u: Utilities, shape (*batch, E).
+        edges: The two ends of every edge, shape (2, E).
+        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+
+    Returns:
+        The tree, shape (*batch, E), without gradient.
+
+    Raises:
+        ValueError: Some graph is not connected.
+
+    Example:
+        >>> F.maximum_spanning_tree(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
+        tensor([1., 0., 1.])
+    """
+    tree = _maximum_spanning_tree(u.detach().to(working_dtype(u)), edges.to(u.device), num_nodes)
+    return tree.to(u.dtype)
+
+
+def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+    """The marginals P(e ∈ T) under p(T) ∝ exp(Σ_{e∈T} u_e), by the matrix-tree theorem (App. B.7, eq. 50).
+
+    Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³).
+
+    Args:
+        u: Natural parameters, shape (*batch, E).
+        edges: The two ends of every edge, shape (2, E).
+        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+
+    Returns:
+        The marginals, shape (*batch, E); they sum to n − 1.
+
+    Raises:
+        ValueError: Some graph is not connected.
+
+    Example:
+        >>> F.spanning_tree_marginals(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
+        tensor([0.6667, 0.6667, 0.6667])
+    """
+    return spanning_tree.marginals(u.to(working_dtype(u)), edges.to(u.device), num_nodes).to(u.dtype)
+
+
+def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+    """The log-partition function log Σ_T exp(Σ_{e∈T} u_e) (App. B.7, eq. 49), shape (*batch).
+
+    Arguments and errors are those of `spanning_tree_marginals`, which is its gradient.
+
+    Example:
+        >>> F.spanning_tree_log_partition(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3).exp()
+        tensor(3.)
+    """
+    return spanning_tree.log_partition(u.to(working_dtype(u)), edges.to(u.device), num_nodes).to(u.dtype)

@@ -1,0 +1,37 @@
+import torch
+from torch import Tensor
+
+from sstricks.ops.scaled import scaled
+
+
+def working_dtype(u: Tensor) -> torch.dtype:
+    """What solvers compute in: float64, or float32 on a device that has no float64.
+
+    A float32 utility of 10⁵ over a temperature of 0.1 is known to 0.06 only once it is divided in float32, which would
+    move a soft argmax by as much.
+    """
+    return torch.float32 if u.device.type == "mps" else torch.float64
+
+
+def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None = None, at_least: int = 0) -> Tensor:
+    """The scaled utility u/t that solvers work on, in the working dtype, with absent coordinates at −∞.
+
+    Args:
+        u: Utilities, shape (*batch, n). −∞ is an absent coordinate; +∞ comes before everything finite.
+        temperature: t > 0, a number or a tensor that broadcasts with (*batch).
+        mask: False where a coordinate is absent, broadcasts with (*batch, n).
+        at_least: How many coordinates must be present.
+
+    Raises:
+        ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
+
+    Example:
+        >>> F.scaled_utility(torch.tensor([1.0, 2.0]), 0.5, torch.tensor([True, False]))
+        tensor([2., -inf], dtype=torch.float64)
+    """
+    dtype = working_dtype(u)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.full((), temperature, dtype=dtype, device=u.device)
+    if mask is None:
+        mask = torch.ones(u.shape[-1], dtype=torch.bool, device=u.device)
+    return scaled(u.to(dtype), temperature.to(dtype=dtype, device=u.device), mask.to(u.device), at_least)

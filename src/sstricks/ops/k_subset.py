@@ -1,0 +1,204 @@
+r"""The exponential family of k-subsets, p(x) ∝ exp(uᵀx) on Σx = k: log Z, marginals, and their derivative (B.4).
+
+This is the law of n independent coins, conditioned on k heads. The heads' log-odds may all be shifted by one ν without
+changing the conditional law; choose ν with :math:`\sum_i \sigma(u_i + \nu) \approx k`, and the event conditioned on is
+close to the most likely one, so that probabilities may be computed as they are, without logarithms: with p = σ(u + ν),
+q = 1 − p,
+
+.. math:: A_{i+1}(j) = q_i A_i(j) + p_i A_i(j-1), \quad
+          x_i = p_i \sum_j A_i(j) B_{i+1}(k-1-j) \,/\, A_n(k)
+
+where A counts the heads before item i and B those after it. All terms are positive. The partition function is
+:math:`\log Z = \log A_n(k) + \sum_i \log(1 + e^{u_i+\nu}) - k\nu`.
+
+**Derivative** in the direction g: the product rule on every line, with :math:`dp = -dq = pq\,(g - \bar g)`. Shifting g
+by a constant changes nothing either (Σx is constant); its mean under the weights pq keeps the terms small. The Jacobian
+is the covariance matrix, hence symmetric: the backward pass is this derivative in the direction of the incoming
+gradient.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from sstricks.ops.operator import operator
+from sstricks.ops.threads import over_rows
+
+
+def _shift(u: Tensor, k: int) -> Tensor:
+    """A ν with Σσ(u+ν) near k, shape (*batch, 1); it carries no gradient, since none depends on it."""
+    u = u.detach()
+    top = u.topk(min(k + 1, u.shape[-1]), -1).values
+    edge = top[..., k - 1 : k]
+    below = top[..., k:] if k < u.shape[-1] else torch.full_like(edge, -torch.inf)
+    middle = -(edge + torch.maximum(below, edge - 2000.0)) / 2
+    reach = torch.log(torch.tensor(2.0 * u.shape[-1], dtype=u.dtype, device=u.device))
+    low, high = middle - reach, middle + reach
+    for _ in range(24):  # halves [−log 2n, log 2n] to 1e-6
+        middle = (low + high) / 2
+        over = (u + middle).sigmoid().sum(-1, keepdim=True) > k
+        low, high = torch.where(over, low, middle), torch.where(over, middle, high)
+    return (low + high) / 2
+
+
+def _convolve(a: Tensor, b: Tensor, states: int) -> Tensor:
+    """The law of a sum from the laws of its two parts, cut to `states` states."""
+    size = min(states, a.shape[-1] + b.shape[-1] - 1)
+    out = torch.zeros_like(pad(a[..., :1], (0, size - 1)))
+    for j in range(min(a.shape[-1], size)):
+        width = min(b.shape[-1], size - j)
+        out = out + pad(a[..., j : j + 1] * b[..., :width], (j, size - j - width))
+    return out
+
+
+def _correlate(outside: Tensor, sibling: Tensor, states: int) -> Tensor:
+    """For each count in one part, the weight of completing it: Σ_j sibling(j) outside(count + j)."""
+    padded = pad(outside, (0, max(0, states + sibling.shape[-1] - 1 - outside.shape[-1])))
+    return sum(
+        (sibling[..., j : j + 1] * padded[..., j : j + states] for j in range(sibling.shape[-1])),
+        start=torch.zeros_like(padded[..., :states]),
+    )
+
+
+def _even(level: Tensor, value: float) -> Tensor:
+    """The level with one more group, if their number is odd: a group of nobody, zero heads for certain."""
+    if level.shape[-2] == 1 or level.shape[-2] % 2 == 0:
+        return level
+    return torch.cat([level, pad(torch.full_like(level[..., :1, :1], value), (0, level.shape[-1] - 1))], -2)
+
+
+def _upward(p: Tensor, q: Tensor, k: int) -> list[Tensor]:
+    """Laws of the number of heads in ever larger groups of items: level l is (*batch, groups, states)."""
+    levels = [_even(torch.stack([q, p], -1), 1.0)]
+    while levels[-1].shape[-2] > 1:
+        left, right = levels[-1][..., ::2, :], levels[-1][..., 1::2, :]
+        levels.append(_even(_convolve(left, right, k + 1), 1.0))
+    return levels
+
+
+def _upward_tangent(levels: list[Tensor], dp: Tensor, k: int) -> list[Tensor]:
+    dlevels = [_even(torch.stack([-dp, dp], -1), 0.0)]
+    for level in levels[:-1]:
+        left, right = level[..., ::2, :], level[..., 1::2, :]
+        dleft, dright = dlevels[-1][..., ::2, :], dlevels[-1][..., 1::2, :]
+        dlevels.append(_even(_convolve(dleft, right, k + 1) + _convolve(left, dright, k + 1), 0.0))
+    return dlevels
+
+
+def _siblings(level: Tensor) -> Tensor:
+    """Each group's partner, in the group's place."""
+    return level.unflatten(-2, (-1, 2)).flip(-2).flatten(-3, -2)
+
+
+def _handed_down(outside: Tensor, level: Tensor) -> Tensor:
+    """What a parent hands to its two children, before their siblings are taken into account."""
+    return outside[..., : level.shape[-2] // 2, :].repeat_interleave(2, -2)
+
+
+def _root(top: Tensor, k: int) -> Tensor:
+    return pad(torch.ones_like(top[..., :1]), (k, top.shape[-1] - 1 - k))
+
+
+def _marginals(u: Tensor, k: int) -> Tensor:
+    """The twin: laws are convolved up a binary tree and weights of completion handed down it, in 2 log₂ n steps."""
+    y = u + _shift(u, k)
+    levels = _upward(y.sigmoid(), (-y).sigmoid(), k)
+    outside = _root(levels[-1], k)
+    for level in reversed(levels[:-1]):
+        outside = _correlate(_handed_down(outside, level), _siblings(level), level.shape[-1])
+    items = (levels[0] * outside)[..., : u.shape[-1], :]
+    return items[..., 1] / items.sum(-1)
+
+
+def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
+    y = u + _shift(u, k)
+    p, q = y.sigmoid(), (-y).sigmoid()
+    spread = p * q
+    center = (spread * g).sum(-1, keepdim=True) / (spread.sum(-1, keepdim=True) + 1e-300)
+    levels = _upward(p, q, k)
+    dlevels = _upward_tangent(levels, spread * (g - center), k)
+    outside = _root(levels[-1], k)
+    doutside = torch.zeros_like(outside)
+    for level, dlevel in zip(reversed(levels[:-1]), reversed(dlevels[:-1]), strict=True):
+        above, dabove, states = _handed_down(outside, level), _handed_down(doutside, level), level.shape[-1]
+        doutside = _correlate(dabove, _siblings(level), states) + _correlate(above, _siblings(dlevel), states)
+        outside = _correlate(above, _siblings(level), states)
+    n = u.shape[-1]
+    items = (levels[0] * outside)[..., :n, :]
+    ditems = (dlevels[0] * outside + levels[0] * doutside)[..., :n, :]
+    total = items.sum(-1)
+    return (ditems[..., 1] - items[..., 1] / total * ditems.sum(-1)) / total
+
+
+def _log_partition(u: Tensor, k: int) -> Tensor:
+    nu = _shift(u, k)
+    y = u + nu
+    law = _upward(y.sigmoid(), (-y).sigmoid(), k)[-1]
+    # Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
+    large = y > 0
+    terms = torch.where(large, u, 0.0) + y.abs().neg().exp().log1p()
+    return law[..., 0, k].log() + terms.sum(-1) + (large.sum(-1) - k) * nu.squeeze(-1)
+
+
+def _launch(kernel_name: str, out: Tensor, k: int, *rows: Tensor) -> Tensor:
+    from sstricks.ops.kernels import k_subset as kernels
+    from sstricks.ops.kernels.floats import LANES
+
+    work = (20.0 + 3.0 * k) * rows[0].shape[1]
+    over_rows(getattr(kernels, kernel_name), len(out), work, k, *(r.numpy() for r in rows), out.numpy(), step=LANES)
+    return out
+
+
+@operator("sstricks::k_subset_marginals", core=(1,))
+def marginals(u: Tensor, k: int) -> Tensor:
+    """The marginals P(xᵢ = 1), shape (*batch, n), of the exponential family with parameters u (B.4, eq. 8).
+
+    Args:
+        u: Natural parameters, shape (*batch, n), at least k of them above −∞.
+        k: The size of the subsets, 1 ≤ k ≤ n.
+    """
+    return _marginals(u, k)
+
+
+@operator("sstricks::k_subset_marginals_jvp", core=(1, 1))
+def marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
+    """The derivative of `marginals` in the direction g, shape (*batch, n)."""
+    return _marginals_jvp(u, g, k)
+
+
+@operator("sstricks::k_subset_log_partition", core=(1,), output_core=0)
+def log_partition(u: Tensor, k: int) -> Tensor:
+    """The log-partition function log Σ_{Σx=k} exp(uᵀx), shape (*batch)."""
+    return _log_partition(u, k)
+
+
+@marginals.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch("marginals", torch.empty_like(u), k, u)
+
+
+@marginals_jvp.cpu
+def _(u: Tensor, g: Tensor, k: int) -> Tensor:
+    return _launch("marginals_jvp", torch.empty_like(u), k, u, g)
+
+
+@log_partition.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch("log_partition", u.new_empty(len(u)), k, u)
+
+
+@marginals.backward
+def _(grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+    return (marginals_jvp(u, grad, k),)
+
+
+# As for spanning trees: symmetric in g, and a third derivative of log Z, left to the differentiable twin, in u.
+@marginals_jvp.backward
+def _(grad: Tensor, y: Tensor, u: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    pull_back = torch.func.vjp(lambda u: _marginals_jvp(u, g, k), u)[1]
+    return pull_back(grad)[0], marginals_jvp(u, grad, k)
+
+
+@log_partition.backward
+def _(grad: Tensor, log_z: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+    return (grad.unsqueeze(-1) * marginals(u, k),)

@@ -1,0 +1,125 @@
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+Backward = Callable[..., tuple[Tensor | None, ...]]
+
+
+class Operator:
+    """A torch operator that every transformation understands.
+
+    The function given is the pure-torch twin: it serves every device without a kernel of its own and is the
+    reference for those that have one. From it, and from what is attached below, come a `torch.library` custom
+    operator (opaque to `torch.compile`, with a batching rule) and an `autograd.Function` around it (what
+    `torch.func.grad` and `jacrev` need, since gradients registered on custom operators do not compose with them).
+
+    Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
+    problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
+    """
+
+    def __init__(self, name: str, twin: Callable[..., Tensor], core: tuple[int | None, ...], output_core: int) -> None:
+        self.twin = twin
+        self.core = core
+        self.output_core = output_core
+        self.__name__ = twin.__name__
+        self.__doc__ = twin.__doc__
+        self.library_op = torch.library.custom_op(name, self._by_rows(twin), mutates_args=())
+        self.library_op.register_fake(self._fake)
+        self.library_op.register_vmap(self._vmap)
+        self._function: type[Function] | None = None
+
+    def __call__(self, *args: Any) -> Tensor:
+        """Apply the operator."""
+        if self._function is None or torch.compiler.is_compiling():
+            return self.library_op(*args)
+        return self._function.apply(*args)
+
+    def cpu(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Attach the CPU kernel: same signature as the twin, and always exactly one leading dimension."""
+        self.library_op.register_kernel("cpu")(self._by_rows(kernel))
+        return kernel
+
+    def backward(self, rule: Backward) -> Backward:
+        """Attach the gradient: `rule(grad, output, *args)` returns one gradient (or None) for each tensor argument."""
+        tensors = len(self.core)
+        library_op = self.library_op
+
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+            ctx.save_for_backward(*inputs[:tensors], output)
+            ctx.numbers = inputs[tensors:]
+
+        def apply_rule(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+            *inputs, output = ctx.saved_tensors
+            return (*rule(grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
+
+        library_op.register_autograd(apply_rule, setup_context=setup_context)
+        members = {
+            "generate_vmap_rule": True,
+            "forward": staticmethod(lambda *args: library_op(*args)),
+            "setup_context": staticmethod(setup_context),
+            "backward": staticmethod(apply_rule),
+        }
+        self._function = type(f"{self.__name__}_function", (Function,), members)
+        return rule
+
+    def _leading(self, tensors: tuple[Tensor, ...]) -> torch.Size:
+        """The batch dimensions that the leading dimensions of all tensors broadcast to."""
+        leads = [t.shape[: t.dim() - c] for t, c in zip(tensors, self.core, strict=True) if c is not None]
+        return torch.broadcast_shapes(*leads)
+
+    def _by_rows(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """The function on arguments laid out as one contiguous row per problem, its result in the caller's shape."""
+
+        @functools.wraps(function)
+        def on_rows(*args: Any) -> Tensor:
+            tensors, numbers = args[: len(self.core)], args[len(self.core) :]
+            lead = self._leading(tensors)
+            rows = []
+            for tensor, core in zip(tensors, self.core, strict=True):
+                if core is not None:
+                    event = tensor.shape[tensor.dim() - core :]
+                    tensor = tensor.expand(lead + event).reshape(lead.numel(), *event).contiguous()
+                rows.append(tensor)
+            output = function(*rows, *numbers)
+            return output.reshape(lead + output.shape[1:])
+
+        return on_rows
+
+    def _fake(self, *args: Any) -> Tensor:
+        first = args[0]
+        event = first.shape[first.dim() - self.output_core :] if self.output_core else ()
+        return first.new_empty((*self._leading(args[: len(self.core)]), *event))
+
+    def _vmap(self, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        tensors, numbers = args[: len(self.core)], args[len(self.core) :]
+        # The mapped dimension must come to lie left of every leading dimension, also of those that a tensor lacks.
+        depth = max(
+            tensor.dim() - core - (dim is not None)
+            for tensor, core, dim in zip(tensors, self.core, in_dims, strict=False)
+            if core is not None
+        )
+        moved = []
+        for tensor, core, dim in zip(tensors, self.core, in_dims, strict=False):
+            if dim is None:
+                moved.append(tensor)
+                continue
+            if core is None:
+                raise ValueError(
+                    f"{self.__name__}: vmap over a tensor that all problems share (an edge list) is not defined; "
+                    "expected in_dims=None for it. Pad to one edge list and use mask= instead."
+                )
+            tensor = tensor.movedim(dim, 0)
+            missing = depth - (tensor.dim() - 1 - core)
+            moved.append(tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:]))
+        return self.library_op(*moved, *numbers), 0
+
+
+def operator(
+    name: str, *, core: tuple[int | None, ...], output_core: int = 1
+) -> Callable[[Callable[..., Tensor]], Operator]:
+    """Turn a pure-torch function into an `Operator`; see there for `core`."""
+    return lambda twin: Operator(name, twin, core, output_core)

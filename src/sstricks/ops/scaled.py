@@ -1,0 +1,89 @@
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.ops.operator import operator
+from sstricks.ops.sure import SURE
+from sstricks.ops.threads import over_rows
+
+
+def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> None:
+    """Say what is wrong with the first faulty row."""
+    lead = fault.shape
+    u, mask = (x.expand(*lead, u.shape[-1]).reshape(-1, u.shape[-1]) for x in (u, mask))
+    fault, t = fault.reshape(-1), t.expand(lead).reshape(-1)
+    row = int(fault.nonzero()[0])
+    match int(fault[row]):
+        case 1:
+            where = int(u[row].isnan().nonzero()[0])
+            raise invalid(
+                "utility",
+                f"NaN (row {row}, coordinate {where})",
+                "numbers",
+                "Look upstream for an overflow or 0/0; use -inf for a coordinate that is absent.",
+            )
+        case 2:
+            present = int((mask[row] & (u[row] != -torch.inf)).sum())
+            raise invalid(
+                "utility",
+                f"{present} present coordinates in row {row} (the others are masked or -inf)",
+                f"at least {at_least}",
+                "Unmask coordinates, or leave this example out of the batch.",
+            )
+        case _:
+            raise invalid(
+                "temperature", float(t[row]), "a number >= 0", "Use 0 for the argmax; learn its logarithm, not itself."
+            )
+
+
+@operator("sstricks::scaled", core=(1, 0, 1))
+def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
+    """The scaled utility u/t as every solver gets it; the one owner of masks, infinities and NaN.
+
+    Coordinates that are masked (False) or −∞ come out as −∞. A utility of +∞ becomes the largest finite one plus
+    `SURE`, so that its coordinate is chosen before all finite ones and ties with its like.
+
+    Args:
+        u: Utilities, shape (*batch, n).
+        t: Temperatures > 0, shape (*batch).
+        mask: Which coordinates are present, shape (*batch, n).
+        at_least: How many coordinates must be present.
+
+    Raises:
+        ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
+    """
+    present = mask & (u != -torch.inf)
+    v = u / t.unsqueeze(-1)
+    finite = present & (v < torch.inf)
+    sure = torch.where(finite.any(-1), v.masked_fill(~finite, -torch.inf).amax(-1), 0.0) + SURE
+    fault = torch.where((present & u.isnan()).any(-1), 1, 0)
+    fault = torch.where(present.sum(-1) < at_least, 2, fault)
+    fault = torch.where(t > 0, fault, 3)
+    if fault.any():
+        _complain(fault, u, t, mask, at_least)
+    return torch.where(finite, v, torch.where(present, sure.unsqueeze(-1), -torch.inf))
+
+
+@scaled.cpu
+def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
+    from sstricks.ops.kernels.scaled import scaled as kernel
+
+    out = torch.empty_like(u)
+    fault = torch.zeros(u.shape[0], dtype=torch.int64)
+    arrays = (x.numpy() for x in (u, t, mask))
+    over_rows(kernel, u.shape[0], 2.0 * u.shape[1], *arrays, at_least, out.numpy(), fault.numpy())
+    if fault.any():
+        _complain(fault, u, t, mask, at_least)
+    return out
+
+
+# v = u/t on the finite, present coordinates and a constant elsewhere, so ∂v/∂u = 1/t and ∂v/∂t = −u/t² there and
+# zero elsewhere. The products are masked before they are formed: 0 · ∞ would be NaN.
+@scaled.backward
+def _(
+    grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
+) -> tuple[Tensor | None, Tensor | None, None]:
+    finite = mask & u.isfinite()
+    grad_u = torch.where(finite, grad, 0.0) / t.unsqueeze(-1)
+    grad_t = -(grad_u * torch.where(finite, u, 0.0)).sum(-1) / t
+    return grad_u.sum_to_size(u.shape), grad_t.sum_to_size(t.shape), None

@@ -1,0 +1,248 @@
+r"""The exponential family of spanning trees, p(T) ∝ exp(Σ_{e∈T} u_e): log Z, marginals, and their derivative (B.7).
+
+The matrix-tree theorem gives log Z as a log-determinant. Inverting that matrix loses all digits once the utilities
+range over more than 37 or so; eliminating its nodes one by one loses none, because nothing is ever subtracted.
+
+**Elimination (star-mesh).** With pair weights w, take node v out of the graph:
+
+.. math:: d_v = \sum_i w_{iv}, \quad p_i = w_{iv} / d_v, \quad w'_{ij} = w_{ij} + q_{ij}, \quad q_{ij} = w_{iv} p_j
+
+and :math:`\log Z = \sum_v \log d_v`. Let :math:`\rho_{ij} = q_{ij} / w'_{ij}`: of the weight between i and j in the
+smaller graph, the part that leads through v.
+
+**Marginals.** log Z of the smaller graph is a function of w', so with its marginals x' (x = w ∂log Z/∂w),
+
+.. math:: x_{ij} = (1 - \rho_{ij}) x'_{ij}, \quad c_{ij} = \rho_{ij} x'_{ij}, \quad
+          x_{iv} = p_i (1 - S) + \sum_j c_{ij}, \quad S = \tfrac12 \sum_{kl} c_{kl}.
+
+Only p and ρ enter, both in [0, 1], and the one subtraction is 1 − S, where S (the expected number of edges that lead
+through v) is below n: the error is absolute, some n multiples of the machine's epsilon, whatever the range of the
+utilities.
+
+**Derivative** in the direction g = d log w, node by node along with the above. Write a for d log w of the current
+graph and :math:`\delta = \sum_i p_i a_{iv}`, :math:`t_i = a_{iv} - \delta`; then
+
+.. math:: dp_i = p_i t_i, \quad d\rho_{ij} = \rho_{ij} (1 - \rho_{ij}) h_{ij}, \quad
+          a'_{ij} = a_{ij} + \rho_{ij} h_{ij}, \quad h_{ij} = a_{iv} + t_j - a_{ij}
+
+and the equations for x are differentiated by the product rule. The Jacobian is a Hessian, that of log Z, hence
+symmetric: the vector-Jacobian product of the backward pass *is* this derivative in the direction of the incoming
+gradient.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.ops.operator import operator
+from sstricks.ops.threads import over_rows
+
+
+class _Stage(NamedTuple):
+    """What eliminating one node leaves behind."""
+
+    p: Tensor  # (*batch, v)
+    ratio: Tensor  # (*batch, v, v)
+
+
+class _Elimination(NamedTuple):
+    share: Tensor  # (*batch, E): an edge's part of the weight between its two nodes
+    stages: list[_Stage]  # of nodes n−1, …, 1
+    log_z: Tensor  # (*batch)
+    components: Tensor  # (*batch)
+
+
+def _pair_index(edges: Tensor, nodes: int) -> Tensor:
+    """Where each edge stands in the upper triangle of a flattened nodes × nodes matrix."""
+    return edges.amin(0) * nodes + edges.amax(0)
+
+
+def _pair_weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-weights of all pairs of nodes (0 where there is none), where there is one, and the edges' shares."""
+    here = u > -torch.inf
+    flat = _pair_index(edges, nodes).expand(u.shape)
+    blank = u.new_zeros(*u.shape[:-1], nodes * nodes)
+    value = torch.where(here, u, 0.0)
+    top = blank.scatter_reduce(-1, flat, u.detach(), "amax", include_self=False)
+    top = torch.where(top.isfinite(), top, 0.0)
+    weight = torch.where(here, (value - top.gather(-1, flat)).clamp(max=0.0).exp(), 0.0)
+    total = blank.scatter_add(-1, flat, weight)
+    share = weight / torch.where(here, total.gather(-1, flat), 1.0)
+    alive = total > 0
+    log_weight = torch.where(alive, top + torch.where(alive, total, 1.0).log(), 0.0)
+
+    def square(x: Tensor) -> Tensor:
+        x = x.unflatten(-1, (nodes, nodes))
+        return x + x.mT
+
+    return square(log_weight), square(alive.to(u.dtype)) > 0, share
+
+
+def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
+    log_w, alive, share = _pair_weights(u, edges, nodes)
+    present = alive.any(-1)
+    stages = []
+    log_z = u.new_zeros(u.shape[:-1])
+    components = present[..., 0].to(torch.int64)
+    for v in range(nodes - 1, 0, -1):
+        on, row = alive[..., v, :v], log_w[..., v, :v]
+        any_on = on.any(-1, keepdim=True)
+        top = torch.where(any_on, row.masked_fill(~on, -torch.inf).amax(-1, keepdim=True), 0.0).detach()
+        weight = torch.where(on, (torch.where(on, row, top) - top).exp(), 0.0)
+        d = torch.where(any_on, weight.sum(-1, keepdim=True), 1.0)
+        log_d = top + d.log()
+        off_diagonal = ~torch.eye(v, dtype=torch.bool, device=u.device)
+        joined = on.unsqueeze(-1) & on.unsqueeze(-2) & off_diagonal
+        old = alive[..., :v, :v]
+        log_q = torch.where(joined, row.unsqueeze(-1) + (row - log_d).unsqueeze(-2), 0.0)
+        gap = torch.where(joined & old, log_q - log_w[..., :v, :v], 0.0)
+        ratio = torch.where(joined, torch.where(old, gap.sigmoid(), 1.0), 0.0)
+        grown = log_w[..., :v, :v] + torch.logaddexp(gap, torch.zeros_like(gap))
+        log_w = torch.where(joined, torch.where(old, grown, log_q), log_w[..., :v, :v])
+        alive = old | joined
+        stages.append(_Stage(weight / d, ratio))
+        log_z = log_z + log_d.squeeze(-1)
+        components = components + (present[..., v] & ~any_on.squeeze(-1))
+    return _Elimination(share, stages, log_z, components)
+
+
+def _bordered(x: Tensor, row: Tensor) -> Tensor:
+    """The symmetric matrix x with one more row and column."""
+    top = torch.cat([x, row.unsqueeze(-1)], -1)
+    bottom = torch.nn.functional.pad(row, (0, 1)).unsqueeze(-2)
+    return torch.cat([top, bottom], -2)
+
+
+def _marginals(u: Tensor, edges: Tensor, nodes: int, work: _Elimination) -> Tensor:
+    x = u.new_zeros(*u.shape[:-1], 1, 1)
+    for p, ratio in reversed(work.stages):
+        moved = x * ratio
+        received = moved.sum(-1)
+        rest = 1 - received.sum(-1, keepdim=True) / 2
+        x = _bordered(x - moved, p * rest + received)
+    return work.share * x[..., edges[0], edges[1]]
+
+
+def _marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int, work: _Elimination) -> Tensor:
+    flat = _pair_index(edges, nodes).expand(u.shape)
+    a = u.new_zeros(*u.shape[:-1], nodes * nodes).scatter_add(-1, flat, work.share * g)
+    a = a.unflatten(-1, (nodes, nodes))
+    first = a = a + a.mT
+    dstages = []
+    for v, (p, ratio) in zip(range(nodes - 1, 0, -1), work.stages, strict=True):
+        a_v = a[..., v, :v]
+        t = a_v - (p * a_v).sum(-1, keepdim=True)
+        step = ratio * (a_v.unsqueeze(-1) + t.unsqueeze(-2) - a[..., :v, :v])
+        dstages.append((p * t, step * (1 - ratio)))
+        a = a[..., :v, :v] + step
+    x = dx = u.new_zeros(*u.shape[:-1], 1, 1)
+    for (p, ratio), (dp, dratio) in zip(reversed(work.stages), reversed(dstages), strict=True):
+        moved, dmoved = x * ratio, dx * ratio + x * dratio
+        received, dreceived = moved.sum(-1), dmoved.sum(-1)
+        rest, drest = 1 - received.sum(-1, keepdim=True) / 2, -dreceived.sum(-1, keepdim=True) / 2
+        x, dx = (
+            _bordered(x - moved, p * rest + received),
+            _bordered(dx - dmoved, dp * rest + p * drest + dreceived),
+        )
+    i, j = edges[0], edges[1]
+    return work.share * (dx[..., i, j] + x[..., i, j] * (g - first[..., i, j]))
+
+
+def check_connected(components: Tensor) -> None:
+    """Raise unless the present nodes of every graph hang together."""
+    if not (components == 1).all():
+        row = int((components != 1).nonzero()[0])
+        raise invalid(
+            "utility",
+            f"a graph of {int(components[row])} components in row {row} (without its masked and -inf edges)",
+            "one that has a spanning tree",
+            "Unmask edges between the components. A node without any edge is padding and does not count.",
+        )
+
+
+def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
+    from sstricks.ops.kernels import spanning_tree as kernels
+    from sstricks.ops.kernels.floats import LANES
+
+    low, high = edges.amin(0), edges.amax(0)
+    pair = (high * (high - 1) // 2 + low).numpy()
+    components = torch.empty(len(out), dtype=torch.int64)
+    # About 2 ns per entry of every stage's matrix, and an exponential per edge.
+    work = 2.0 * nodes**3 / 6 + 20.0 * edges.shape[1]
+    arrays = (row.numpy() for row in rows)
+    kernel = getattr(kernels, kernel_name)
+    args = (nodes, *arrays, pair, edges.numpy(), out.numpy(), components.numpy())
+    over_rows(kernel, len(out), work, *args, step=LANES)
+    check_connected(components)
+    return out
+
+
+@operator("sstricks::spanning_tree_marginals", core=(1, None))
+def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The marginals P(e ∈ T), shape (*batch, E), of the exponential family with parameters u (B.7, eq. 50).
+
+    Args:
+        u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
+        edges: The two ends of every edge, shape (2, E).
+        nodes: The number of nodes; one without any edge is padding.
+
+    Raises:
+        ValueError: The present nodes of some graph are not connected.
+    """
+    work = _eliminate(u, edges, nodes)
+    check_connected(work.components)
+    return _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+
+
+@operator("sstricks::spanning_tree_marginals_jvp", core=(1, 1, None))
+def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The derivative of `marginals` in the direction g, shape (*batch, E)."""
+    work = _eliminate(u, edges, nodes)
+    check_connected(work.components)
+    return _marginals_jvp(u, g, edges, nodes, work)
+
+
+@operator("sstricks::spanning_tree_log_partition", core=(1, None), output_core=0)
+def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The log-partition function log Σ_T exp(Σ_{e∈T} u_e), shape (*batch) (B.7, eq. 49)."""
+    work = _eliminate(u, edges, nodes)
+    check_connected(work.components)
+    return work.log_z
+
+
+@marginals.cpu
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("marginals", torch.empty_like(u), nodes, edges, u)
+
+
+@marginals_jvp.cpu
+def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("marginals_jvp", torch.empty_like(u), nodes, edges, u, g)
+
+
+@log_partition.cpu
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
+
+
+@marginals.backward
+def _(grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
+    return marginals_jvp(u, grad, edges, nodes), None
+
+
+# J(u)g is linear in g with a symmetric J, so its gradient in g is J(u) applied to the incoming one. In u it is a third
+# derivative of log Z; nobody needs it fast, and the twin is differentiable.
+@marginals_jvp.backward
+def _(grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor, None]:
+    def derivative(u: Tensor) -> Tensor:
+        return _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes))
+
+    pull_back = torch.func.vjp(derivative, u)[1]
+    return pull_back(grad)[0], marginals_jvp(u, grad, edges, nodes), None
+
+
+@log_partition.backward
+def _(grad: Tensor, log_z: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
+    return grad.unsqueeze(-1) * marginals(u, edges, nodes), None

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor
+
+from sstricks.regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from sstricks.structures.structure import Structure
+
+
+# Finds argmax_{x ∈ conv 𝒳} uᵀx − f(x) from (structure, regularizer, u) for a scaled utility u = U/t (float64, absent
+# coordinates −∞): a point of the shape and dtype of u, differentiable in u.
+Solver = Callable[[Any, Any, Tensor], Tensor]
+_S = TypeVar("_S", bound=Solver)
+
+
+class NoSolverError(ValueError, LookupError):
+    """There is no direct solver for a structure and a regularizer."""
+
+
+_solvers: dict[tuple[type[Structure], type[Regularizer]], Solver] = {}
+_reasons: dict[tuple[type[Structure], type[Regularizer]], str] = {}
+
+
+def register_solver(structure: type[Structure], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
+    """Enrol a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
+
+    The function gets the structure, the regularizer and the scaled utility u = U/t, and returns a point of
+    the same shape and dtype that is differentiable in u. Whatever is registered is held to every law of the test suite.
+
+    Example:
+        >>> @register_solver(Path, sst.Euclidean)  # doctest: +SKIP
+        ... def _(path, f, u):
+        ...     return F.project_onto_paths(u, path.edges)
+    """
+
+    def enrol(solver: _S) -> _S:
+        _solvers[structure, regularizer] = solver
+        return solver
+
+    return enrol
+
+
+def declare_intractable(structure: type[Structure], regularizer: type[Regularizer], reason: str) -> None:
+    """Say why a pair cannot have a solver, for the error message."""
+    _reasons[structure, regularizer] = reason
+
+
+def registered_pairs() -> list[tuple[type[Structure], type[Regularizer]]]:
+    """All pairs (𝒳, f) that have a direct solver."""
+    return list(_solvers)
+
+
+def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
+    """The registered solver of a pair.
+
+    Raises:
+        NoSolverError: There is none; the message says why, and what is registered for this structure.
+    """
+    pair = type(structure), type(regularizer)
+    if pair in _solvers:
+        return _solvers[pair]
+    if not isinstance(regularizer, Regularizer):
+        raise NoSolverError(
+            f"regularizer: found {regularizer!r}, expected an instance of a regularizer such as sst.Euclidean()."
+        )
+    theirs = ", ".join(f.__name__ for s, f in _solvers if s is pair[0]) or "none"
+    reason = _reasons.get(pair, "nobody has registered a solver for this pair")
+    raise NoSolverError(
+        f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
+        f"Registered for {pair[0].__name__}: {theirs}. Choose one of these, or pass solver=, any callable "
+        "(structure, regularizer, scaled utility) -> point of conv X."
+    )

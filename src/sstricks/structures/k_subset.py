@@ -1,0 +1,77 @@
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from sstricks import functional as F
+from sstricks.errors import invalid
+from sstricks.regularizers import (
+    BinaryEntropy,
+    CategoricalEntropy,
+    Euclidean,
+    ExponentialFamilyEntropy,
+    Regularizer,
+)
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.structure import Structure
+from sstricks.structures.subset import check_size
+
+
+class KSubset(Structure):
+    r"""The subsets of k out of n items, as k-hot vectors (App. B.4).
+
+    .. math:: \mathcal{X} = \{ x \in \{0, 1\}^n : \textstyle\sum_i x_i = k \}
+
+    Args:
+        n: The number of items.
+        k: How many of them are chosen, 1 ≤ k ≤ n.
+        mask: False where an item is absent, shape (*batch, n); at least k must be present.
+
+    Example:
+        >>> sst.KSubset(4, 2).argmax(torch.tensor([1.0, 3.0, 0.0, 2.0]))
+        tensor([0., 1., 0., 1.])
+    """
+
+    def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
+        check_size(n)
+        if not isinstance(k, int) or not 1 <= k <= n:
+            raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")
+        super().__init__((n,), mask, at_least=k)
+        self.n = n
+        self.k = k
+
+    def __repr__(self) -> str:
+        return f"KSubset({self.n}, {self.k})"
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return F.top_k(u, self.k)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        return x.sum(-1) == self.k
+
+    def _support(self) -> Tensor:
+        chosen = torch.tensor(list(combinations(range(self.n), self.k)))
+        return torch.zeros(len(chosen), self.n).scatter(-1, chosen, 1.0)
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return F.k_subset_log_partition(u, self.k)
+
+
+@register_solver(KSubset, Euclidean)
+def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
+    return F.capped_simplex(u, subset.k)
+
+
+@register_solver(KSubset, CategoricalEntropy)
+def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
+    return F.capped_softmax(u, subset.k)
+
+
+@register_solver(KSubset, BinaryEntropy)
+def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
+    return F.k_subset_sigmoid(u, subset.k)
+
+
+@register_solver(KSubset, ExponentialFamilyEntropy)
+def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
+    return F.k_subset_marginals(u, subset.k)

@@ -1,0 +1,68 @@
+import torch
+from torch import Tensor
+
+from sstricks import functional as F
+from sstricks.regularizers import (
+    BinaryEntropy,
+    CategoricalEntropy,
+    Euclidean,
+    ExponentialFamilyEntropy,
+    Regularizer,
+)
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.structure import Structure
+from sstricks.structures.subset import check_size
+
+
+class OneHot(Structure):
+    r"""One of n elements, as a one-hot vector (App. B.2).
+
+    .. math:: \mathcal{X} = \{ x \in \{0, 1\}^n : \textstyle\sum_i x_i = 1 \}
+
+    With Gumbel utilities and `CategoricalEntropy` (or `ExponentialFamilyEntropy`, which coincides with it here) this is
+    the Gumbel-softmax trick; with `Euclidean` the Gumbel-sparsemax trick.
+
+    Args:
+        n: The number of elements.
+        mask: False where an element is absent, shape (*batch, n); at least one must be present.
+
+    Example:
+        >>> sst.OneHot(3).argmax(torch.tensor([0.1, 2.0, 0.3]))
+        tensor([0., 1., 0.])
+    """
+
+    def __init__(self, n: int, mask: Tensor | None = None) -> None:
+        check_size(n)
+        super().__init__((n,), mask, at_least=1)
+        self.n = n
+
+    def __repr__(self) -> str:
+        return f"OneHot({self.n})"
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return F.top_k(u, 1)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        return x.sum(-1) == 1
+
+    def _support(self) -> Tensor:
+        return torch.eye(self.n)
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return u.logsumexp(-1)
+
+
+@register_solver(OneHot, Euclidean)
+def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return F.capped_simplex(u, 1)
+
+
+@register_solver(OneHot, ExponentialFamilyEntropy)
+@register_solver(OneHot, CategoricalEntropy)
+def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return u.softmax(-1)
+
+
+@register_solver(OneHot, BinaryEntropy)
+def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return F.k_subset_sigmoid(u, 1)

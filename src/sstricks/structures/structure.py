@@ -1,0 +1,184 @@
+from abc import ABC, abstractmethod
+from math import isnan
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.functional.utility import scaled_utility
+from sstricks.regularizers import Regularizer
+from sstricks.solvers.registry import Solver, find_solver
+
+
+class Structure(ABC):
+    r"""A finite set 𝒳 ⊂ {0, 1}ⁿ of embeddings of combinatorial objects (Sec. 2).
+
+    .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad
+              X_t = \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} U^\top x - t f(x)
+
+    A subclass supplies `_argmax`, `_contains`, `_support` and, where it can, `_log_partition`, all for scaled
+    utilities in which absent coordinates are −∞, and registers a solver for each regularizer it has one for. Masks,
+    infinities, dtypes, temperatures and batch dimensions are dealt with here.
+
+    Args:
+        event_shape: The shape of an embedding x.
+        mask: False where a coordinate is absent from 𝒳, shape (*batch_shape, *event_shape).
+        at_least: How many coordinates must be present for 𝒳 not to be empty.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
+        self.event_shape = torch.Size(event_shape)
+        self.mask = mask
+        self._at_least = at_least
+        if mask is None:
+            self.batch_shape = torch.Size()
+            return
+        if mask.dtype != torch.bool:
+            raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask=(x > 0) or mask.bool().")
+        if mask.shape[mask.dim() - len(event_shape) :] != self.event_shape or mask.dim() < len(event_shape):
+            raise invalid(
+                "mask",
+                f"shape {tuple(mask.shape)}",
+                f"(*batch, {', '.join(map(str, event_shape))})",
+                "A mask has one entry for each coordinate, and may differ from example to example.",
+            )
+        self.batch_shape = mask.shape[: mask.dim() - len(event_shape)]
+        short = mask.flatten(len(self.batch_shape)).sum(-1) < at_least
+        if short.any():
+            row = int(short.reshape(-1).nonzero()[0])
+            raise invalid(
+                "mask",
+                f"too few present coordinates in row {row}",
+                f"at least {at_least}",
+                f"Unmask coordinates of this {type(self).__name__}, or leave the example out of the batch.",
+            )
+
+    def argmax(self, u: Tensor) -> Tensor:
+        """The embedding x ∈ 𝒳 of largest uᵀx (eq. 4). Ties go to the coordinates with the lower indices.
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape). −∞ is an absent coordinate, +∞ comes before everything finite.
+
+        Returns:
+            A vertex, shape and dtype of u (with the batch dimensions of the mask), without gradient.
+
+        Raises:
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+        """
+        return self._argmax(self._scaled(u.detach(), 1.0)).to(u.dtype)
+
+    def softmax(
+        self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
+    ) -> Tensor:
+        """The point x of conv 𝒳 with the largest uᵀx − t·f(x) (eq. 6), differentiable in u and t.
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            temperature: t ≥ 0, a number, or a tensor that broadcasts with (*batch). At t = 0 this is the argmax.
+            regularizer: f.
+            solver: What to use instead of the solver registered for this structure and regularizer.
+
+        Returns:
+            A point of conv 𝒳, shape and dtype of u.
+
+        Raises:
+            NoSolverError: No solver is registered for the pair, and none was given.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN.
+        """
+        solver = solver or find_solver(self, regularizer)
+        if not isinstance(temperature, Tensor):
+            if isnan(temperature) or temperature < 0:
+                raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
+            if temperature == 0:
+                return self.argmax(u)
+            return solver(self, regularizer, self._scaled(u, temperature)).to(u.dtype)
+        frozen = temperature == 0
+        x = solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))).to(u.dtype)
+        frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
+        return torch.where(frozen, self.argmax(u), x)
+
+    def log_partition(self, u: Tensor) -> Tensor:
+        """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).
+
+        Its gradient is the softmax with `ExponentialFamilyEntropy` at t = 1 (eq. 8).
+
+        Raises:
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+        """
+        return self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
+
+    def contains(self, x: Tensor) -> Tensor:
+        """Whether x ∈ 𝒳, exactly, shape (*batch).
+
+        Args:
+            x: Points, shape (*batch, *event_shape).
+
+        Raises:
+            ValueError: x has the wrong shape.
+        """
+        self._check_shape("x", x)
+        binary = (x == 0) | (x == 1)
+        if self.mask is not None:
+            binary = binary & ((x == 0) | self.mask.to(x.device))
+        events = tuple(range(-len(self.event_shape), 0))
+        return binary.all(dim=events) & self._contains(x)
+
+    def enumerate_support(self) -> Tensor:
+        """All embeddings x ∈ 𝒳, shape (|𝒳|, *event_shape), float32. For small structures only.
+
+        Raises:
+            ValueError: The mask differs from example to example, so that there is not one 𝒳.
+        """
+        if self.batch_shape:
+            raise invalid(
+                "mask",
+                f"batch shape {tuple(self.batch_shape)}",
+                "a mask for one structure",
+                "Build one structure for each example and enumerate its support.",
+            )
+        support = self._support().to(torch.get_default_dtype())
+        return support if self.mask is None else support[self.contains(support)]
+
+    @abstractmethod
+    def _argmax(self, u: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _contains(self, x: Tensor) -> Tensor:
+        """Whether x ∈ 𝒳, for a binary x that is zero where it is masked."""
+
+    @abstractmethod
+    def _support(self) -> Tensor:
+        """All embeddings, regardless of the mask."""
+
+    @abstractmethod
+    def _log_partition(self, u: Tensor) -> Tensor: ...
+
+    def _scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
+        """The scaled utility that solvers get, for valid arguments."""
+        self._check_shape("utility", u)
+        if not u.is_floating_point():
+            raise invalid("utility", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
+        depth = len(self.event_shape)
+        mask = None if self.mask is None else self.mask.flatten(-depth)
+        u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
+        return u.unflatten(-1, self.event_shape)
+
+    def _check_shape(self, name: str, x: Tensor) -> None:
+        depth = len(self.event_shape)
+        if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
+            raise invalid(
+                name,
+                f"shape {tuple(x.shape)}",
+                f"(*batch, {', '.join(map(str, self.event_shape))})",
+                f"The event shape of this {type(self).__name__} is {tuple(self.event_shape)}.",
+            )
+        batch = x.shape[: x.dim() - depth]
+        try:
+            torch.broadcast_shapes(batch, self.batch_shape)
+        except RuntimeError:
+            raise invalid(
+                name,
+                f"batch shape {tuple(batch)}",
+                f"one that broadcasts with {tuple(self.batch_shape)}, the batch shape of the mask",
+                "Give one mask for each example, or one for all.",
+            ) from None

@@ -1,0 +1,72 @@
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.regularizers import (
+    BinaryEntropy,
+    CategoricalEntropy,
+    Euclidean,
+    ExponentialFamilyEntropy,
+    Regularizer,
+)
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.structure import Structure
+
+
+def check_size(n: int) -> None:
+    """Raise unless n is a positive integer."""
+    if not isinstance(n, int) or n < 1:
+        raise invalid("n", repr(n), "an integer >= 1", "It is the number of coordinates.")
+
+
+class Subset(Structure):
+    r"""The subsets of n items, as indicator vectors (App. B.3).
+
+    .. math:: \mathcal{X} = \{0, 1\}^n
+
+    Args:
+        n: The number of items.
+        mask: False where an item is absent, shape (*batch, n).
+
+    Example:
+        >>> sst.Subset(3).argmax(torch.tensor([1.0, -1.0, 0.5]))
+        tensor([1., 0., 1.])
+    """
+
+    def __init__(self, n: int, mask: Tensor | None = None) -> None:
+        check_size(n)
+        super().__init__((n,), mask, at_least=0)
+        self.n = n
+
+    def __repr__(self) -> str:
+        return f"Subset({self.n})"
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return (u > 0).to(u.dtype)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        return torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
+
+    def _support(self) -> Tensor:
+        return torch.tensor(list(product((0, 1), repeat=self.n)))
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return (u.clamp(min=0) + u.abs().neg().exp().log1p()).sum(-1)
+
+
+@register_solver(Subset, Euclidean)
+def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return u.clamp(0, 1)
+
+
+@register_solver(Subset, CategoricalEntropy)
+def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return u.clamp(max=0).exp()
+
+
+@register_solver(Subset, ExponentialFamilyEntropy)
+@register_solver(Subset, BinaryEntropy)
+def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
+    return u.sigmoid()

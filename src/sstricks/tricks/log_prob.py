@@ -1,0 +1,93 @@
+"""Where the probability of a vertex is known: (structure, utility) pairs, as `register_kl` has them."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Gumbel, Independent
+
+from sstricks.errors import invalid
+from sstricks.structures import KSubset, OneHot, Structure, Subset
+from sstricks.utilities import Logistic, Masked
+
+LogProb = Callable[[Tensor], Tensor]
+_LARGEST_K = 12  # the recursion visits all 2ᵏ subsets of the chosen
+
+
+def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
+    """The function x ↦ log P(X = x) for a structure and a utility with its event shape.
+
+    Raises:
+        NotImplementedError: It is not known in closed form.
+    """
+    base, mask = utility, structure.mask
+    while isinstance(base, Independent | Masked):
+        if isinstance(base, Masked):
+            mask = base.mask if mask is None else mask & base.mask
+            base = base.base
+        else:
+            base = base.base_dist
+    match structure, base:
+        case OneHot(), Gumbel():
+            k = 1
+        case KSubset(k=k), Gumbel() if k <= _LARGEST_K:
+            pass
+        case Subset(), Logistic():
+            logits = base.loc / base.scale
+            return lambda x: _coins(_checked(structure, x), logits, mask)
+        case _:
+            raise NotImplementedError(
+                f"The probability of a vertex is not known for {structure!r} with {type(base).__name__} utilities. "
+                "Use the utility as the action of a score-function estimator: utility.log_prob(draw.utility)."
+            )
+    logits = _plackett_luce_logits(base)
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    return lambda x: _plackett_luce(_checked(structure, x), logits, k)
+
+
+def _checked(structure: Structure, x: Tensor) -> Tensor:
+    if not structure.contains(x).all():
+        raise invalid("value", "a point outside of X", f"elements of {structure!r}", "Relaxed samples have no mass.")
+    return x
+
+
+def _plackett_luce_logits(gumbel: Gumbel) -> Tensor:
+    scale = gumbel.scale[..., :1]
+    if not torch.equal(gumbel.scale, scale.expand(gumbel.scale.shape)):
+        raise NotImplementedError(
+            "The probability of a vertex is known for Gumbel utilities of one common scale only; found several."
+        )
+    return gumbel.loc / scale
+
+
+def _coins(x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
+    logits, x = torch.broadcast_tensors(logits, x)
+    terms = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    return (terms if mask is None else terms.masked_fill(~mask, 0.0)).sum(-1)
+
+
+def _plackett_luce(x: Tensor, logits: Tensor, k: int) -> Tensor:
+    """Log P that the k largest of θ + Gumbel are those marked in x (App. B.4, Cor. 2).
+
+    Summed over the orders in which they can come, by a recursion over the sets A of those that came first: the next
+    is i with probability w_i over the weight of all that have not come. That weight is a sum of what remains, never a
+    difference from the total.
+    """
+    logits, x = torch.broadcast_tensors(logits, x)
+    chosen = x.topk(k, -1).indices
+    mine = logits.gather(-1, chosen)
+    others = logits.masked_fill(x > 0.5, -torch.inf).logsumexp(-1)
+    some = others > -torch.inf
+    reached = [torch.zeros_like(others)]
+    for came in range(1, 2**k):
+        ways = []
+        for i in range(k):
+            if came >> i & 1:
+                before = came ^ (1 << i)
+                remain = [j for j in range(k) if not before >> j & 1]
+                rest = mine[..., remain].logsumexp(-1)
+                rest = torch.where(some, torch.logaddexp(rest, torch.where(some, others, 0.0)), rest)
+                ways.append(reached[before] + mine[..., i] - rest)
+        reached.append(torch.stack(ways).logsumexp(0))
+    return reached[-1]

@@ -1,0 +1,66 @@
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+from torch.distributions.constraints import Constraint
+from torch.types import _size as Shape
+
+from sstricks.errors import invalid
+from sstricks.randomness import drawing_from
+from sstricks.structures.structure import Structure
+
+
+def fitted(utility: Distribution, structure: Structure) -> Distribution:
+    """The utility with the structure's event shape and at least its batch shape."""
+    event, batch = structure.event_shape, utility.batch_shape
+    if not utility.event_shape and batch[len(batch) - len(event) :] == event and len(batch) >= len(event):
+        utility = Independent(utility, len(event))
+    if utility.event_shape != event:
+        raise invalid(
+            "utility",
+            f"batch_shape {tuple(batch)} and event_shape {tuple(utility.event_shape)}",
+            f"event_shape {tuple(event)}, or event_shape () and a batch_shape that ends in {tuple(event)}",
+            f"Give one utility for each coordinate of {structure!r}; Independent(utility, k) makes the last k batch "
+            "dimensions the event.",
+        )
+    return utility
+
+
+class Trick(Distribution):
+    """What stochastic argmax and softmax tricks share: a structure and a random utility."""
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """None: what goes in is checked by structure and utility."""
+        return {}
+
+    def __init__(self, structure: Structure, utility: Distribution, extra: torch.Size = torch.Size()) -> None:
+        utility = fitted(utility, structure)
+        try:
+            batch = torch.broadcast_shapes(utility.batch_shape, structure.batch_shape, extra)
+        except RuntimeError:
+            raise invalid(
+                "utility",
+                f"batch_shape {tuple(utility.batch_shape)}",
+                f"one that broadcasts with {tuple(structure.batch_shape)} (mask) and {tuple(extra)} (temperature)",
+                "Give one mask and one temperature for each example, or one for all.",
+            ) from None
+        self.structure = structure
+        # Every example of the batch gets noise of its own, also where one utility serves them all.
+        self.utility = utility if utility.batch_shape == batch else utility.expand(batch)
+        super().__init__(batch, structure.event_shape, validate_args=False)
+
+    def _with_utility(self, utility: Distribution) -> Self:
+        raise NotImplementedError
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> Self:
+        """The same trick with a larger batch shape, and independent noise in it."""
+        return self._with_utility(self.utility.expand(torch.Size(batch_shape)))
+
+    def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+        with drawing_from(generator):
+            return self.utility.rsample(torch.Size(shape))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.structure!r}, {self.utility!r})"

@@ -1,0 +1,73 @@
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints, kl_divergence, register_kl
+from torch.distributions.constraints import Constraint
+from torch.types import _size as Shape
+
+from sstricks.errors import invalid
+
+
+class Masked(Distribution):
+    """A utility of which some coordinates are absent: they are −∞, and their densities and divergences do not count.
+
+    Args:
+        base: The utility, with event_shape ().
+        mask: True where a coordinate is present; broadcasts with the batch shape of `base`.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> u = sst.Masked(Normal(torch.zeros(2), 1.0), torch.tensor([True, False]))
+        >>> u.sample().isinf()
+        tensor([False,  True])
+    """
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """What the parameters must satisfy."""
+        return {}
+
+    @property
+    def support(self) -> Constraint:
+        """Where the density is positive."""
+        return constraints.real
+
+    def __init__(self, base: Distribution, mask: Tensor, *, validate_args: bool | None = None) -> None:
+        if base.event_shape:
+            raise invalid(
+                "base", f"event_shape {tuple(base.event_shape)}", "()", "Mask the coordinates before Independent."
+            )
+        if mask.dtype != torch.bool:
+            raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask.bool().")
+        shape = torch.broadcast_shapes(base.batch_shape, mask.shape)
+        self.base = base.expand(shape)
+        self.mask = mask.expand(shape)
+        super().__init__(shape, validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  torch's own idiom
+        """Whether the base has reparameterised samples."""
+        return self.base.has_rsample
+
+    def expand(self, batch_shape: Shape, _instance: "Masked | None" = None) -> "Masked":
+        """The same law with a larger batch shape."""
+        return Masked(self.base.expand(batch_shape), self.mask.expand(batch_shape))
+
+    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Samples, −∞ where masked."""
+        return self.base.rsample(torch.Size(sample_shape)).masked_fill(~self.mask, -torch.inf)
+
+    def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Samples without gradient, −∞ where masked."""
+        return self.base.sample(torch.Size(sample_shape)).masked_fill(~self.mask, -torch.inf)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The base's, and 0 where masked."""
+        inside = torch.where(self.mask, value, self.base.mean.detach())
+        return self.base.log_prob(inside).masked_fill(~self.mask, 0.0)
+
+
+@register_kl(Masked, Masked)
+def _(p: Masked, q: Masked) -> Tensor:
+    if not torch.equal(*torch.broadcast_tensors(p.mask, q.mask)):
+        raise invalid("mask", "two different masks", "equal masks", "The divergence is infinite where they differ.")
+    return kl_divergence(p.base, q.base).masked_fill(~p.mask, 0.0)

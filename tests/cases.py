@@ -1,0 +1,104 @@
+"""Enrols every registered (structure, regularizer) pair in the laws, by reading the registry itself."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+
+import sstricks as sst
+from brute_force import ExponentialFamily, Vector
+from exact_optimum import Separable, binary, categorical, euclidean
+from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
+from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
+from sstricks.solvers import registered_pairs
+
+# The first problem of each structure is the one that costly laws are tried on.
+PROBLEMS: dict[type, tuple[Problem, ...]] = {
+    sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
+    sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
+    sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
+    sst.SpanningTree: (
+        tree_problem(complete(4)),
+        tree_problem(complete(2)),
+        tree_problem(complete(3)),
+        tree_problem(complete(5)),
+        tree_problem(SQUARE_WITH_DIAGONAL),
+        tree_problem(DOUBLED_TRIANGLE),
+        tree_problem(TRIANGLES_ON_A_BRIDGE),
+        tree_problem(STAR),
+    ),
+}
+RESPONSES = {sst.Euclidean: euclidean, sst.CategoricalEntropy: categorical, sst.BinaryEntropy: binary}
+
+
+class Truth(Protocol):
+    """The solution and t times its directional derivative at s = u/t, in many digits."""
+
+    def value(self, s: Vector) -> Vector: ...
+
+    def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:
+        """One from either side; they differ at kinks only."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem under one regularizer."""
+
+    problem: Problem
+    regularizer: sst.Regularizer
+
+    def __str__(self) -> str:
+        detail = {"TreeProblem": f"{self.problem.size}e{self.problem.count}"}
+        name = type(self.problem).__name__
+        size = detail.get(name, f"{self.problem.size}c{self.problem.count}")
+        return f"{name.removesuffix('Problem')}{size}-{type(self.regularizer).__name__}"
+
+    @cached_property
+    def structure(self) -> sst.Structure:
+        return self.problem.build()
+
+    @property
+    def truth(self) -> Truth:
+        return truth(self.problem, self.regularizer)
+
+    def restrict(self, keep: np.ndarray) -> Case:
+        return Case(self.problem.restrict(keep), self.regularizer)
+
+    def softmax(self, u: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
+        return self.structure.softmax(u, temperature, self.regularizer)
+
+    def utilities(self, *batch: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
+        """Standard normal, the same at every run."""
+        generator = torch.Generator().manual_seed(zlib.crc32(str(self).encode()) + seed)
+        return torch.randn(*batch, self.problem.size, dtype=torch.float64, generator=generator).to(dtype)
+
+
+def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
+    """The oracle for a pair.
+
+    Raises:
+        LookupError: If nobody has written one, so that a new cell of the table cannot go untested.
+    """
+    if isinstance(regularizer, sst.ExponentialFamilyEntropy):
+        return ExponentialFamily(problem.vertices)
+    if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
+        return Separable(RESPONSES[type(regularizer)], problem.total)
+    raise LookupError(f"no oracle for {type(problem).__name__} with {type(regularizer).__name__}: write one")
+
+
+def _enrol() -> Iterator[Case]:
+    for structure, regularizer in registered_pairs():
+        for problem in PROBLEMS.get(structure, ()):
+            yield Case(problem, regularizer())
+
+
+CASES = tuple(_enrol())
+PAIR_CASES = tuple(
+    case for case in CASES if case.problem in {problems[0] for problems in PROBLEMS.values()}
+)  # one per pair

@@ -1,0 +1,82 @@
+"""argmax s·x - Σ φ(x_i) over {x in [0, 1]^n} or {x in [0, 1]^n, Σx = k}, to fifty digits, by a bracketed search.
+
+The optimum is x_i = r(s_i + ν) with r = (φ')⁻¹ clipped to [0, 1]. Σ r(s_i + ν) grows with ν, so the multiplier is
+bisected, with a Newton step wherever one stays in the bracket and halves it at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mpmath
+
+from brute_force import MP, Vector
+
+STEP = MP.mpf(10) ** -15  # of the difference quotients: their truncation error ends near it
+RESOLUTION = MP.mpf(10) ** -50  # of the multiplier
+
+Response = Callable[[mpmath.mpf], tuple[mpmath.mpf, mpmath.mpf]]  # z to r(z) and r'(z)
+
+
+def euclidean(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """φ = x²/2."""
+    return min(MP.one, max(MP.zero, z)), MP.one if 0 < z < 1 else MP.zero
+
+
+def categorical(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """φ = x log x - x."""
+    if z >= 0:
+        return MP.one, MP.zero
+    x = MP.exp(z)
+    return x, x
+
+
+def binary(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """φ = x log x + (1 - x) log(1 - x)."""
+    e = MP.exp(-abs(z))
+    x = (1 if z >= 0 else e) / (1 + e)
+    return x, e / (1 + e) ** 2
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The optimum for one response r over the cube, or over its slice Σx = total."""
+
+    response: Response
+    total: int | None
+
+    def value(self, s: Vector) -> Vector:
+        present = [v for v in s if v != MP.ninf]
+        if self.total is None:
+            nu = MP.zero
+        elif len(present) == self.total:
+            return [MP.zero if v == MP.ninf else MP.one for v in s]
+        else:
+            nu = self._multiplier(present, self.total)
+        return [MP.zero if v == MP.ninf else self.response(v + nu)[0] for v in s]
+
+    def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:
+        """The one-sided derivatives of x(s + h g) in h at 0, which differ where the solution has a kink: t·J g."""
+        here = self.value(s)
+        ahead = self.value([v + STEP * d for v, d in zip(s, g, strict=True)])
+        behind = self.value([v - STEP * d for v, d in zip(s, g, strict=True)])
+        forward = [(b - a) / STEP for a, b in zip(here, ahead, strict=True)]
+        backward = [(b - a) / STEP for a, b in zip(behind, here, strict=True)]
+        return backward, forward
+
+    def _multiplier(self, s: Vector, total: int) -> mpmath.mpf:
+        slack = MP.log(len(s)) + 2  # every response is at most eᶻ or z, so Σ < 1 at the low end; likewise from above
+        low, high = -max(s) - slack, -min(s) + slack
+        nu, step = (low + high) / 2, high - low
+        while abs(step) > RESOLUTION:
+            responses = [self.response(v + nu) for v in s]
+            excess = MP.fsum(x for x, _ in responses) - total
+            if excess == 0:
+                return nu
+            low, high = (low, nu) if excess > 0 else (nu, high)
+            slope = MP.fsum(d for _, d in responses)
+            newton = nu - excess / slope if slope > 0 else MP.inf
+            target = newton if low < newton < high and 2 * abs(newton - nu) < abs(step) else (low + high) / 2
+            nu, step = target, target - nu
+        return nu

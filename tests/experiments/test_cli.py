@@ -1,0 +1,127 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sstricks import cli
+from sstricks.experiments.runs.metrics import read_metrics
+
+TINY = (
+    *("--hidden", "8", "--num-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
+    *("--train-examples", "64", "--valid-examples", "32", "--test-examples", "32", "--trials", "1"),
+    *("--no-edge-hold", "2", "--no-edge-ramp", "2"),
+)
+TIMES = {"seconds"}
+
+
+def train(path, *more, steps=8):
+    return cli.main(["train", "nri", "--out", str(path), "--steps", str(steps), *TINY, *more])
+
+
+def result_of(path):
+    return json.loads((path / "result.json").read_text())
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--help"], ["train", "evaluate", "demo"]),
+        (["train", "--help"], ["nri"]),
+        (["train", "nri", "--help"], ["--edges", "spanning-tree", "--estimator", "--preset", "--resume", "--lr FLOAT"]),
+        (["evaluate", "--help"], ["--out"]),
+        (["demo", "--help"], ["runs/demo"]),
+    ],
+)
+def test_every_level_has_help(capsys, arguments, expected):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    for text in expected:
+        assert text in printed
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_NEEDED", ("lightning", "no_such_package_at_all"))
+    assert cli.main(["--help"]) == 2
+    assert capsys.readouterr().err == (
+        "sst: the experiments need no_such_package_at_all, which is not installed. Run: pip install\n"
+        "'sstricks[experiments]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
+        (["--lr", "-1"], "lr is -1.0, expected a number above 0"),
+        (["--batch-size", "100"], "batch_size is 100, expected at most train_examples=64"),
+        (["--trials", "4"], "4 trials take"),
+        (["--no-edge-hold", "-3"], "hold is -3"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):
+    assert train(tmp_path / "run", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sst: ")
+    assert message in " ".join(error.split())
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_used_folder_is_refused_with_status_2(tmp_path, capsys):
+    assert train(tmp_path, steps=4) == 0
+    capsys.readouterr()
+    assert train(tmp_path, steps=4) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert train(tmp_path, "--resume", "--lr", "0.5", steps=8) == 2
+    assert "lr is 0.001 there and 0.5 here; steps is 4 there and 8 here" in " ".join(capsys.readouterr().err.split())
+    assert train(tmp_path, "--resume", steps=4) == 0
+    assert "nothing was trained" in capsys.readouterr().out
+
+
+def test_evaluate_prints_and_writes_the_same_result(tmp_path, capsys):
+    assert train(tmp_path, steps=4) == 0
+    before = result_of(tmp_path)
+    (tmp_path / "graphs.png").unlink()
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path)]) == 0
+    assert f"{before['test/edge_precision']:.1%}" in capsys.readouterr().out
+    assert result_of(tmp_path) == before
+    assert (tmp_path / "graphs.png").exists()
+
+
+def test_evaluating_nothing_is_refused(tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path / "nothing")]) == 2
+    assert "no run was ever started" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
+    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "nri"), *TINY, "--steps", "400"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    broken = tmp_path / "broken"
+    with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 60
+        while len(read_metrics(broken)) < 5:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (broken / "result.json").exists()
+    resumed = subprocess.run(
+        [*command, "--out", str(broken), "--resume"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert resumed.stderr == ""
+    assert train(tmp_path / "whole", steps=400) == 0
+    assert without_times(result_of(broken)) == without_times(result_of(tmp_path / "whole"))
+    rows, expected = read_metrics(broken), read_metrics(tmp_path / "whole")
+    assert list(map(without_times, rows)) == list(map(without_times, expected))

@@ -1,0 +1,290 @@
+import csv
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from experiments.toy import Toy
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.metrics import read_metrics
+from sstricks.experiments.runs.progress import Silence
+from sstricks.experiments.runs.run import evaluate, train
+
+TIMES = {"seconds"}
+
+
+def run(toy, path, *, resume=False, jobs=1):
+    return train(toy, path, resume=resume, jobs=jobs, display=Silence())
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Break a run off at a step, as a kill would: nothing after it happens in this run."""
+    from experiments.toy import Line
+
+    original = Line.training_step
+
+    def arm(step):
+        def training_step(self, batch, batch_idx):
+            if self.global_step == step:
+                raise Killed
+            return original(self, batch, batch_idx)
+
+        monkeypatch.setattr(Line, "training_step", training_step)
+
+    def disarm():
+        monkeypatch.setattr(Line, "training_step", original)
+
+    arm.off = disarm
+    return arm
+
+
+def test_a_run_leaves_what_it_promises(tmp_path):
+    result = run(Toy(), tmp_path / "run")
+    folder = tmp_path / "run"
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert math.isfinite(result["test/elbo"])
+    assert result["steps"] == 12
+    assert result["best_step"] in {3, 6, 9, 12}
+    assert result["runs"] == result["trials"] == 1
+    assert result["seconds"] > 0
+    assert {"version", "seed", "lr", "valid/elbo"} <= result.keys()
+    assert json.loads((folder / "config.json").read_text()) == Toy().to_json()
+    assert (folder / "checkpoints" / "best.ckpt").exists()
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows] == [3, 6, 9, 12]
+    assert {"train/elbo", "valid/elbo", "seconds"} <= rows[0].keys()
+    with (folder / "metrics.csv").open() as file:
+        assert [float(row["valid/elbo"]) for row in csv.DictReader(file)] == [row["valid/elbo"] for row in rows]
+    assert event_steps(folder) == [3, 6, 9, 12]
+    assert result["valid/elbo"] == max(row["valid/elbo"] for row in rows)
+
+
+def event_steps(folder):
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return [event.step for event in events.Scalars("valid/elbo")]
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 11])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, die_at, step):
+    whole = run(Toy(), tmp_path / "whole")
+    die_at(step)
+    with pytest.raises(Killed):
+        run(Toy(), tmp_path / "broken")
+    die_at.off()
+    resumed = run(Toy(), tmp_path / "broken", resume=True)
+    assert without_times(resumed) == without_times(whole)
+    rows, expected = read_metrics(tmp_path / "broken"), read_metrics(tmp_path / "whole")
+    assert list(map(without_times, rows)) == list(map(without_times, expected))
+    assert event_steps(tmp_path / "broken") == [3, 6, 9, 12]
+    first, second = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "broken"))
+    assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
+
+
+def test_rows_beyond_the_checkpoint_are_recorded_once(tmp_path, die_at):
+    die_at(7)
+    with pytest.raises(Killed):
+        run(Toy(), tmp_path)
+    die_at.off()
+    with (tmp_path / "metrics.jsonl").open("a") as file:  # killed between the row of step 9 and its checkpoint
+        file.write('{"step": 9, "valid/elbo": 1.0}\n{"step": 12, "val')
+    run(Toy(), tmp_path, resume=True)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 9, 12]
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_previous_one(tmp_path, monkeypatch):
+    save, count = torch.save, 0
+
+    def torn(content, file):
+        nonlocal count
+        count += 1
+        if count > 3:
+            file.write(b"half a checkpoint")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(content, file)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(torch, "save", torn)
+        run(Toy(), tmp_path)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    left = list((tmp_path / "checkpoints").glob(".partial-*"))
+    assert [file.read_bytes() for file in left] == [b"half a checkpoint"]
+    result = run(Toy(), tmp_path, resume=True)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 9, 12]
+    assert result["steps"] == 12
+    assert not list((tmp_path / "checkpoints").glob(".partial-*"))
+
+
+def test_a_used_folder_is_refused_without_resume(tmp_path):
+    run(Toy(steps=3), tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != ".lock"}
+    with pytest.raises(RunError, match=r"already holds a run.*--resume"):
+        run(Toy(steps=3), tmp_path)
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.name != ".lock"}
+
+
+def test_another_configuration_is_refused_and_its_fields_are_named(tmp_path):
+    run(Toy(steps=3), tmp_path)
+    with pytest.raises(RunError, match=r"lr is 0.05 there and 0.1 here; seed is 0 there and 4 here"):
+        run(Toy(steps=3, lr=0.1, seed=4), tmp_path, resume=True)
+
+
+def test_resuming_a_finished_run_reports_its_result(tmp_path, die_at):
+    result = run(Toy(steps=3), tmp_path)
+    die_at(0)
+    assert run(Toy(steps=3), tmp_path, resume=True) == result
+
+
+def test_resuming_nothing_starts_and_says_so(tmp_path):
+    said = []
+    display = Silence()
+    display.say = said.append
+    train(Toy(steps=3), tmp_path / "new", resume=True, jobs=1, display=display)
+    assert (tmp_path / "new" / "result.json").exists()
+    assert "no run to resume" in said[0]
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"not empty \(thesis.tex\) and holds no run"):
+        run(Toy(), tmp_path)
+
+
+def test_an_unwritable_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write there"):
+        run(Toy(), tmp_path / "file" / "run")
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl; f = open({str(tmp_path / '.lock')!r}, 'w'); fcntl.flock(f, 2); print(flush=True); input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        holder.stdout.readline()
+        with pytest.raises(RunError, match="another process is training in it"):
+            run(Toy(), tmp_path)
+        holder.communicate(b"\n")
+    run(Toy(steps=3), tmp_path)
+
+
+def test_evaluating_a_finished_run_repeats_its_result(tmp_path):
+    result = run(Toy(), tmp_path)
+    assert evaluate(Toy(), tmp_path) == (result, True)
+
+
+def test_evaluating_an_unfinished_run_writes_nothing(tmp_path, die_at):
+    die_at(7)
+    with pytest.raises(Killed):
+        run(Toy(), tmp_path)
+    result, finished = evaluate(Toy(), tmp_path)
+    assert not finished
+    assert result["steps"] == 6
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_trials_are_halved_and_the_best_goes_on(tmp_path):
+    toy = Toy(trials=3)
+    result = run(toy, tmp_path)
+    record = json.loads((tmp_path / "trials.json").read_text())
+    first, second = record["scores"]["3"], record["scores"]["6"]
+    assert sorted(first) == ["0", "1", "2"]
+    assert set(second) == set(sorted(first, key=first.__getitem__)[1:])
+    survivor = record["survivor"]
+    assert second[str(survivor)] == max(second.values())
+    assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 9, 12]
+    assert read_metrics(tmp_path)[:2] == read_metrics(tmp_path / "trials" / f"{survivor:02d}")
+    assert sorted(len(read_metrics(tmp_path / "trials" / f"{trial:02d}")) for trial in range(3)) == [1, 2, 2]
+    alone = run(toy.trial(survivor), tmp_path / "alone")
+    assert result["test/elbo"] == alone["test/elbo"]
+    assert result["trials"] == 3
+    assert evaluate(toy, tmp_path)[0] == result
+
+
+@pytest.mark.parametrize("step", [1, 4, 8])
+def test_interrupted_trials_resume(tmp_path, die_at, step):
+    toy = Toy(trials=3)
+    whole = run(toy, tmp_path / "whole")
+    die_at(step)
+    with pytest.raises(Killed):
+        run(toy, tmp_path / "broken")
+    die_at.off()
+    assert without_times(run(toy, tmp_path / "broken", resume=True)) == without_times(whole)
+
+
+def test_a_trial_that_diverges_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "trial", lambda self, index: replace(self, trials=1, diverges_at=1 if index == 0 else -1))
+    run(Toy(trials=2), tmp_path)
+    assert json.loads((tmp_path / "trials.json").read_text())["survivor"] == 1
+
+
+def test_a_diverged_run_keeps_its_best_checkpoint(tmp_path):
+    toy = Toy(diverges_at=4)
+    with pytest.raises(RunError, match="diverged"):
+        run(toy, tmp_path)
+    assert evaluate(toy, tmp_path)[0]["best_step"] == 3
+
+
+def test_trials_in_other_processes_end_with_a_killed_parent_and_resume(tmp_path, monkeypatch):
+    toy, folder = Toy(trials=2), tmp_path / "run"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from experiments.toy import Toy\n"
+        "from sstricks.experiments.runs.progress import Silence\n"
+        "from sstricks.experiments.runs.run import train\n"
+        "if __name__ == '__main__':\n"
+        f"    train(Toy(trials=2), Path({str(folder)!r}), resume=False, jobs=2, display=Silence())\n"
+    )
+    slow = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOY_PAUSE": "1"}
+    parent = subprocess.Popen([sys.executable, str(script)], env=slow)
+    wait_until(lambda: all((folder / "trials" / name / "config.json").exists() for name in ("00", "01")))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(in_use(folder / "trials" / name) for name in ("00", "01")))
+    assert not (folder / "trials.json").exists()
+    assert without_times(run(toy, folder, resume=True)) == without_times(run(toy, tmp_path / "whole"))
+
+
+def in_use(path):
+    with (path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

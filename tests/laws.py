@@ -1,0 +1,234 @@
+"""What holds of every structure under every regularizer; each law takes a Case and fails with an AssertionError."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from brute_force import ExponentialFamily, best_value, exact, scaled, to_numpy
+from cases import Case
+
+Law = Callable[[Case], None]
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+LAWS: list[Law] = []
+
+
+def law(statement: Law) -> Law:
+    LAWS.append(statement)
+    return statement
+
+
+def true_value(case: Case, u: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
+    return torch.from_numpy(to_numpy(case.truth.value(scaled(u, temperature))))
+
+
+def assert_near(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance)
+
+
+def assert_slope(case: Case, slope: torch.Tensor, u: torch.Tensor, t: torch.Tensor | float, g: torch.Tensor) -> None:
+    """t·J g is the truth, or lies between its one-sided values where the solution has a kink."""
+    behind, ahead = (torch.from_numpy(to_numpy(s)) for s in case.truth.slopes(scaled(u, t), exact(g)))
+    tolerance = TOLERANCE[u.dtype]
+    nearest = slope.double().clamp(torch.minimum(behind, ahead), torch.maximum(behind, ahead))
+    assert_near(slope, nearest, tolerance)
+
+
+@law
+def argmax_is_a_vertex_of_the_best_value(case: Case) -> None:
+    for dtype in (torch.float64, torch.float32):
+        u = case.utilities(20, dtype=dtype).requires_grad_()
+        x = case.structure.argmax(u)
+        assert x.dtype == dtype
+        assert x.shape == u.shape
+        assert not x.requires_grad
+        assert case.structure.contains(x).tolist() == [True] * 20
+        for row, utilities in zip(x.double().numpy(), u.detach().double().numpy(), strict=True):
+            assert (case.problem.vertices == row).all(-1).any()
+            assert math.isclose(row @ utilities, best_value(case.problem.vertices, utilities), abs_tol=1e-12)
+
+
+@law
+def ties_go_to_the_lower_coordinate(case: Case) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randint(-1, 2, (20, case.problem.size), generator=generator).double()
+    expected = np.stack([case.problem.argmax(row) for row in u.numpy()])
+    assert case.structure.argmax(u).tolist() == expected.tolist()
+
+
+@law
+def contains_accepts_the_vertices_and_nothing_else(case: Case) -> None:
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=case.problem.size)))
+    known = {tuple(row) for row in case.problem.vertices.tolist()}
+    expected = [tuple(row) in known for row in corners.astype(int).tolist()]
+    x = torch.from_numpy(corners)
+    assert case.structure.contains(x).tolist() == expected
+    assert not case.structure.contains(x / 2 + 0.25).any()
+    assert not case.structure.contains(torch.full_like(x[0], math.nan))
+
+
+@law
+def the_support_is_enumerated_once(case: Case) -> None:
+    support = case.structure.enumerate_support()
+    assert support.shape == (case.problem.count, *case.structure.event_shape)
+    rows = sorted(support.int().tolist())
+    assert rows == sorted(case.problem.vertices.tolist())
+
+
+@law
+def the_partition_function_counts_and_its_gradient_is_the_marginals(case: Case) -> None:
+    zeros = torch.zeros(case.problem.size, dtype=torch.float64)
+    assert math.isclose(case.structure.log_partition(zeros), math.log(case.problem.count), abs_tol=1e-12)
+    u = case.utilities().requires_grad_()
+    family = ExponentialFamily(case.problem.vertices)
+    value = case.structure.log_partition(u)
+    assert math.isclose(value.item(), float(family.log_partition(exact(u))), abs_tol=1e-11)
+    (gradient,) = torch.autograd.grad(value, u)
+    assert_near(gradient, torch.from_numpy(to_numpy(family.value(exact(u)))), 1e-9)
+
+
+@law
+def the_relaxation_stays_in_the_hull(case: Case) -> None:
+    for dtype, tolerance in TOLERANCE.items():
+        for scale in (0.1, 1.0, 10.0, 1e4):
+            x = case.softmax(case.utilities(5, dtype=dtype) * scale, 1.0)
+            assert x.dtype == dtype
+            assert case.problem.outside(x.double().numpy()) <= tolerance
+
+
+@law
+def the_relaxation_is_the_optimum(case: Case) -> None:
+    for u, t in zip(case.utilities(4), (0.2, 0.7, 1.0, 5.0), strict=True):
+        assert_near(case.softmax(u, t), true_value(case, u, t), 1e-9)
+
+
+@law
+def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
+    if not callable(case.regularizer):
+        return
+    rng = np.random.default_rng(0)
+    mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)
+    u, t = case.utilities(), 0.5
+    x = case.softmax(u, t)
+    best = x @ u - t * case.regularizer(x)
+    assert (mixtures @ u - t * case.regularizer(mixtures) <= best + 1e-9).all()
+
+
+@law
+def cold_is_the_argmax(case: Case) -> None:
+    u = case.utilities(5)
+    assert_near(case.softmax(u, 1e-6), case.structure.argmax(u), 1e-9)
+
+
+@law
+def zero_temperature_is_the_argmax_with_no_gradient(case: Case) -> None:
+    u = case.utilities(3).requires_grad_()
+    for t in (0, 0.0, torch.tensor(0.0, dtype=torch.float64)):
+        assert torch.equal(case.softmax(u, t), case.structure.argmax(u))
+    mixed = torch.tensor([0.0, 0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    x = case.softmax(u, mixed)
+    assert torch.equal(x[::2], case.structure.argmax(u)[::2])
+    assert_near(x[1], case.softmax(u[1], 0.5), 1e-12)
+    g = torch.rand(u.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    du, dt = torch.autograd.grad((x * g).sum(), (u, mixed))
+    assert torch.count_nonzero(du[::2]) == 0
+    assert torch.count_nonzero(dt[::2]) == 0
+    assert_slope(case, du[1] * 0.5, u[1], 0.5, g[1])
+
+
+@law
+def hot_is_the_minimum_of_the_regularizer(case: Case) -> None:
+    u = case.utilities()
+    assert_near(case.softmax(u, 1e10), true_value(case, torch.zeros_like(u), 1.0), 1e-9)
+
+
+@law
+def gradients_are_right(case: Case) -> None:
+    u = case.utilities(2).requires_grad_()
+    t = torch.tensor([0.7, 1.3], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(case.softmax, (u, t))
+    assert torch.autograd.gradgradcheck(case.softmax, (u, t))
+
+
+@law
+def gradients_agree_with_the_exact_derivative(case: Case) -> None:
+    t = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+    u = case.utilities().requires_grad_()
+    g = case.utilities(seed=1)
+    du, dt = torch.autograd.grad((case.softmax(u, t) * g).sum(), (u, t))
+    assert_slope(case, du * t.detach(), u, t.detach(), g)
+    assert math.isclose(dt.item(), -(du @ u.detach()).item() / t.item(), abs_tol=1e-9)  # x is a function of u/t
+
+
+@law
+def log_partition_gradients_are_right(case: Case) -> None:
+    u = case.utilities(2).requires_grad_()
+    assert torch.autograd.gradcheck(case.structure.log_partition, u)
+    assert torch.autograd.gradgradcheck(case.structure.log_partition, u)
+
+
+@law
+def the_jacobian_is_symmetric_positive_semidefinite(case: Case) -> None:
+    for u in case.utilities(3):
+        jacobian = torch.autograd.functional.jacobian(lambda v: case.softmax(v, 0.8), u)
+        assert isinstance(jacobian, torch.Tensor)
+        assert_near(jacobian, jacobian.mT, 1e-9)
+        assert torch.linalg.eigvalsh((jacobian + jacobian.mT) / 2).min() >= -1e-9
+
+
+@law
+def a_batch_is_a_loop(case: Case) -> None:
+    u = case.utilities(2, 3).requires_grad_()
+    t = torch.linspace(0.3, 2.0, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+    x = case.softmax(u, t)
+    g = case.utilities(2, 3, seed=1)
+    gradients = torch.autograd.grad((x * g).sum(), (u, t))
+    vertices, log_z = case.structure.argmax(u), case.structure.log_partition(u)
+    assert log_z.shape == case.structure.contains(vertices).shape == (2, 3)
+    for i, j in itertools.product(range(2), range(3)):
+        one, temperature = u[i, j].detach().requires_grad_(), t[i, j].detach().requires_grad_()
+        alone = case.softmax(one, temperature)
+        assert_near(x[i, j], alone, 1e-12)
+        du, dt = torch.autograd.grad((alone * g[i, j]).sum(), (one, temperature))
+        assert_near(gradients[0][i, j], du, 1e-12)
+        assert_near(gradients[1][i, j], dt, 1e-12)
+        assert torch.equal(vertices[i, j], case.structure.argmax(one))
+        assert_near(log_z[i, j], case.structure.log_partition(one), 1e-12)
+
+
+@law
+def layout_and_batch_shape_do_not_matter(case: Case) -> None:
+    u = case.utilities(3, 2)
+    turned = u.transpose(0, 1)
+    assert_near(case.softmax(turned, 1.0), case.softmax(u, 1.0).transpose(0, 1), 1e-12)
+    assert torch.equal(case.structure.argmax(turned), case.structure.argmax(u).transpose(0, 1))
+    same = u[0, 0].expand(4, 1, case.problem.size)
+    assert_near(case.softmax(same, 1.0), case.softmax(u[0, 0], 1.0).expand_as(same), 1e-12)
+    assert case.softmax(u[:0], 1.0).shape == case.structure.argmax(u[:0]).shape == (0, 2, case.problem.size)
+    every_other = torch.stack((u, u + 1), -1).flatten(-2)[..., ::2]
+    assert_near(case.softmax(every_other, 1.0), case.softmax(u, 1.0), 1e-12)
+
+
+@law
+def temperatures_broadcast_against_the_batch(case: Case) -> None:
+    u = case.utilities(2, 3)
+    t = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    assert_near(case.softmax(u, t), case.softmax(u, t.expand(2, 3)), 1e-12)
+    assert_near(case.softmax(u, t[:2, None]), case.softmax(u, t[:2, None].expand(2, 3)), 1e-12)
+    assert_near(case.softmax(u[0, 0], t), case.softmax(u[0, 0].expand(3, -1), t), 1e-12)
+    assert_near(case.softmax(u, t[0]), case.softmax(u, 0.5), 1e-12)
+
+
+@law
+def inputs_are_left_alone(case: Case) -> None:
+    u, t = case.utilities(3), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    copies = u.clone(), t.clone()
+    case.softmax(u, t)
+    case.structure.argmax(u)
+    case.structure.log_partition(u)
+    assert torch.equal(u, copies[0])
+    assert torch.equal(t, copies[1])

@@ -1,0 +1,241 @@
+"""Law 13: every complaint names the argument, what was found, what was expected, and a remedy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import sstricks as sst
+from cases import PAIR_CASES, Case
+from graphs import complete
+
+ENTROPY = sst.ExponentialFamilyEntropy()
+TRIANGLE = torch.tensor(complete(3)).T
+NAN = torch.tensor([0.0, math.nan, 1.0, 2.0, 3.0])
+
+
+@dataclass(frozen=True)
+class BadCall:
+    """A call that must fail, and what its message must say."""
+
+    name: str
+    call: Callable[[], object]
+    argument: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def check(call: Callable[[], object], argument: str, found: str, expected: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        call()
+    message = str(raised.value)
+    assert re.search(rf"\b{argument}\b", message), f"the argument {argument!r} is not named: {message}"
+    shape = re.fullmatch(r"(?s).*\bfound (?P<found>.+?), expected (?P<expected>.+?)\. (?P<remedy>\w.{8,})", message)
+    assert shape, f"no found, expected, remedy: {message}"
+    assert found in shape["found"], f"what was found ({found}) is not said: {message}"
+    assert expected in shape["expected"], f"what was expected ({expected}) is not said: {message}"
+
+
+CONSTRUCTORS = [
+    BadCall("one-hot of nothing", lambda: sst.OneHot(0), "n", "0", "1"),
+    BadCall("negative one-hot", lambda: sst.OneHot(-3), "n", "-3", "1"),
+    BadCall("subset of nothing", lambda: sst.Subset(0), "n", "0", "1"),
+    BadCall("k-subset of nothing", lambda: sst.KSubset(0, 1), "n", "0", "1"),
+    BadCall("k too large", lambda: sst.KSubset(3, 4), "k", "4", "3"),
+    BadCall("k negative", lambda: sst.KSubset(3, -1), "k", "-1", "3"),
+    BadCall("edges transposed", lambda: sst.SpanningTree(TRIANGLE.T[:1], 3), "edges", "(1, 2)", "(2, "),
+    BadCall("edges of floats", lambda: sst.SpanningTree(TRIANGLE.float(), 3), "edges", "float32", "int64"),
+    BadCall("node out of range", lambda: sst.SpanningTree(TRIANGLE + 1, 3), "edges", "3", "0"),
+    BadCall("negative node", lambda: sst.SpanningTree(TRIANGLE - 1, 3), "edges", "-1", "0"),
+    BadCall("self-loop", lambda: sst.SpanningTree(torch.tensor([[0, 1], [1, 1]]), 2), "edges", "1", "differ"),
+    BadCall(
+        "disconnected graph",
+        lambda: sst.SpanningTree(torch.tensor([[0, 2], [1, 3]]), 4),
+        "edges",
+        "",
+        "connected",
+    ),
+    BadCall("no nodes", lambda: sst.SpanningTree(torch.zeros(2, 0, dtype=torch.long), 0), "num_nodes", "0", "1"),
+    BadCall("mask of another size", lambda: sst.OneHot(3, mask=torch.ones(4, dtype=torch.bool)), "mask", "4", "3"),
+    BadCall("mask of numbers", lambda: sst.Subset(3, mask=torch.ones(3)), "mask", "float32", "bool"),
+    BadCall("one-hot all masked", lambda: sst.OneHot(3, mask=torch.zeros(3, dtype=torch.bool)), "mask", "0", "1"),
+    BadCall("subset all masked", lambda: sst.Subset(3, mask=torch.zeros(3, dtype=torch.bool)), "mask", "0", "1"),
+    BadCall(
+        "too few left for k",
+        lambda: sst.KSubset(4, 2, mask=torch.tensor([[True, True, False, True], [False, False, True, False]])),
+        "mask",
+        "1",
+        "2",
+    ),
+    BadCall(
+        "mask that disconnects",
+        lambda: sst.SpanningTree(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4, mask=torch.tensor([True, False, True])),
+        "mask",
+        "",
+        "connected",
+    ),
+    BadCall(
+        "spanning tree all masked",
+        lambda: sst.SpanningTree(TRIANGLE, 3, mask=torch.zeros(3, dtype=torch.bool)),
+        "mask",
+        "",
+        "",
+    ),
+    BadCall("negative scale", lambda: sst.Logistic(torch.zeros(3), torch.tensor(-1.0)), "scale", "-1", ""),
+    BadCall(
+        "mask that does not fit its base",
+        lambda: sst.Masked(torch.distributions.Gumbel(torch.zeros(3), 1.0), torch.ones(4, dtype=torch.bool)),
+        "mask",
+        "4",
+        "3",
+    ),
+    BadCall("enumerating 2**200 subsets", lambda: sst.Subset(200).enumerate_support(), "n", "", ""),
+]
+
+
+@pytest.mark.parametrize(
+    "bad", [b for b in CONSTRUCTORS if b.argument != "scale" and "enumerating" not in b.name], ids=str
+)
+def test_constructor(bad: BadCall):
+    check(bad.call, bad.argument, bad.found, bad.expected)
+
+
+@pytest.mark.parametrize("bad", [b for b in CONSTRUCTORS if b.argument == "scale" or "enumerating" in b.name], ids=str)
+def test_refused(bad: BadCall):
+    with pytest.raises(ValueError):
+        bad.call()
+
+
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+class TestUtilities:
+    """The three maps read utilities alike."""
+
+    def maps(self, case: Case):
+        return (
+            case.structure.argmax,
+            case.structure.log_partition,
+            lambda u: case.structure.softmax(u, 1.0, case.regularizer),
+        )
+
+    def test_nan(self, case: Case):
+        u = case.utilities(2)
+        u[1, 0] = math.nan
+        for call in self.maps(case):
+            check(lambda call=call: call(u), "u", "NaN", "")
+
+    def test_wrong_last_dimension(self, case: Case):
+        n = case.problem.size
+        for call in self.maps(case):
+            check(lambda call=call: call(torch.zeros(3, n + 1)), "u", f"(3, {n + 1})", f"{n}")
+
+    def test_scalar(self, case: Case):
+        for call in self.maps(case):
+            check(lambda call=call: call(torch.tensor(1.0)), "u", "()", f"{case.problem.size}")
+
+    def test_integers(self, case: Case):
+        for call in self.maps(case):
+            check(lambda call=call: call(torch.zeros(case.problem.size, dtype=torch.long)), "u", "int64", "float")
+
+    def test_all_absent(self, case: Case):
+        u = case.utilities(2)
+        u[1] = -math.inf
+        for call in self.maps(case):
+            check(lambda call=call: call(u), "u", "", "")
+
+    def test_a_batch_that_does_not_fit_the_masks(self, case: Case):
+        n = case.problem.size
+        structure = case.problem.build(torch.ones(2, n, dtype=torch.bool))
+        check(lambda: structure.softmax(torch.zeros(3, n), 1.0, case.regularizer), "u", f"(3, {n})", "2")
+        check(lambda: structure.argmax(torch.zeros(3, n)), "u", f"(3, {n})", "2")
+
+
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+class TestTemperature:
+    def test_negative(self, case: Case):
+        check(lambda: case.softmax(case.utilities(), -1.0), "temperature", "-1", "0")
+        t = torch.tensor([1.0, -0.5], dtype=torch.float64)
+        check(lambda: case.softmax(case.utilities(2), t), "temperature", "-0.5", "0")
+
+    def test_nan(self, case: Case):
+        check(lambda: case.softmax(case.utilities(), math.nan), "temperature", "nan", "0")
+        check(lambda: case.softmax(case.utilities(), torch.tensor(math.nan)), "temperature", "nan", "0")
+
+    def test_shape(self, case: Case):
+        check(lambda: case.softmax(case.utilities(2), torch.ones(3)), "temperature", "(3,)", "(2,)")
+
+
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_contains_wants_the_event_shape(case: Case):
+    n = case.problem.size
+    check(lambda: case.structure.contains(torch.zeros(n + 1)), "x", f"({n + 1},)", f"{n}")
+
+
+def test_utilities_that_cut_a_graph():
+    u = torch.tensor([0.0, -math.inf, 0.0])
+    trees = sst.SpanningTree(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4)
+    for call in (trees.argmax, trees.log_partition, lambda v: trees.softmax(v, 1.0, ENTROPY)):
+        check(lambda call=call: call(u), "u", "", "connected")
+
+
+def test_utilities_that_leave_fewer_than_k():
+    u = torch.tensor([0.0, -math.inf, -math.inf])
+    for call in (sst.KSubset(3, 2).argmax, lambda v: sst.KSubset(3, 2).softmax(v, 1.0, sst.Euclidean())):
+        check(lambda call=call: call(u), "u", "1", "2")
+
+
+def test_missing_pair_says_what_is_registered():
+    with pytest.raises(sst.NoSolverError) as raised:
+        sst.SpanningTree.complete(3).softmax(torch.zeros(3), 1.0, sst.Euclidean())
+    assert isinstance(raised.value, ValueError)
+    assert isinstance(raised.value, LookupError)
+    message = str(raised.value)
+    for word in ("SpanningTree", "Euclidean", "ExponentialFamilyEntropy"):
+        assert word in message
+
+
+def test_the_exponential_family_entropy_has_no_formula_to_call():
+    assert not callable(ENTROPY)
+
+
+def test_trick_shapes_are_both_said_with_the_mend():
+    utility = torch.distributions.Gumbel(torch.zeros(2, 4), 1.0)
+    for make in (
+        lambda: sst.StochasticArgmaxTrick(sst.OneHot(5), utility),
+        lambda: sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, 1.0, ENTROPY),
+    ):
+        check(make, "utility", "(2, 4)", "(5,)")
+
+
+def test_trick_utility_of_another_event_shape():
+    utility = torch.distributions.Independent(torch.distributions.Gumbel(torch.zeros(2, 5), 1.0), 2)
+    check(lambda: sst.StochasticArgmaxTrick(sst.OneHot(5), utility), "utility", "(2, 5)", "(5,)")
+
+
+def test_trick_temperature():
+    utility = torch.distributions.Gumbel(torch.zeros(2, 5), 1.0)
+    check(lambda: sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, -1.0, ENTROPY), "temperature", "-1", "0")
+    check(
+        lambda: sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, torch.ones(3), ENTROPY),
+        "temperature",
+        "(3,)",
+        "(2,)",
+    )
+
+
+def test_trick_with_a_missing_pair_fails_when_it_is_made():
+    utility = torch.distributions.Gumbel(torch.zeros(3), 1.0)
+    with pytest.raises(sst.NoSolverError):
+        sst.StochasticSoftmaxTrick(sst.SpanningTree.complete(3), utility, 1.0, sst.Euclidean())
+
+
+def test_edge_mask_in_the_wrong_order_of_dimensions():
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    check(lambda: sst.SpanningTree(TRIANGLE, 3, mask=mask), "mask", "(3, 2)", "3")

@@ -1,0 +1,57 @@
+"""Law 7: half precision in and out, single precision inside."""
+
+import pytest
+import torch
+
+from cases import CASES, PAIR_CASES, Case
+
+HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+
+
+@HALVES
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_softmax_is_single_precision_rounded_once(case: Case, dtype: torch.dtype):
+    u = case.utilities(6, dtype=dtype)
+    for t in (0.3, torch.tensor(0.5), torch.tensor(0.5, dtype=dtype), torch.linspace(0.5, 3, 6).to(dtype)):
+        x = case.softmax(u, t)
+        wide = t.float() if isinstance(t, torch.Tensor) else t
+        assert x.dtype == dtype
+        assert torch.equal(x, case.softmax(u.float(), wide).to(dtype))
+
+
+@HALVES
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_gradients_are_single_precision_rounded_once(case: Case, dtype: torch.dtype):
+    u, t = case.utilities(6, dtype=dtype), torch.linspace(0.5, 3, 6).to(dtype)
+    g = case.utilities(6, dtype=dtype, seed=1)
+    narrow = u.clone().requires_grad_(), t.clone().requires_grad_()
+    wide = u.float().requires_grad_(), t.float().requires_grad_()
+    halves = torch.autograd.grad(case.softmax(*narrow), narrow, g)
+    singles = torch.autograd.grad(case.softmax(*wide), wide, g.float())
+    for half, single in zip(halves, singles, strict=True):
+        assert half.dtype == dtype
+        torch.testing.assert_close(half, single.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+
+
+@HALVES
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_argmax_and_log_partition_keep_the_dtype(case: Case, dtype: torch.dtype):
+    u = case.utilities(6, dtype=dtype)
+    vertex = case.structure.argmax(u)
+    assert vertex.dtype == dtype
+    assert torch.equal(vertex.float(), case.structure.argmax(u.float()))
+    assert case.structure.contains(vertex).all()
+    log_z = case.structure.log_partition(u)
+    assert log_z.dtype == dtype
+    assert torch.equal(log_z, case.structure.log_partition(u.float()).to(dtype))
+
+
+@HALVES
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_the_largest_halves_do_not_overflow(case: Case, dtype: torch.dtype):
+    u = torch.linspace(-1, 1, case.problem.size).to(dtype) * torch.finfo(dtype).max
+    u.requires_grad_()
+    x = case.softmax(u, 1e-3)
+    assert torch.equal(x, case.structure.argmax(u))
+    (gradient,) = torch.autograd.grad(x.sum(), u)
+    assert gradient.isfinite().all()

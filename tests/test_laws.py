@@ -1,0 +1,37 @@
+"""The law suite over every registered pair."""
+
+import pytest
+
+import sstricks as sst
+from cases import CASES, PAIR_CASES, PROBLEMS, Case
+from laws import LAWS, Law
+from sstricks.solvers import registered_pairs
+
+SCOPE = {
+    (structure, regularizer)
+    for structure in (sst.OneHot, sst.Subset, sst.KSubset)
+    for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
+} | {(sst.SpanningTree, sst.ExponentialFamilyEntropy)}
+
+
+@pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_law(case: Case, statement: Law):
+    statement(case)
+
+
+@pytest.mark.parametrize("pair", registered_pairs(), ids=lambda pair: "-".join(c.__name__ for c in pair))
+def test_every_registered_pair_is_enrolled(pair):
+    structure, regularizer = pair
+    assert structure in PROBLEMS, f"{structure.__name__} is registered but has no problem in tests/cases.py"
+    enrolled = [c for c in PAIR_CASES if type(c.structure) is structure and type(c.regularizer) is regularizer]
+    assert len(enrolled) == 1
+    assert enrolled[0].truth.value  # raises LookupError where there is no oracle
+
+
+def test_the_registry_covers_the_table():
+    assert set(registered_pairs()) >= SCOPE
+
+
+def test_no_pair_is_registered_twice():
+    assert len(registered_pairs()) == len(set(registered_pairs()))

@@ -1,0 +1,87 @@
+"""Imports point down only (objects → functional → ops), and importing the package stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import sstricks
+
+ROOT = Path(sstricks.__file__).parent
+LAYERS = {"ops": 0, "functional": 1}  # all else is an object
+HEAVY = ("numba", "llvmlite", "lightning", "matplotlib", "networkx", "scipy", "tensorboard", "tyro")
+
+
+def layer(module: str) -> int:
+    head = (module.removeprefix("sstricks").lstrip(".") + ".").split(".")[0]
+    return LAYERS.get(head, 2)
+
+
+def imported_modules(path: Path) -> list[str]:
+    """Every absolute name of this package that the file imports, at its top or inside a function."""
+    package = ["sstricks", *path.relative_to(ROOT).parent.parts]
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            target = ".".join([*base, *([node.module] if node.module else [])])
+            names += [f"{target}.{alias.name}" for alias in node.names]
+    return [name for name in names if name.split(".")[0] == "sstricks"]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(["sstricks", *path.relative_to(ROOT).with_suffix("").parts])
+
+
+def test_imports_point_down_only():
+    shared = {"sstricks.errors"}  # the one form of complaints, which every layer may raise
+    upward = [
+        f"{module_name(path)} imports {name}"
+        for path in ROOT.rglob("*.py")
+        for name in imported_modules(path)
+        if layer(name) > layer(module_name(path)) and not any(name.startswith(s) for s in shared)
+    ]
+    assert upward == []
+
+
+def test_the_core_does_not_know_the_experiments():
+    knowing = [
+        f"{module_name(path)} imports {name}"
+        for path in ROOT.rglob("*.py")
+        for name in imported_modules(path)
+        if name.startswith("sstricks.experiments")
+        and not module_name(path).startswith(("sstricks.experiments", "sstricks.cli"))
+    ]
+    assert knowing == []
+
+
+def test_both_layers_below_exist():
+    assert all(any((ROOT / name).glob("*.py")) for name in LAYERS)
+
+
+def test_import_is_light():
+    program = f"import sys, torch; t = {{*sys.modules}}; import sstricks; print(*{{*sys.modules}} - t & {{*{HEAVY!r}}})"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/").stdout
+    assert loaded.split() == []
+
+
+def test_import_changes_no_global_setting():
+    program = """
+import os, torch
+def settings():
+    return torch.get_num_threads(), torch.get_default_dtype(), torch.initial_seed(), dict(os.environ)
+before = settings()
+import sstricks
+assert settings() == before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+def test_public_names_are_all_exported():
+    structures = {"Structure", "OneHot", "Subset", "KSubset", "SpanningTree"}
+    regularizers = {"Regularizer", "Euclidean", "CategoricalEntropy", "BinaryEntropy", "ExponentialFamilyEntropy"}
+    tricks = {"StochasticArgmaxTrick", "StochasticSoftmaxTrick", "StraightThrough", "Draw"}
+    assert structures | regularizers | tricks | {"Logistic", "Masked", "NoSolverError"} <= set(sstricks.__all__)
+    assert [name for name in sstricks.__all__ if not hasattr(sstricks, name)] == []

@@ -1,0 +1,103 @@
+"""The baselines of the benchmarks are right where they claim to be, and so is the truth that judges them."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import truth
+from benchmarks.measure import interleave
+from benchmarks.naive import k_subset, kruskal, laplacian
+
+NODES, SIZE, COUNT = 5, 6, 3
+EDGES = torch.triu_indices(NODES, NODES, 1)
+
+
+def spanning_trees():
+    trees = []
+    for chosen in combinations(range(EDGES.shape[1]), NODES - 1):
+        component = list(range(NODES))
+        for e in chosen:
+            i, j = EDGES[:, e].tolist()
+            component = [component[i] if c == component[j] else c for c in component]
+        if len(set(component)) == 1:
+            trees.append(chosen)
+    return indicators(trees, EDGES.shape[1])
+
+
+def indicators(sets, n):
+    x = torch.zeros(len(sets), n, dtype=torch.float64)
+    for row, chosen in zip(x, sets, strict=True):
+        row[list(chosen)] = 1
+    return x
+
+
+def expectation(u, support):
+    return torch.softmax(u @ support.T, -1) @ support
+
+
+@pytest.fixture
+def problem():
+    generator = torch.Generator().manual_seed(3)
+    return lambda n: [2 * torch.randn(4, n, generator=generator, dtype=torch.float64) for _ in range(2)]
+
+
+def gradients(solve, u, g):
+    leaf = u.clone().requires_grad_()
+    x = solve(leaf)
+    return x.detach(), torch.autograd.grad(x, leaf, g)[0]
+
+
+def test_log_determinant_is_enumeration(problem):
+    u, g = problem(EDGES.shape[1])
+    support = spanning_trees()
+    assert len(support) == NODES ** (NODES - 2)
+    expected = gradients(lambda v: expectation(v, support), u, g)
+    found = gradients(lambda v: laplacian.marginals(v, EDGES, NODES, clip=None), u, g)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        laplacian.log_partition(u, EDGES, NODES), torch.logsumexp(u @ support.T, -1), atol=1e-9, rtol=0
+    )
+
+
+def test_the_clip_changes_the_marginals_beyond_it_only(problem):
+    u, _ = problem(EDGES.shape[1])
+    exact = [laplacian.marginals(s * u, EDGES, NODES, clip=None) for s in (1, 10)]
+    clipped = [laplacian.marginals(s * u, EDGES, NODES) for s in (1, 10)]
+    torch.testing.assert_close(clipped[0], exact[0])
+    assert (clipped[1] - exact[1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("solve", [kruskal.batched_kruskal, kruskal.scipy_loop, kruskal.networkx_loop])
+def test_kruskal_is_enumeration(problem, solve):
+    u, _ = problem(EDGES.shape[1])
+    support = spanning_trees()
+    torch.testing.assert_close(solve(u, EDGES, NODES), support[(u @ support.T).argmax(-1)])
+
+
+def test_k_subset_is_enumeration(problem):
+    u, g = problem(SIZE)
+    support = indicators(list(combinations(range(SIZE), COUNT)), SIZE)
+    expected = gradients(lambda v: expectation(v, support), u, g)
+    torch.testing.assert_close(gradients(lambda v: k_subset.unrolled(v, COUNT), u, g), expected)
+    x, gradient = gradients(lambda v: k_subset.finite_differences(v, COUNT), u, g)
+    torch.testing.assert_close(x, expected[0])
+    torch.testing.assert_close(gradient, expected[1], atol=1e-3, rtol=0)
+
+
+def test_the_truth_is_enumeration(problem):
+    u, _ = problem(EDGES.shape[1])
+    every = np.arange(EDGES.shape[1])
+    trees = [truth.spanning_tree(row.numpy().astype(np.longdouble), EDGES.numpy(), NODES, every) for row in u]
+    np.testing.assert_allclose(np.stack(trees).astype(float), expectation(u, spanning_trees()), atol=1e-12)
+    u, _ = problem(SIZE)
+    subsets = truth.k_subset(u.numpy().astype(np.longdouble), COUNT)
+    support = indicators(list(combinations(range(SIZE), COUNT)), SIZE)
+    np.testing.assert_allclose(subsets.astype(float), expectation(u, support), atol=1e-12)
+
+
+def test_interleaving_gives_every_call_its_turns():
+    seen = []
+    timings = interleave({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, seconds=1e-4)
+    assert set(seen) == {"a", "b"}
+    assert all(t.repeats >= 3 and t.minimum <= t.median for t in timings.values())

@@ -1,0 +1,134 @@
+"""Laws 10 and 11 for the operators underneath, found by watching which ones the public calls dispatch to."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import sstricks.ops
+from cases import PAIR_CASES, Case
+from laws import assert_near
+from sstricks.ops.operator import Operator
+from utilities_at_extremes import PATTERNS, np
+
+PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+
+
+class Recorder(TorchDispatchMode):
+    """Keeps every call of an operator of this package, and counts all others."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+        self.others = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "sstricks":
+            self.calls.append((func, args))
+        else:
+            self.others += 1
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator with arguments that a public function passed to it."""
+
+    func: Any
+    args: tuple[Any, ...]
+
+    @property
+    def operator(self) -> Operator:
+        return OPERATORS[self.func]
+
+    def expanded(self) -> list[Any]:
+        """The tensors as the kernels want them: one row for each problem."""
+        tensors = self.args[: len(self.operator.core)]
+        owned = [(t, c) for t, c in zip(tensors, self.operator.core, strict=True) if c is not None]
+        lead = torch.broadcast_shapes(*(t.shape[: t.dim() - c] for t, c in owned))
+        rows = {
+            id(t): t.expand(*lead, *t.shape[t.dim() - c :]).reshape(lead.numel(), *t.shape[t.dim() - c :])
+            for t, c in owned
+        }
+        return [rows.get(id(a), a) for a in self.args]
+
+
+def _operators() -> dict[Any, Operator]:
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(sstricks.ops.__path__, "sstricks.ops.")]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, Operator)}
+    return {op.library_op._opoverload: op for op in found}
+
+
+OPERATORS = _operators()
+
+
+def record(case: Case, u: torch.Tensor) -> list[Call]:
+    """One call of each operator that values, gradients and second gradients of the case pass through."""
+    u = u.clone().requires_grad_()
+    t = torch.linspace(0.5, 2.0, len(u), dtype=u.dtype).requires_grad_()
+    with Recorder() as recorder:
+        x = case.softmax(u, t)
+        weights = torch.linspace(-1, 1, u.shape[-1], dtype=u.dtype)
+        (du,) = torch.autograd.grad((x * weights).sum(), u, create_graph=True)
+        if du.requires_grad:
+            torch.autograd.grad((du * weights.flip(0)).sum(), u)
+        case.structure.argmax(u)
+        torch.autograd.grad(case.structure.log_partition(u).sum(), u)
+        case.structure.contains(x)
+    return [Call(func, tuple(detached(a) for a in args)) for func, args in dict(recorder.calls).items()]
+
+
+def detached(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def differentiable(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+@PAIRS
+@pytest.mark.parametrize("gradients", [False, True])
+def test_opcheck(case: Case, gradients: bool):
+    for call in record(case, case.utilities(3)):
+        args = tuple(a.clone().requires_grad_() if gradients and differentiable(a) else a for a in call.args)
+        torch.library.opcheck(call.func, args)
+
+
+@PAIRS
+@pytest.mark.parametrize("pattern", ["ordinary", *PATTERNS])
+def test_kernel_equals_twin(case: Case, pattern: str):
+    rng = np.random.default_rng(0)
+    rows = [PATTERNS[pattern](case.problem.size, rng) for _ in range(4)] if pattern in PATTERNS else None
+    u = case.utilities(4) if rows is None else torch.from_numpy(np.stack(rows))
+    for call in record(case, u):
+        kernel, twin = call.func(*call.args), call.operator.twin(*call.expanded())
+        assert kernel.dtype == twin.dtype
+        if kernel.is_floating_point():
+            scale = max(1.0, kernel[kernel.isfinite()].abs().max().item())
+            assert_near(kernel, twin.reshape(kernel.shape), 1e-9 * scale)
+        else:
+            assert torch.equal(kernel, twin.reshape(kernel.shape))
+
+
+@PAIRS
+def test_twins_do_not_loop_over_the_batch(case: Case):
+    """As many torch calls for forty problems as for four."""
+    for few, many in zip(record(case, case.utilities(4)), record(case, case.utilities(40)), strict=True):
+        assert few.func == many.func
+        counts = []
+        for call in (few, many):
+            with Recorder() as recorder:
+                call.operator.twin(*call.expanded())
+            counts.append(recorder.others)
+        assert counts[1] <= counts[0] * 1.5 + 20  # iterations may depend on the data, but not in proportion
+
+
+def test_every_operator_is_reached_by_some_public_call():
+    reached = {call.func for case in PAIR_CASES for call in record(case, case.utilities(3))}
+    assert reached == set(OPERATORS)

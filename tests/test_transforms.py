@@ -1,0 +1,197 @@
+"""Law 10: every pair under torch's transformations and modes."""
+
+import pytest
+import torch
+from torch.func import grad, jacrev, vmap
+
+from cases import PAIR_CASES, Case
+from laws import assert_near
+
+PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+STRUCTURES = pytest.mark.parametrize("case", {type(c.problem): c for c in PAIR_CASES}.values(), ids=str)
+T = torch.tensor([0.4, 1.0, 2.5], dtype=torch.float64)
+
+
+def weighted(case: Case, u: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """A scalar with a non-trivial gradient."""
+    return (case.softmax(u, t) * torch.linspace(-1, 1, u.shape[-1], dtype=u.dtype)).sum()
+
+
+def gradients(case: Case, u: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    u, t = u.clone().requires_grad_(), t.clone().requires_grad_()
+    return torch.autograd.grad(weighted(case, u, t), (u, t))
+
+
+@PAIRS
+def test_no_grad(case: Case):
+    u = case.utilities(3).requires_grad_()
+    with torch.no_grad():
+        x = case.softmax(u, T)
+    assert not x.requires_grad
+    assert torch.equal(x, case.softmax(u, T))
+
+
+@PAIRS
+def test_inference_mode(case: Case):
+    u = case.utilities(3)
+    expected = case.softmax(u, T), case.structure.argmax(u), case.structure.log_partition(u)
+    with torch.inference_mode():
+        found = case.softmax(u, T), case.structure.argmax(u), case.structure.log_partition(u)
+        born_inside = case.softmax(u.clone(), T.clone())
+    for a, b in zip((*found, born_inside), (*expected, expected[0]), strict=True):
+        assert a.is_inference()
+        assert torch.equal(a, b)
+
+
+@PAIRS
+def test_gradient_only_where_it_is_asked_for(case: Case):
+    u, t = case.utilities(3), T.clone()
+    assert not case.softmax(u, t).requires_grad
+    du, dt = gradients(case, u, t)
+    assert torch.equal(torch.autograd.grad(weighted(case, v := u.clone().requires_grad_(), t), v)[0], du)
+    assert_near(torch.autograd.grad(weighted(case, u, s := t.clone().requires_grad_()), s)[0], dt, 1e-12)
+
+
+@PAIRS
+def test_a_scalar_temperature_collects_the_gradient_of_the_batch(case: Case):
+    u, t = case.utilities(3), torch.tensor(0.7, dtype=torch.float64)
+    _, dt = gradients(case, u, t)
+    _, each = gradients(case, u, t.expand(3).clone())
+    assert dt.shape == ()
+    assert_near(dt, each.sum(), 1e-12)
+
+
+@PAIRS
+def test_compiles_without_a_graph_break(case: Case):
+    torch.compiler.reset()
+    compiled = torch.compile(lambda u, t: weighted(case, u, t), fullgraph=True, backend="aot_eager")
+    u, t = case.utilities(3).requires_grad_(), T.clone().requires_grad_()
+    value = compiled(u, t)
+    assert_near(value, weighted(case, u, t), 1e-12)
+    for found, expected in zip(torch.autograd.grad(value, (u, t)), gradients(case, u.detach(), T), strict=True):
+        assert_near(found, expected, 1e-12)
+
+
+@STRUCTURES
+def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
+    torch.compiler.reset()
+    u = case.utilities(3).requires_grad_()
+    argmax = torch.compile(case.structure.argmax, fullgraph=True, backend="aot_eager")
+    assert torch.equal(argmax(u), case.structure.argmax(u))
+    value = torch.compile(case.structure.log_partition, fullgraph=True, backend="aot_eager")(u)
+    assert_near(value, case.structure.log_partition(u), 1e-12)
+    (found,) = torch.autograd.grad(value.sum(), u)
+    (expected,) = torch.autograd.grad(case.structure.log_partition(u).sum(), u)
+    assert_near(found, expected, 1e-12)
+
+
+def test_one_graph_holds_all_pairs_under_the_default_compiler():
+    """Forward and backward through inductor, whose fused code must call the operators as they are."""
+    torch.compiler.reset()
+
+    def total(utilities: list[torch.Tensor], t: torch.Tensor) -> torch.Tensor:
+        terms = [weighted(case, u, t) for case, u in zip(PAIR_CASES, utilities, strict=True)]
+        return torch.stack(terms).sum()
+
+    utilities, t = [case.utilities(3).requires_grad_() for case in PAIR_CASES], T.clone().requires_grad_()
+    expected = total(utilities, t)
+    expected_gradients = torch.autograd.grad(expected, (*utilities, t))
+    value = torch.compile(total, fullgraph=True)(utilities, t)
+    assert_near(value, expected, 1e-10)
+    for found, gradient in zip(torch.autograd.grad(value, (*utilities, t)), expected_gradients, strict=True):
+        assert_near(found, gradient, 1e-10)
+
+
+@STRUCTURES
+def test_batch_size_may_be_dynamic(case: Case):
+    torch.compiler.reset()
+    compiled = torch.compile(case.softmax, fullgraph=True, backend="aot_eager", dynamic=True)
+    for size in (2, 5, 7):
+        u = case.utilities(size)
+        assert_near(compiled(u, 0.5), case.softmax(u, 0.5), 1e-12)
+
+
+@PAIRS
+def test_func_grad(case: Case):
+    u, t = case.utilities(), T[0]
+    du, dt = gradients(case, u, t)
+    assert_near(grad(lambda v: weighted(case, v, t))(u), du, 1e-12)
+    assert_near(grad(lambda s: weighted(case, u, s))(t), dt, 1e-12)
+
+
+@PAIRS
+def test_vmap_over_utilities(case: Case):
+    u = case.utilities(2, 3)
+    assert_near(vmap(lambda v: case.softmax(v, 0.5))(u), case.softmax(u, 0.5), 1e-12)
+    assert_near(vmap(vmap(lambda v: case.softmax(v, 0.5)))(u), case.softmax(u, 0.5), 1e-12)
+    columns = vmap(lambda v: case.softmax(v, 0.5), in_dims=1, out_dims=1)(u)
+    assert_near(columns, case.softmax(u, 0.5), 1e-12)
+
+
+@PAIRS
+def test_vmap_over_temperatures(case: Case):
+    u = case.utilities()
+    expected = torch.stack([case.softmax(u, t) for t in T])
+    assert_near(vmap(lambda t: case.softmax(u, t))(T), expected, 1e-12)
+    batch = case.utilities(2)
+    expected = torch.stack([case.softmax(batch, t) for t in T])
+    assert_near(vmap(lambda t: case.softmax(batch, t))(T), expected, 1e-12)
+
+
+@PAIRS
+def test_vmap_over_both(case: Case):
+    u = case.utilities(3)
+    assert_near(vmap(case.softmax)(u, T), case.softmax(u, T), 1e-12)
+
+
+@STRUCTURES
+def test_vmap_of_argmax_log_partition_and_contains(case: Case):
+    u = case.utilities(3)
+    x = vmap(case.structure.argmax)(u)
+    assert torch.equal(x, case.structure.argmax(u))
+    assert_near(vmap(case.structure.log_partition)(u), case.structure.log_partition(u), 1e-12)
+    assert vmap(case.structure.contains)(x).tolist() == [True] * 3
+
+
+@PAIRS
+def test_per_example_gradients(case: Case):
+    u = case.utilities(3)
+    du, dt = vmap(grad(lambda v, s: weighted(case, v, s), argnums=(0, 1)))(u, T)
+    for i in range(3):
+        expected = gradients(case, u[i], T[i])
+        assert_near(du[i], expected[0], 1e-12)
+        assert_near(dt[i], expected[1], 1e-12)
+
+
+@PAIRS
+def test_jacrev(case: Case):
+    u = case.utilities()
+    expected = torch.autograd.functional.jacobian(lambda v: case.softmax(v, 0.6), u)
+    assert isinstance(expected, torch.Tensor)
+    assert_near(jacrev(lambda v: case.softmax(v, 0.6))(u), expected, 1e-12)
+    batched = vmap(jacrev(lambda v: case.softmax(v, 0.6)))(torch.stack((u, -u)))
+    assert_near(batched[0], expected, 1e-12)
+
+
+@PAIRS
+def test_double_backward(case: Case):
+    """The Hessian of a scalar, by reverse over reverse in both spellings, is symmetric and the same."""
+    u, t = case.utilities(), T[0]
+    hessian = torch.autograd.functional.hessian(lambda v: weighted(case, v, t), u)
+    assert isinstance(hessian, torch.Tensor)
+    assert_near(hessian, hessian.mT, 1e-9)
+    assert_near(jacrev(grad(lambda v: weighted(case, v, t)))(u), hessian, 1e-12)
+    step = 1e-5 * case.utilities(seed=3)
+    ahead, behind = gradients(case, u + step, t)[0], gradients(case, u - step, t)[0]
+    assert_near((ahead - behind) / 2e-5, hessian @ step * 1e5, 1e-7)
+
+
+@PAIRS
+def test_gradient_modes_nest(case: Case):
+    """Gradients may be taken inside no_grad by torch.func, and enabled again inside it by enable_grad."""
+    u = case.utilities()
+    expected = gradients(case, u, T[0])[0]
+    with torch.no_grad():
+        assert_near(grad(lambda v: weighted(case, v, T[0]))(u), expected, 1e-12)
+        with torch.enable_grad():
+            assert_near(gradients(case, u, T[0])[0], expected, 1e-12)
