@@ -31,7 +31,7 @@ def save(subject: str, rows: list[Row], folder: Path) -> Path:
 def show(subject: str, rows: list[Row], console: Console) -> None:
     """Print the rows: median ± deviation, target, how many times ours it takes, errors against the truth."""
     table = Table(title=subject, title_justify="left")
-    for heading in ("work", "contender", "median", "± MAD", "min", "target", "verdict", "× ours", "error"):
+    for heading in ("work", "contender", "median", "± MAD", "min", "cpu", "target", "verdict", "× ours", "error"):
         table.add_column(heading, justify="left" if heading in {"work", "contender", "error"} else "right")
     last = None
     for row in rows:
@@ -44,6 +44,7 @@ def show(subject: str, rows: list[Row], console: Console) -> None:
             readable(row.timing.median) if row.timing else "—",
             readable(row.timing.mad) if row.timing else "—",
             readable(row.timing.minimum) if row.timing else "—",
+            readable(row.timing.cpu) if row.timing and row.timing.cpu else "",
             readable(row.target) if row.target else "",
             {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[row.passed],
             f"{row.ratio:.1f}" if row.ratio else "",

@@ -6,7 +6,23 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+_PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether these are ordinary CPU tensors in ordinary eager execution: no compilation, transformation or mode.
+
+    Then an operator's kernel may be called without the dispatcher, which takes longer than the kernels of small
+    problems.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return (
+        all(type(t) in _PLAIN and t.device.type == "cpu" for t in tensors)
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
 
 
 class Operator:
@@ -14,8 +30,9 @@ class Operator:
 
     The function given is the pure-torch twin: it serves every device without a kernel of its own and is the
     reference for those that have one. From it, and from what is attached below, come a `torch.library` custom
-    operator (opaque to `torch.compile`, with a batching rule) and an `autograd.Function` around it (what
-    `torch.func.grad` and `jacrev` need, since gradients registered on custom operators do not compose with them).
+    operator (opaque to `torch.compile`, with a batching rule), an `autograd.Function` around it (what
+    `torch.func.grad` and `jacrev` need, since gradients registered on custom operators do not compose with them), and
+    another one around the bare CPU kernel, for ordinary eager calls.
 
     Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
@@ -27,24 +44,36 @@ class Operator:
         self.output_core = output_core
         self.__name__ = twin.__name__
         self.__doc__ = twin.__doc__
-        self.library_op = torch.library.custom_op(name, self._by_rows(twin), mutates_args=())
+        self._on_cpu = self._by_rows(twin)
+        self.library_op = torch.library.custom_op(name, self._on_cpu, mutates_args=())
         self.library_op.register_fake(self._fake)
         self.library_op.register_vmap(self._vmap)
+        self._eager: type[Function] | None = None
         self._function: type[Function] | None = None
 
     def __call__(self, *args: Any) -> Tensor:
         """Apply the operator."""
+        tensors = args[: len(self.core)]
+        if is_plain(*tensors):
+            if self._eager is None or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+                return self._on_cpu(*args)
+            return self._eager.apply(*args)
         if self._function is None or torch.compiler.is_compiling():
             return self.library_op(*args)
         return self._function.apply(*args)
 
     def cpu(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Attach the CPU kernel: same signature as the twin, and always exactly one leading dimension."""
-        self.library_op.register_kernel("cpu")(self._by_rows(kernel))
+        self._on_cpu = self._by_rows(kernel)
+        self.library_op.register_kernel("cpu")(self._on_cpu)
         return kernel
 
     def backward(self, rule: Backward) -> Backward:
-        """Attach the gradient: `rule(grad, output, *args)` returns one gradient (or None) for each tensor argument."""
+        """Attach the gradient.
+
+        Args:
+            rule: `rule(grad, output, *args)` returns one gradient (or None) for each tensor argument.
+        """
         tensors = len(self.core)
         library_op = self.library_op
 
@@ -56,6 +85,13 @@ class Operator:
             *inputs, output = ctx.saved_tensors
             return (*rule(grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
 
+        def eager_forward(ctx: Any, *args: Any) -> Tensor:
+            output = self._on_cpu(*args)
+            setup_context(ctx, args, output)
+            return output
+
+        eager = {"forward": staticmethod(eager_forward), "backward": staticmethod(apply_rule)}
+        self._eager = type(f"{self.__name__}_eager", (Function,), eager)
         library_op.register_autograd(apply_rule, setup_context=setup_context)
         members = {
             "generate_vmap_rule": True,
@@ -69,7 +105,7 @@ class Operator:
     def _leading(self, tensors: tuple[Tensor, ...]) -> torch.Size:
         """The batch dimensions that the leading dimensions of all tensors broadcast to."""
         leads = [t.shape[: t.dim() - c] for t, c in zip(tensors, self.core, strict=True) if c is not None]
-        return torch.broadcast_shapes(*leads)
+        return leads[0] if all(lead == leads[0] for lead in leads) else torch.broadcast_shapes(*leads)
 
     def _by_rows(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """The function on arguments laid out as one contiguous row per problem, its result in the caller's shape."""
@@ -82,7 +118,9 @@ class Operator:
             for tensor, core in zip(tensors, self.core, strict=True):
                 if core is not None:
                     event = tensor.shape[tensor.dim() - core :]
-                    tensor = tensor.expand(lead + event).reshape(lead.numel(), *event).contiguous()
+                    if tensor.shape[: tensor.dim() - core] != lead:
+                        tensor = tensor.expand(lead + event)
+                    tensor = tensor.reshape(lead.numel(), *event).contiguous()
                 rows.append(tensor)
             output = function(*rows, *numbers)
             return output.reshape(lead + output.shape[1:])

@@ -17,7 +17,7 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
         case 1:
             where = int(u[row].isnan().nonzero()[0])
             raise invalid(
-                "utility",
+                "u",
                 f"NaN (row {row}, coordinate {where})",
                 "numbers",
                 "Look upstream for an overflow or 0/0; use -inf for a coordinate that is absent.",
@@ -25,7 +25,7 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
         case 2:
             present = int((mask[row] & (u[row] != -torch.inf)).sum())
             raise invalid(
-                "utility",
+                "u",
                 f"{present} present coordinates in row {row} (the others are masked or -inf)",
                 f"at least {at_least}",
                 "Unmask coordinates, or leave this example out of the batch.",
@@ -84,6 +84,6 @@ def _(
     grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
 ) -> tuple[Tensor | None, Tensor | None, None]:
     finite = mask & u.isfinite()
-    grad_u = torch.where(finite, grad, 0.0) / t.unsqueeze(-1)
-    grad_t = -(grad_u * torch.where(finite, u, 0.0)).sum(-1) / t
+    grad_u = grad.masked_fill(~finite, 0.0) / t.unsqueeze(-1)
+    grad_t = -(grad_u * u.masked_fill(~finite, 0.0)).sum(-1) / t
     return grad_u.sum_to_size(u.shape), grad_t.sum_to_size(t.shape), None

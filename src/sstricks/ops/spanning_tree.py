@@ -152,12 +152,12 @@ def _marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int, work: _Elimi
 
 def check_connected(components: Tensor) -> None:
     """Raise unless the present nodes of every graph hang together."""
-    if not (components == 1).all():
+    if not bool((components == 1).all()):
         row = int((components != 1).nonzero()[0])
         raise invalid(
-            "utility",
+            "u",
             f"a graph of {int(components[row])} components in row {row} (without its masked and -inf edges)",
-            "one that has a spanning tree",
+            "connected graphs",
             "Unmask edges between the components. A node without any edge is padding and does not count.",
         )
 
@@ -166,14 +166,12 @@ def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Ten
     from sstricks.ops.kernels import spanning_tree as kernels
     from sstricks.ops.kernels.floats import LANES
 
-    low, high = edges.amin(0), edges.amax(0)
-    pair = (high * (high - 1) // 2 + low).numpy()
     components = torch.empty(len(out), dtype=torch.int64)
     # About 2 ns per entry of every stage's matrix, and an exponential per edge.
     work = 2.0 * nodes**3 / 6 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     kernel = getattr(kernels, kernel_name)
-    args = (nodes, *arrays, pair, edges.numpy(), out.numpy(), components.numpy())
+    args = (nodes, *arrays, edges.numpy(), out.numpy(), components.numpy())
     over_rows(kernel, len(out), work, *args, step=LANES)
     check_connected(components)
     return out

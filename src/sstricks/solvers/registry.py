@@ -31,10 +31,11 @@ def register_solver(structure: type[Structure], regularizer: type[Regularizer]) 
     The function gets the structure, the regularizer and the scaled utility u = U/t, and returns a point of
     the same shape and dtype that is differentiable in u. Whatever is registered is held to every law of the test suite.
 
-    Example:
-        >>> @register_solver(Path, sst.Euclidean)  # doctest: +SKIP
-        ... def _(path, f, u):
-        ...     return F.project_onto_paths(u, path.edges)
+    ::
+
+        @register_solver(Path, sst.Euclidean)
+        def _(path, f, u):
+            return project_onto_paths(u, path.edges)
     """
 
     def enrol(solver: _S) -> _S:

@@ -1,4 +1,5 @@
 from itertools import combinations
+from math import comb
 
 import torch
 from torch import Tensor
@@ -48,6 +49,9 @@ class KSubset(Structure):
 
     def _contains(self, x: Tensor) -> Tensor:
         return x.sum(-1) == self.k
+
+    def _candidates(self) -> int:
+        return comb(self.n, self.k)
 
     def _support(self) -> Tensor:
         chosen = torch.tensor(list(combinations(range(self.n), self.k)))

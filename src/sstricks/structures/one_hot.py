@@ -45,6 +45,9 @@ class OneHot(Structure):
     def _contains(self, x: Tensor) -> Tensor:
         return x.sum(-1) == 1
 
+    def _candidates(self) -> int:
+        return self.n
+
     def _support(self) -> Tensor:
         return torch.eye(self.n)
 

@@ -1,4 +1,5 @@
 from itertools import combinations
+from math import comb
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class SpanningTree(Structure):
 
     Example:
         >>> sst.SpanningTree.complete(4).log_partition(torch.zeros(6)).exp()
-        tensor(16.0000)
+        tensor(16.)
     """
 
     def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None = None) -> None:
@@ -44,7 +45,15 @@ class SpanningTree(Structure):
                 "Number the nodes without gaps; to leave one out of some examples, mask its edges.",
             )
         everything = torch.zeros(edges.shape[1], device=edges.device)
-        self._argmax(everything if mask is None else everything.masked_fill(~mask.to(edges.device), -torch.inf))
+        try:
+            self._argmax(everything if mask is None else everything.masked_fill(~mask.to(edges.device), -torch.inf))
+        except ValueError as error:
+            raise invalid(
+                "edges" if mask is None else "mask",
+                "a graph in several components",
+                "connected graphs, which have spanning trees",
+                "Add edges between the components, or unmask them. (A node none of whose edges is present is padding.)",
+            ) from error
 
     @classmethod
     def complete(cls, n: int, mask: Tensor | None = None) -> "SpanningTree":
@@ -96,11 +105,17 @@ class SpanningTree(Structure):
         together = (reach > 0) | ~(present.unsqueeze(-1) & present.unsqueeze(-2))
         return together.all((-1, -2)) & (x.sum(-1) == present.sum(-1) - 1)
 
+    def _size(self) -> int:
+        """How many edges a tree has."""
+        if self.mask is None:
+            return self.num_nodes - 1
+        return int((self.to_adjacency(self.mask.float()).sum(-1) > 0).sum()) - 1
+
+    def _candidates(self) -> int:
+        return comb(self.edges.shape[1], self._size())
+
     def _support(self) -> Tensor:
-        size = self.num_nodes - 1
-        if self.mask is not None:
-            size = int((self.to_adjacency(self.mask.float()).sum(-1) > 0).sum()) - 1
-        chosen = torch.tensor(list(combinations(range(self.edges.shape[1]), size)))
+        chosen = torch.tensor(list(combinations(range(self.edges.shape[1]), self._size())))
         candidates = torch.zeros(len(chosen), self.edges.shape[1]).scatter(-1, chosen, 1.0)
         return candidates[self.contains(candidates)]
 
@@ -116,7 +131,7 @@ def check_edges(edges: Tensor, num_nodes: int) -> None:
         raise invalid(
             "edges",
             f"shape {tuple(edges.shape)} of {edges.dtype}",
-            "a LongTensor of shape (2, E), E >= 1",
+            "an int64 tensor of shape (2, E), E >= 1",
             "edges[:, e] holds the two ends of edge e; for all pairs of nodes use .complete(n).",
         )
     if edges.min() < 0 or edges.max() >= num_nodes:
@@ -129,7 +144,7 @@ def check_edges(edges: Tensor, num_nodes: int) -> None:
     if (edges[0] == edges[1]).any():
         at = int((edges[0] == edges[1]).nonzero()[0])
         raise invalid(
-            "edges", f"a self-loop at index {at}", "two different ends", "No tree has a self-loop: leave it out."
+            "edges", f"a self-loop at index {at}", "two ends that differ", "No tree has a self-loop: leave it out."
         )
 
 

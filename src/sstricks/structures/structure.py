@@ -9,6 +9,8 @@ from sstricks.functional.utility import scaled_utility
 from sstricks.regularizers import Regularizer
 from sstricks.solvers.registry import Solver, find_solver
 
+_MOST_CANDIDATES = 2_000_000
+
 
 class Structure(ABC):
     r"""A finite set 𝒳 ⊂ {0, 1}ⁿ of embeddings of combinatorial objects (Sec. 2).
@@ -86,12 +88,14 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN.
         """
         solver = solver or find_solver(self, regularizer)
+        self._check_shape("u", u)
         if not isinstance(temperature, Tensor):
             if isnan(temperature) or temperature < 0:
                 raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
             if temperature == 0:
                 return self.argmax(u)
             return solver(self, regularizer, self._scaled(u, temperature)).to(u.dtype)
+        self._check_temperature(u, temperature)
         frozen = temperature == 0
         x = solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))).to(u.dtype)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
@@ -136,6 +140,13 @@ class Structure(ABC):
                 "a mask for one structure",
                 "Build one structure for each example and enumerate its support.",
             )
+        if self._candidates() > _MOST_CANDIDATES:
+            raise invalid(
+                "enumerate_support",
+                f"about {float(self._candidates()):.0e} embeddings to look through",
+                f"at most {_MOST_CANDIDATES}",
+                "Sample a StochasticArgmaxTrick instead, or build a smaller structure.",
+            )
         support = self._support().to(torch.get_default_dtype())
         return support if self.mask is None else support[self.contains(support)]
 
@@ -147,6 +158,10 @@ class Structure(ABC):
         """Whether x ∈ 𝒳, for a binary x that is zero where it is masked."""
 
     @abstractmethod
+    def _candidates(self) -> int:
+        """How many embeddings `_support` looks through."""
+
+    @abstractmethod
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
 
@@ -155,13 +170,27 @@ class Structure(ABC):
 
     def _scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
         """The scaled utility that solvers get, for valid arguments."""
-        self._check_shape("utility", u)
+        self._check_shape("u", u)
         if not u.is_floating_point():
-            raise invalid("utility", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
+            raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
         depth = len(self.event_shape)
         mask = None if self.mask is None else self.mask.flatten(-depth)
         u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
+
+    def _check_temperature(self, u: Tensor, temperature: Tensor) -> None:
+        batch = torch.broadcast_shapes(u.shape[: u.dim() - len(self.event_shape)], self.batch_shape)
+        try:
+            fits = len(torch.broadcast_shapes(batch, temperature.shape)) >= 0
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise invalid(
+                "temperature",
+                f"shape {tuple(temperature.shape)}",
+                f"one that broadcasts with the batch shape {tuple(batch)}",
+                "Give one temperature for each example, or one for all.",
+            )
 
     def _check_shape(self, name: str, x: Tensor) -> None:
         depth = len(self.event_shape)
@@ -178,7 +207,7 @@ class Structure(ABC):
         except RuntimeError:
             raise invalid(
                 name,
-                f"batch shape {tuple(batch)}",
-                f"one that broadcasts with {tuple(self.batch_shape)}, the batch shape of the mask",
+                f"shape {tuple(x.shape)}",
+                f"a batch shape that broadcasts with {tuple(self.batch_shape)}, the batch shape of the mask",
                 "Give one mask for each example, or one for all.",
             ) from None

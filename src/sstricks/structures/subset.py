@@ -37,7 +37,7 @@ class Subset(Structure):
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         check_size(n)
-        super().__init__((n,), mask, at_least=0)
+        super().__init__((n,), mask, at_least=1)
         self.n = n
 
     def __repr__(self) -> str:
@@ -48,6 +48,9 @@ class Subset(Structure):
 
     def _contains(self, x: Tensor) -> Tensor:
         return torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
+
+    def _candidates(self) -> int:
+        return 2**self.n
 
     def _support(self) -> Tensor:
         return torch.tensor(list(product((0, 1), repeat=self.n)))

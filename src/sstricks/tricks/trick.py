@@ -27,6 +27,18 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
     return utility
 
 
+def _joint(argument: str, batch: torch.Size, shape: torch.Size, what: str) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(batch, shape)
+    except RuntimeError:
+        raise invalid(
+            argument,
+            f"batch shape {tuple(shape)}" if argument != "temperature" else f"shape {tuple(shape)}",
+            f"one that broadcasts with {tuple(batch)}, {what}",
+            "Give one for each example, or one for all.",
+        ) from None
+
+
 class Trick(Distribution):
     """What stochastic argmax and softmax tricks share: a structure and a random utility."""
 
@@ -37,15 +49,8 @@ class Trick(Distribution):
 
     def __init__(self, structure: Structure, utility: Distribution, extra: torch.Size = torch.Size()) -> None:
         utility = fitted(utility, structure)
-        try:
-            batch = torch.broadcast_shapes(utility.batch_shape, structure.batch_shape, extra)
-        except RuntimeError:
-            raise invalid(
-                "utility",
-                f"batch_shape {tuple(utility.batch_shape)}",
-                f"one that broadcasts with {tuple(structure.batch_shape)} (mask) and {tuple(extra)} (temperature)",
-                "Give one mask and one temperature for each example, or one for all.",
-            ) from None
+        batch = _joint("structure", utility.batch_shape, structure.batch_shape, "the batch shape of the utility")
+        batch = _joint("temperature", batch, extra, "the batch shape of utility and structure")
         self.structure = structure
         # Every example of the batch gets noise of its own, also where one utility serves them all.
         self.utility = utility if utility.batch_shape == batch else utility.expand(batch)

@@ -38,7 +38,15 @@ class Masked(Distribution):
             )
         if mask.dtype != torch.bool:
             raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask.bool().")
-        shape = torch.broadcast_shapes(base.batch_shape, mask.shape)
+        try:
+            shape = torch.broadcast_shapes(base.batch_shape, mask.shape)
+        except RuntimeError:
+            raise invalid(
+                "mask",
+                f"shape {tuple(mask.shape)}",
+                f"one that broadcasts with {tuple(base.batch_shape)}, the batch shape of the base",
+                "A mask has one entry for each coordinate.",
+            ) from None
         self.base = base.expand(shape)
         self.mask = mask.expand(shape)
         super().__init__(shape, validate_args=False)

@@ -52,8 +52,8 @@ def test_edges_are_spanning_trees_with_the_prior_s_frequencies():
     layouts = simulate(4000, 4, 2, generator=torch.Generator().manual_seed(0))
     assert layouts.edges.dtype == torch.bool
     assert sst.SpanningTree.complete(4).contains(layouts.edges.float()).all()
-    # The first two edges of Kruskal's algorithm are a uniform pair. It is a matching of the 4 nodes in 3 of 15 cases, all
-    # of which end as a path; else it leaves a node for which 3 edges compete, of which one makes a star. So a star
+    # The first two edges of Kruskal's algorithm are a uniform pair. It is a matching of the 4 nodes in 3 of 15 cases,
+    # all of which end as a path; else it leaves a node for which 3 edges compete, of which one makes a star. So a star
     # comes up with probability 12/15 / 3 = 4/15, more than 4/16 of the uniform distribution.
     degrees = sst.SpanningTree.complete(4).to_adjacency(layouts.edges.float()).sum(-1)
     stars = (degrees.amax(-1) == 3).float().mean().item()

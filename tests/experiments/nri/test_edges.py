@@ -3,7 +3,7 @@ import torch
 from torch.distributions import Bernoulli, Gumbel, kl_divergence
 
 import sstricks as sst
-from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS, gumbel_kl
+from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS, gumbel_kl, least_kl_gauge
 from sstricks.experiments.nri.pairs import directed_edges
 
 NUM_NODES, BATCH = 5, 3
@@ -47,9 +47,30 @@ def test_undirected_utilities_are_means_over_both_directions():
     edges = EDGE_DISTRIBUTIONS["top-k"](NUM_NODES)
     senders, receivers = directed_edges(NUM_NODES)
     matrix = torch.randn(NUM_NODES, NUM_NODES)
-    mean = (matrix + matrix.T) / 2
     lower, upper = torch.triu_indices(NUM_NODES, NUM_NODES, 1)
-    torch.testing.assert_close(edges.utilities(matrix[senders, receivers][None, :, None]), mean[lower, upper][None])
+    mean = ((matrix + matrix.T) / 2)[lower, upper]
+    theta = edges.utilities(matrix[senders, receivers][None, :, None])[0]
+    torch.testing.assert_close(theta - theta[0], mean - mean[0])
+
+
+def test_no_shift_of_the_utilities_has_a_smaller_kl(edges, theta):
+    with torch.no_grad():
+        best = edges.kl(theta)
+        torch.testing.assert_close(gumbel_kl(theta).sum(-1), theta.sum(-1))
+        for shift in (-0.1, 0.1):
+            assert (edges.kl(theta + shift) > best).all()
+
+
+def test_a_common_shift_of_the_outputs_changes_nothing(edges):
+    outputs = torch.randn(BATCH, NUM_NODES * (NUM_NODES - 1), edges.num_outputs_per_edge)
+    shifted = outputs + 50 * torch.randn(BATCH, 1, 1)
+    torch.testing.assert_close(edges.utilities(shifted), edges.utilities(outputs), atol=1e-4, rtol=0)
+
+
+def test_the_gradient_of_the_kl_is_bounded():
+    outputs = torch.tensor([-60.0, 5.0, 40.0], requires_grad=True)
+    (gradient,) = torch.autograd.grad(gumbel_kl(least_kl_gauge(outputs)).sum(), outputs)
+    torch.testing.assert_close(gradient, torch.tensor([-2.0, 1.0, 1.0]))
 
 
 def test_independent_edges_are_directed_and_follow_the_logistic():

@@ -134,6 +134,7 @@ def make_splits(train: int, valid: int, test: int, num_nodes: int, num_frames: i
     Returns:
         The three splits.
     """
+
     def draw(size: int, stream: int) -> Layouts:
         generator = torch.Generator().manual_seed(3 * seed + stream)
         return simulate(size, num_nodes, num_frames, generator=generator)

@@ -30,10 +30,10 @@ class MessageNetwork(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The MLP decoder of Kipf et al. (2018): one message network per edge type, a residual output.
+    r"""The MLP decoder of Kipf et al. (2018): one message network per edge type, a residual output.
 
-    A message i -> j is :math:`X_{ij} m_1(p_i, p_j) + \\rho (1 - X_{ij}) m_0(p_i, p_j)`. The paper's decoder has
-    :math:`\\rho = 1`, and so has this one until :attr:`no_edge` is set; it is saved with the parameters.
+    A message i -> j is :math:`X_{ij} m_1(p_i, p_j) + \rho (1 - X_{ij}) m_0(p_i, p_j)`. The paper's decoder has
+    :math:`\rho = 1`, and so has this one until :attr:`no_edge` is set; it is saved with the parameters.
 
     Args:
         num_nodes: n.
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
     """
 
     no_edge: Tensor
-    """:math:`\\rho`, the weight of messages along absent edges; what trains the decoder may ramp it (``ramp.Ramp``)."""
+    """:math:`\rho`, the weight of messages along absent edges; what trains the decoder may ramp it (``ramp.Ramp``)."""
 
     def __init__(self, num_nodes: int, hidden: int, *, precision: torch.dtype | None = None) -> None:
         super().__init__()

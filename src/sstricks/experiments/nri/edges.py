@@ -1,5 +1,6 @@
 """Distributions over edges: what an encoder's outputs mean (8.1, App. C.1 and D.4.2)."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -65,10 +66,33 @@ def gumbel_kl(theta: Tensor) -> Tensor:
     return theta + torch.expm1(-theta)
 
 
-class IndependentEdges:
-    """Every directed edge on its own: the Gumbel-max trick on two utilities per edge, as in Kipf et al. (2018).
+def least_kl_gauge(outputs: Tensor) -> Tensor:
+    r"""Shift the last dimension to where its KL to Gumbel(0) is least.
 
-    Their difference is Logistic, so this is ``Subset`` with :math:`U \\sim \\mathrm{Logistic}(\\theta_1 - \\theta_0)`.
+    .. math:: \theta_i = o_i + \log \Big( \frac{1}{m} \sum_{j \le m} e^{-o_j} \Big)
+
+    Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
+    ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example whose
+    constant goes astray costs :math:`e^{-\theta}` and the training with it; here the gradient of the KL is bounded.
+
+    Args:
+        outputs: (..., m).
+
+    Returns:
+        (..., m).
+
+    Example:
+        >>> theta = least_kl_gauge(torch.tensor([-30.0, -30.0]))
+        >>> gumbel_kl(theta)
+        tensor([0., 0.])
+    """
+    return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
+
+
+class IndependentEdges:
+    r"""Every directed edge on its own: the Gumbel-max trick on two utilities per edge, as in Kipf et al. (2018).
+
+    Their difference is Logistic, so this is ``Subset`` with :math:`U \sim \mathrm{Logistic}(\theta_1 - \theta_0)`.
 
     Args:
         num_nodes: n.
@@ -82,8 +106,8 @@ class IndependentEdges:
         self.structure = sst.Subset(num_nodes * (num_nodes - 1))
 
     def utilities(self, outputs: Tensor) -> Tensor:
-        """The outputs themselves, (B, n(n-1), 2)."""
-        return outputs
+        """The two outputs of each edge, in the gauge of least KL: (B, n(n-1), 2)."""
+        return least_kl_gauge(outputs)
 
     def trick(self, theta: Tensor, temperature: float) -> sst.StochasticSoftmaxTrick:
         """Relaxed by the sigmoid."""
@@ -135,10 +159,10 @@ class UndirectedEdges:
         self._undirected = undirected[senders, receivers]
 
     def utilities(self, outputs: Tensor) -> Tensor:
-        """The mean over both directions, (B, n(n-1)/2)."""
+        """The mean over both directions, in the gauge of least KL: (B, n(n-1)/2)."""
         directed = outputs.squeeze(-1)
         there, back = self._there.to(outputs.device), self._back.to(outputs.device)
-        return (directed.index_select(-1, there) + directed.index_select(-1, back)) / 2
+        return least_kl_gauge((directed.index_select(-1, there) + directed.index_select(-1, back)) / 2)
 
     def trick(self, theta: Tensor, temperature: float) -> sst.StochasticSoftmaxTrick:
         """Relaxed by the exponential family's marginals."""

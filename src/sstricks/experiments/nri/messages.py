@@ -91,7 +91,8 @@ class _Messages(torch.autograd.Function):
     # h and q are computed again: a matrix product in the cache costs less than a hundred megabytes of memory traffic.
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
         sent, received, weights, matrix, bias = ctx.saved_tensors
         a, b, w = _by_frame(sent, received, weights)
         w2, c = matrix.detach().to(ctx.dtype), _array(bias)

@@ -29,7 +29,7 @@ def gaussian_nll(prediction: Tensor, target: Tensor, variance: float = 5e-5) -> 
 
 
 def elbo(nll: Tensor, kl: Tensor, num_nodes: int) -> Tensor:
-    """The evidence lower bound per node, :math:`-\\mathrm{nll} - \\mathrm{KL} / n`.
+    r"""The evidence lower bound per node, :math:`-\mathrm{nll} - \mathrm{KL} / n`.
 
     Args:
         nll: Per node, (B,).

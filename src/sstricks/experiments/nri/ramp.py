@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ramp:
-    """A weight that is 0 at first and then rises to 1 in a straight line.
+    r"""A weight that is 0 at first and then rises to 1 in a straight line.
 
     Graph layout has a second basin, in which the relaxed tree marks the pairs that are *not* joined. It opens when the
-    network of the absent edges, whose messages have weight :math:`1 - X \\approx 0.8` at the start, learns the mean
+    network of the absent edges, whose messages have weight :math:`1 - X \approx 0.8` at the start, learns the mean
     force first: from then on raising :math:`X` on a true edge takes force away from it. While that network is silent
     nothing but a message of type 1 can explain a force, so the edges are found on the right side; then it joins in.
 

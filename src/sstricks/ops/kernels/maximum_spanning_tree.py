@@ -60,7 +60,6 @@ def prim(begin, end, nodes, u, ends, out, components):
 @njit(nogil=True, cache=True, error_model="numpy")
 def kruskal(begin, end, nodes, u, ends, out, components):
     """O(E log E) for a graph: take edges from the best on, unless they close a cycle."""
-    edges = u.shape[1]
     parent = np.empty(nodes, np.int64)
     for r in range(begin, end):
         order = np.argsort(-u[r], kind="mergesort")  # stable: ties keep the order of their indices

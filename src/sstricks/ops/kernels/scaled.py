@@ -6,26 +6,32 @@ from sstricks.ops.sure import SURE
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _divide(n, u, mask, t, out):
+    """Write one row of u/t, −∞ where absent; return how many are present, and the sum of 0·u: NaN if one is odd."""
+    present = 0
+    odd = 0.0
+    for i in range(n):
+        here = mask[i] and u[i] != -math.inf
+        present += here
+        odd += 0.0 * (u[i] if here else 0.0)
+        out[i] = u[i] / t if here else -math.inf
+    return present, odd
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def scaled(begin, end, u, t, mask, at_least, out, fault):
     """Write u/t with absent coordinates at −∞ into `out`, and what is wrong with a row into `fault`."""
-    rows, n = u.shape
+    n = u.shape[1]
     for r in range(begin, end):
-        top = -math.inf
-        present = 0
-        for i in range(n):
-            v = u[r, i]
-            if not mask[r, i] or v == -math.inf:
-                out[r, i] = -math.inf
-                continue
-            present += 1
-            if v != v:
-                fault[r] = 1
-            v = v / t[r]
-            out[r, i] = v
-            if v < math.inf and v > top:
-                top = v
-        sure = (0.0 if top == -math.inf else top) + SURE
-        if top < math.inf:
+        present, odd = _divide(n, u[r], mask[r], t[r], out[r])
+        if odd != 0.0:  # a NaN or a +∞ among them
+            top = -math.inf
+            for i in range(n):
+                if out[r, i] != out[r, i]:
+                    fault[r] = 1
+                elif top < out[r, i] < math.inf:
+                    top = out[r, i]
+            sure = (0.0 if top == -math.inf else top) + SURE
             for i in range(n):
                 if out[r, i] == math.inf:
                     out[r, i] = sure

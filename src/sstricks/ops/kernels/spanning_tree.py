@@ -2,7 +2,9 @@
 
 Pairs of nodes i > j are numbered i(i−1)/2 + j, so the pairs among the first v nodes are a prefix and row v of the
 weights is contiguous. Stage v (the elimination of node v) stores its ratios ρ at offset v(v−1)(v−2)/6 in that order.
-Every array is flat, with the lane as the last index.
+Every array is flat, with the lane as the last index. Inner loops take whole arrays and unsigned offsets: a slice would
+cost two atomic operations per row of pairs, and a signed index its wrap-around test, which keeps a loop from being
+vectorised.
 """
 
 import numpy as np
@@ -23,64 +25,136 @@ from sstricks.ops.kernels.floats import (
 )
 
 _MATHS = {"contract", "nsz", "arcp"}
+_ROW = np.uint64(LANES)
 
 
 @njit(inline="always")
-def _first_ratio(v):
-    return v * (v - 1) * (v - 2) // 6 * LANES
+def _pairs(v):
+    """Where row v begins among the pairs: the number of pairs of the first v nodes, times the lanes."""
+    return np.uint64(v * (v - 1) // 2 * LANES)
+
+
+@njit(inline="always")
+def _ratios(v):
+    """Where stage v begins among the ratios."""
+    return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _number(ends):
+    """The number of each edge's pair of nodes."""
+    pair = np.empty(ends.shape[1], np.int64)
+    for x in range(ends.shape[1]):
+        high = max(ends[0, x], ends[1, x])
+        pair[x] = high * (high - 1) // 2 + min(ends[0, x], ends[1, x])
+    return pair
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _merge(count, m1, e1, m2, e2, m, e, ratio):
-    """W ← w + w₁·w₂, entry by entry, and ratio ← w₁·w₂ / (w + w₁·w₂)."""
-    for x in range(count):
+def _repeat(count, source, start, out):
+    """Write `count` copies of the lanes at `start` side by side into `out`."""
+    for j in range(np.uint64(count)):
+        for lane in range(_ROW):
+            out[j * _ROW + lane] = source[start + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _merge(count, m1, e1, m2, e2, m, e, to, ratio, at):
+    """w ← w + w₁·w₂, entry by entry, and ratio ← w₁·w₂ / (w + w₁·w₂)."""
+    for x in range(np.uint64(count)):
+        y = to + x
         product = m1[x] * m2[x]
         e_product = e1[x] + e2[x]
-        top = max(e_product, e[x])
+        top = max(e_product, e[y])
         added = product * power_of_two(e_product - top)
-        total = m[x] * power_of_two(e[x] - top) + added
+        total = m[y] * power_of_two(e[y] - top) + added
         nothing = np.float64(total <= 0.0)
-        ratio[x] = added / (total + nothing)
-        m[x] = mantissa(total) * (1.0 - nothing)
-        e[x] = top + exponent(total)
+        ratio[at + x] = added / (total + nothing)
+        m[y] = mantissa(total) * (1.0 - nothing)
+        e[y] = top + exponent(total)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _load(u, begin, end, pair, ends, m, e, share, present):
+def _exponentials(m, e):
+    """Turn logarithms m into weights m·2ᵉ."""
+    for x in range(np.uint64(m.size)):
+        value = max(min(m[x], LARGEST), -LARGEST)
+        k = np.floor(value * LOG2_E + 0.5)
+        absent = np.float64(m[x] < -1e300)
+        m[x] = exp_reduced((value - k * LN2_HIGH) - k * LN2_LOW) * (1.0 - absent)
+        e[x] = NOTHING if absent > 0.0 else np.int64(k)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present):
     """The weights exp(u) of all pairs of nodes, and each edge's share of its pair's weight (parallel edges add up)."""
     edges = u.shape[1]
     m[:] = 0.0
     e[:] = NOTHING
     present[:] = 0
-    m_edge = np.empty(edges * LANES)
-    e_edge = np.empty(edges * LANES, np.int64)
     one_m = np.ones(LANES)
     one_e = np.zeros(LANES, np.int64)
+    for lane in range(LANES):
+        row = min(begin + lane, end - 1)
+        for x in range(edges):
+            m_edge[x * LANES + lane] = u[row, x]
+    _exponentials(m_edge, e_edge)
+    taken = np.zeros(m.size // LANES, np.uint8)
+    parallel = False
     for x in range(edges):
-        for lane in range(LANES):
-            m_edge[x * LANES + lane] = u[min(begin + lane, end - 1), x]
-    for x in range(edges * LANES):
-        value = max(min(m_edge[x], LARGEST), -LARGEST)
-        k = np.floor(value * LOG2_E + 0.5)
-        absent = np.float64(m_edge[x] < -1e300)
-        m_edge[x] = exp_reduced((value - k * LN2_HIGH) - k * LN2_LOW) * (1.0 - absent)
-        e_edge[x] = NOTHING if absent > 0.0 else np.int64(k)
-    for x in range(edges):
-        at = x * LANES
-        to = pair[x] * LANES
-        _merge(LANES, m_edge[at:], e_edge[at:], one_m, one_e, m[to:], e[to:], share[at:])
-        for lane in range(LANES):
-            here = m_edge[at + lane] > 0.0
-            present[ends[0, x] * LANES + lane] |= here
-            present[ends[1, x] * LANES + lane] |= here
-    for x in range(edges):
-        for lane in range(LANES):
-            at = x * LANES + lane
-            to = pair[x] * LANES + lane
-            if m[to] > 0.0:
-                share[at] = m_edge[at] / m[to] * power_of_two(e_edge[at] - e[to])
-            else:
-                share[at] = 0.0
+        at = np.uint64(x) * _ROW
+        to = np.uint64(pair[x]) * _ROW
+        first = np.uint64(ends[0, x]) * _ROW
+        second = np.uint64(ends[1, x]) * _ROW
+        for lane in range(_ROW):
+            here = np.int64(m_edge[at + lane] > 0.0)
+            present[first + lane] |= here
+            present[second + lane] |= here
+        if taken[pair[x]]:
+            parallel = True
+            _merge(LANES, m_edge[x * LANES :], e_edge[x * LANES :], one_m, one_e, m, e, to, share, at)
+        else:
+            taken[pair[x]] = 1
+            for lane in range(_ROW):
+                m[to + lane] = m_edge[at + lane]
+                e[to + lane] = e_edge[at + lane]
+                share[at + lane] = np.float64(m_edge[at + lane] > 0.0)
+    if parallel:
+        for x in range(edges):
+            at = np.uint64(x) * _ROW
+            to = np.uint64(pair[x]) * _ROW
+            for lane in range(_ROW):
+                if m[to + lane] > 0.0:
+                    share[at + lane] = m_edge[at + lane] / m[to + lane] * power_of_two(e_edge[at + lane] - e[to + lane])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _row_law(v, m, e, p, m_p, e_p, top, d, log_z, isolated, present):
+    """p, the law of the neighbour that node v is joined to, as numbers and as mantissas and exponents."""
+    row = _pairs(v)
+    for lane in range(_ROW):
+        top[lane] = NOTHING
+        d[lane] = 0.0
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            top[lane] = max(top[lane], e[row + i * _ROW + lane])
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            x = row + i * _ROW + lane
+            p[x] = m[x] * power_of_two(e[x] - top[lane])
+            d[lane] += p[x]
+    for lane in range(LANES):
+        if d[lane] > 0.0:
+            log_z[lane] += np.log(d[lane]) + top[lane] * LN2
+        else:
+            isolated[lane] += present[v * LANES + lane]
+            d[lane] = 1.0
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            x = row + i * _ROW + lane
+            p[x] /= d[lane]
+            m_p[i * _ROW + lane] = m[x] / d[lane]
+            e_p[i * _ROW + lane] = e[x] - top[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -92,108 +166,99 @@ def _eliminate(nodes, m, e, present, p, ratio, log_z, isolated):
     e_row = np.empty(nodes * LANES, np.int64)
     top = np.empty(LANES, np.int64)
     d = np.empty(LANES)
-    log_z[:] = 0.0
     for lane in range(LANES):
+        log_z[lane] = 0.0
         isolated[lane] = present[lane]
     for v in range(nodes - 1, 0, -1):
-        row = v * (v - 1) // 2 * LANES
-        top[:] = NOTHING
-        d[:] = 0.0
-        for i in range(v):
-            for lane in range(LANES):
-                top[lane] = max(top[lane], e[row + i * LANES + lane])
-        for i in range(v):
-            for lane in range(LANES):
-                x = row + i * LANES + lane
-                p[x] = m[x] * power_of_two(e[x] - top[lane])
-                d[lane] += p[x]
-        for lane in range(LANES):
-            if d[lane] > 0.0:
-                log_z[lane] += np.log(d[lane]) + top[lane] * LN2
-            else:
-                isolated[lane] += present[v * LANES + lane]
-                d[lane] = 1.0
-        for i in range(v):
-            for lane in range(LANES):
-                x = row + i * LANES + lane
-                p[x] /= d[lane]
-                m_p[i * LANES + lane] = m[x] / d[lane]
-                e_p[i * LANES + lane] = e[x] - top[lane]
+        _row_law(v, m, e, p, m_p, e_p, top, d, log_z, isolated, present)
+        row, stage = _pairs(v), _ratios(v)
         for i in range(1, v):
-            to = i * (i - 1) // 2 * LANES
-            for lane in range(LANES):
-                weight = m[row + i * LANES + lane]
-                power = e[row + i * LANES + lane]
-                for j in range(i):
-                    m_row[j * LANES + lane] = weight
-                    e_row[j * LANES + lane] = power
-            _merge(i * LANES, m_row, e_row, m_p, e_p, m[to:], e[to:], ratio[_first_ratio(v) + to :])
+            to = _pairs(i)
+            _repeat(i, m, row + np.uint64(i) * _ROW, m_row)
+            _repeat(i, e, row + np.uint64(i) * _ROW, e_row)
+            _merge(i * LANES, m_row, e_row, m_p, e_p, m, e, to, ratio, stage + to)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _split(count, x, ratio, moved, received):
+def _split(count, x, to, ratio, at, moved, received):
     """Move the share ρ of every entry of x out of it."""
-    for k in range(count):
-        moved[k] = x[k] * ratio[k]
-        x[k] -= moved[k]
-        received[k] += moved[k]
+    for k in range(np.uint64(count)):
+        part = x[to + k] * ratio[at + k]
+        x[to + k] -= part
+        moved[k] = part
+        received[k] += part
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _split_tangent(count, x, dx, ratio, dratio, moved, dmoved, received, dreceived):
+def _split_tangent(count, x, dx, to, ratio, dratio, at, moved, dmoved, received, dreceived):
     """`_split` and its derivative."""
-    for k in range(count):
-        moved[k] = x[k] * ratio[k]
-        dmoved[k] = dx[k] * ratio[k] + x[k] * dratio[k]
-        x[k] -= moved[k]
-        dx[k] -= dmoved[k]
-        received[k] += moved[k]
-        dreceived[k] += dmoved[k]
+    for k in range(np.uint64(count)):
+        part = x[to + k] * ratio[at + k]
+        dpart = dx[to + k] * ratio[at + k] + x[to + k] * dratio[at + k]
+        x[to + k] -= part
+        dx[to + k] -= dpart
+        moved[k] = part
+        dmoved[k] = dpart
+        received[k] += part
+        dreceived[k] += dpart
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
 def _gather(i, moved, received):
     """Node i receives all that was moved out of row i."""
-    for lane in range(LANES):
-        total = 0.0
-        for j in range(i):
-            total += moved[j * LANES + lane]
-        received[i * LANES + lane] += total
+    to = np.uint64(i) * _ROW
+    for j in range(np.uint64(i)):
+        for lane in range(_ROW):
+            received[to + lane] += moved[j * _ROW + lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def marginals(begin, end, nodes, u, pair, ends, out, components):
+def _restore(v, p, x, received, rest):
+    """Row v of the marginals: x = p·(1 − S) + what it received."""
+    row = _pairs(v)
+    for lane in range(_ROW):
+        rest[lane] = 2.0
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            rest[lane] -= received[i * _ROW + lane]
+    for lane in range(_ROW):
+        rest[lane] *= 0.5
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            at = row + i * _ROW + lane
+            x[at] = p[at] * rest[lane] + received[i * _ROW + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def marginals(begin, end, nodes, u, ends, out, components):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
+    pair = _number(ends)
     m = np.empty(pairs * LANES)
     e = np.empty(pairs * LANES, np.int64)
+    m_edge = np.empty(u.shape[1] * LANES)
+    e_edge = np.empty(u.shape[1] * LANES, np.int64)
     share = np.empty(u.shape[1] * LANES)
     present = np.empty(nodes * LANES, np.int64)
     p = np.empty(pairs * LANES)
-    ratio = np.empty(_first_ratio(nodes))
+    ratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
     received = np.empty(nodes * LANES)
     moved = np.empty(nodes * LANES)
+    rest = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, share, present)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
         _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
         x = m  # the weights are used up
         for v in range(1, nodes):
-            row = v * (v - 1) // 2 * LANES
-            received[: v * LANES] = 0.0
+            stage = _ratios(v)
+            received[:] = 0.0
             for i in range(1, v):
-                to = i * (i - 1) // 2 * LANES
-                _split(i * LANES, x[to:], ratio[_first_ratio(v) + to :], moved, received)
+                to = _pairs(i)
+                _split(i * LANES, x, to, ratio, stage + to, moved, received)
                 _gather(i, moved, received)
-            for lane in range(LANES):
-                rest = 2.0
-                for i in range(v):
-                    rest -= received[i * LANES + lane]
-                rest *= 0.5
-                for i in range(v):
-                    at = row + i * LANES + lane
-                    x[at] = p[at] * rest + received[i * LANES + lane]
+            _restore(v, p, x, received, rest)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
             for k in range(u.shape[1]):
@@ -202,19 +267,22 @@ def marginals(begin, end, nodes, u, pair, ends, out, components):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def log_partition(begin, end, nodes, u, pair, ends, out, components):
+def log_partition(begin, end, nodes, u, ends, out, components):
     """Write log Z of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
+    pair = _number(ends)
     m = np.empty(pairs * LANES)
     e = np.empty(pairs * LANES, np.int64)
+    m_edge = np.empty(u.shape[1] * LANES)
+    e_edge = np.empty(u.shape[1] * LANES, np.int64)
     share = np.empty(u.shape[1] * LANES)
     present = np.empty(nodes * LANES, np.int64)
     p = np.empty(pairs * LANES)
-    ratio = np.empty(_first_ratio(nodes))
+    ratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, share, present)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
         _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
@@ -222,86 +290,116 @@ def log_partition(begin, end, nodes, u, pair, ends, out, components):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _tangents(count, slope, t_row, a, ratio, dratio):
-    """A ← the derivative of log w', dratio ← that of ρ, for one row of pairs at one stage."""
-    for k in range(count):
-        gap = slope[k] + t_row[k] - a[k]
-        step = ratio[k] * gap
-        a[k] += step
-        dratio[k] = step * (1.0 - ratio[k])
+def _tangents(count, slope, t, t_at, a, to, ratio, dratio, at):
+    """a ← the derivative of log w', dratio ← that of ρ, for one row of pairs at one stage."""
+    for k in range(np.uint64(count)):
+        step = ratio[at + k] * (slope[k] + t[t_at + k] - a[to + k])
+        a[to + k] += step
+        dratio[at + k] = step * (1.0 - ratio[at + k])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def marginals_jvp(begin, end, nodes, u, g, pair, ends, out, components):
+def _center(v, p, a, raw, delta):
+    """Row v of a: kept as it is in `raw`, and then less its mean under p."""
+    row = _pairs(v)
+    for lane in range(_ROW):
+        delta[lane] = 0.0
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            delta[lane] += p[row + i * _ROW + lane] * a[row + i * _ROW + lane]
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            raw[i * _ROW + lane] = a[row + i * _ROW + lane]
+            a[row + i * _ROW + lane] -= delta[lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _restore_tangent(v, p, a, x, dx, received, dreceived, rest, drest):
+    """`_restore` and its derivative."""
+    row = _pairs(v)
+    for lane in range(_ROW):
+        rest[lane] = 2.0
+        drest[lane] = 0.0
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            rest[lane] -= received[i * _ROW + lane]
+            drest[lane] -= dreceived[i * _ROW + lane]
+    for lane in range(_ROW):
+        rest[lane] *= 0.5
+        drest[lane] *= 0.5
+    for i in range(np.uint64(v)):
+        for lane in range(_ROW):
+            at = row + i * _ROW + lane
+            x[at] = p[at] * rest[lane] + received[i * _ROW + lane]
+            dx[at] = p[at] * (a[at] * rest[lane] + drest[lane]) + dreceived[i * _ROW + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def marginals_jvp(begin, end, nodes, u, g, ends, out, components):
     """Write the derivative of the marginals in the direction g into `out`."""
     pairs = nodes * (nodes - 1) // 2
+    pair = _number(ends)
     edges = u.shape[1]
     m = np.empty(pairs * LANES)
     e = np.empty(pairs * LANES, np.int64)
+    m_edge = np.empty(edges * LANES)
+    e_edge = np.empty(edges * LANES, np.int64)
     share = np.empty(edges * LANES)
     present = np.empty(nodes * LANES, np.int64)
     p = np.empty(pairs * LANES)
-    ratio = np.empty(_first_ratio(nodes))
-    dratio = np.empty(_first_ratio(nodes))
+    ratio = np.empty(_ratios(nodes))
+    dratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
     a = np.empty(pairs * LANES)
     a0 = np.empty(pairs * LANES)
     dx = np.empty(pairs * LANES)
-    a_row = np.empty(nodes * LANES)
+    raw = np.empty(nodes * LANES)
+    slope = np.empty(nodes * LANES)
     received = np.empty(nodes * LANES)
     dreceived = np.empty(nodes * LANES)
     moved = np.empty(nodes * LANES)
     dmoved = np.empty(nodes * LANES)
+    rest = np.empty(LANES)
+    drest = np.empty(LANES)
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES, np.int64)
+    m_row = np.empty(nodes * LANES)
+    e_row = np.empty(nodes * LANES, np.int64)
+    top = np.empty(LANES, np.int64)
+    d = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, share, present)
-        _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
         a[:] = 0.0
         for k in range(edges):
             for lane in range(LANES):
                 a[pair[k] * LANES + lane] += share[k * LANES + lane] * g[min(first + lane, end - 1), k]
         a0[:] = a
+        for lane in range(LANES):
+            log_z[lane] = 0.0
+            isolated[lane] = present[lane]
         for v in range(nodes - 1, 0, -1):
-            row = v * (v - 1) // 2 * LANES
-            for lane in range(LANES):
-                delta = 0.0
-                for i in range(v):
-                    delta += p[row + i * LANES + lane] * a[row + i * LANES + lane]
-                for i in range(v):
-                    a[row + i * LANES + lane] -= delta
-                for i in range(1, v):
-                    a_row[i * LANES + lane] = a[row + i * LANES + lane] + delta
+            _row_law(v, m, e, p, m_p, e_p, top, d, log_z, isolated, present)
+            _center(v, p, a, raw, rest)
+            row, stage = _pairs(v), _ratios(v)
             for i in range(1, v):
-                to = i * (i - 1) // 2 * LANES
-                at = _first_ratio(v) + to
-                for lane in range(LANES):
-                    slope = a_row[i * LANES + lane]
-                    for j in range(i):
-                        moved[j * LANES + lane] = slope
-                _tangents(i * LANES, moved, a[row:], a[to:], ratio[at:], dratio[at:])
+                to = _pairs(i)
+                _repeat(i, m, row + np.uint64(i) * _ROW, m_row)
+                _repeat(i, e, row + np.uint64(i) * _ROW, e_row)
+                _merge(i * LANES, m_row, e_row, m_p, e_p, m, e, to, ratio, stage + to)
+                _repeat(i, raw, np.uint64(i) * _ROW, slope)
+                _tangents(i * LANES, slope, a, row, a, to, ratio, dratio, stage + to)
         x = m
         for v in range(1, nodes):
-            row = v * (v - 1) // 2 * LANES
-            received[: v * LANES] = 0.0
-            dreceived[: v * LANES] = 0.0
+            stage = _ratios(v)
+            received[:] = 0.0
+            dreceived[:] = 0.0
             for i in range(1, v):
-                to = i * (i - 1) // 2 * LANES
-                at = _first_ratio(v) + to
-                _split_tangent(i * LANES, x[to:], dx[to:], ratio[at:], dratio[at:], moved, dmoved, received, dreceived)
+                to = _pairs(i)
+                _split_tangent(i * LANES, x, dx, to, ratio, dratio, stage + to, moved, dmoved, received, dreceived)
                 _gather(i, moved, received)
                 _gather(i, dmoved, dreceived)
-            for lane in range(LANES):
-                rest = 2.0
-                drest = 0.0
-                for i in range(v):
-                    rest -= received[i * LANES + lane]
-                    drest -= dreceived[i * LANES + lane]
-                rest *= 0.5
-                drest *= 0.5
-                for i in range(v):
-                    at = row + i * LANES + lane
-                    x[at] = p[at] * rest + received[i * LANES + lane]
-                    dx[at] = p[at] * (a[at] * rest + drest) + dreceived[i * LANES + lane]
+            _restore_tangent(v, p, a, x, dx, received, dreceived, rest, drest)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
             for k in range(edges):
