@@ -36,33 +36,35 @@ def by_contest(rows: Rows) -> dict[str, Rows]:
 
 
 def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """One line per contest: our median, the peers' medians and our target, on a logarithmic axis of milliseconds."""
+    """One line per contest: our median, the peers' medians (the fastest one named) and our target, in milliseconds."""
     contests = [contest for result in results.values() for contest in by_contest(result["rows"]).items()]
-    figure, axes = plt.subplots(figsize=(9, 0.5 * len(contests) + 1.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(contests) + 1.2), layout="constrained")
     for line, (_, rows) in enumerate(contests):
+        times = {row["contender"]: 1e3 * row["timing"]["median"] for row in rows if row["timing"]}
+        peers = {name: time for name, time in times.items() if name != OURS}
+        axes.plot(list(peers.values()), [line] * len(peers), "D", color=THEIR_COLOUR, markersize=4)
+        if peers:
+            fastest = min(peers, key=lambda name: peers[name])
+            spot = {"textcoords": "offset points", "fontsize": 5, "va": "center"}
+            axes.annotate(fastest, (max(*peers.values(), times.get(OURS, 0)), line), (6, 0), **spot)
+        if OURS in times:
+            axes.plot(times[OURS], line, "o", color=OUR_COLOUR)
         for row in rows:
-            if row["timing"] is None:
-                continue
-            ours = row["contender"] == OURS
-            x = 1e3 * row["timing"]["median"]
-            axes.plot(
-                x, line, "o" if ours else "D", color=OUR_COLOUR if ours else THEIR_COLOUR, zorder=3 if ours else 2
-            )
-            if not ours:
-                axes.annotate(row["contender"].split(",")[0], (x, line), (0, 5), textcoords="offset points", fontsize=5)
             if row["target"]:
-                axes.plot(1e3 * row["target"], line, "|", color=TARGET_COLOUR, markersize=14)
+                axes.plot(1e3 * row["target"], line, "|", color=TARGET_COLOUR, markersize=12)
     axes.set(xscale="log", xlabel="median milliseconds per call", ylim=(len(contests) - 0.4, -0.6))
-    axes.set_yticks(range(len(contests)), [label for label, _ in contests], fontsize=6)
+    axes.margins(x=0.25)
+    axes.set_yticks(range(len(contests)), [label for label, _ in contests], fontsize=5.5)
     axes.grid(axis="x", alpha=0.3)
-    for marker, colour, label in (
+    marks = (
         ("o", OUR_COLOUR, OURS),
-        ("D", THEIR_COLOUR, "peers"),
+        ("D", THEIR_COLOUR, "peers (the fastest is named)"),
         ("|", TARGET_COLOUR, "target"),
-    ):
+    )
+    for marker, colour, label in marks:
         axes.plot([], [], marker, color=colour, label=label)
-    axes.legend(loc="upper right", fontsize=7)
-    axes.set_title(_circumstances(results), fontsize=7)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=6, frameon=False)
+    axes.set_title(_circumstances(results), fontsize=6, pad=18)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 

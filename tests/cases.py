@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -52,16 +51,14 @@ class Case:
 
     problem: Problem
     regularizer: sst.Regularizer
+    structure: sst.Structure = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "structure", self.problem.build())
 
     def __str__(self) -> str:
-        detail = {"TreeProblem": f"{self.problem.size}e{self.problem.count}"}
-        name = type(self.problem).__name__
-        size = detail.get(name, f"{self.problem.size}c{self.problem.count}")
-        return f"{name.removesuffix('Problem')}{size}-{type(self.regularizer).__name__}"
-
-    @cached_property
-    def structure(self) -> sst.Structure:
-        return self.problem.build()
+        name = type(self.problem).__name__.removesuffix("Problem")
+        return f"{name}{self.problem.size}of{self.problem.count}-{type(self.regularizer).__name__}"
 
     @property
     def truth(self) -> Truth:

@@ -194,7 +194,7 @@ def test_utilities_that_cut_a_graph():
     u = torch.tensor([0.0, -math.inf, 0.0])
     trees = sst.SpanningTree(torch.tensor([[0, 1, 2], [1, 2, 3]]), 4)
     for call in (trees.argmax, trees.log_partition, lambda v: trees.softmax(v, 1.0, ENTROPY)):
-        check(lambda call=call: call(u), "u", "", "connected")
+        check(lambda call=call: call(u), "u", "components", "connected")
 
 
 def test_utilities_that_leave_fewer_than_k():

@@ -77,7 +77,7 @@ def record(case: Case, u: torch.Tensor) -> list[Call]:
         weights = torch.linspace(-1, 1, u.shape[-1], dtype=u.dtype)
         (du,) = torch.autograd.grad((x * weights).sum(), u, create_graph=True)
         if du.requires_grad:
-            torch.autograd.grad((du * weights.flip(0)).sum(), u)
+            torch.autograd.grad((du * weights.flip(0)).sum(), u, allow_unused=True)
         case.structure.argmax(u)
         torch.autograd.grad(case.structure.log_partition(u).sum(), u)
         case.structure.contains(x)

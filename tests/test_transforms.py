@@ -85,6 +85,7 @@ def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
     assert_near(found, expected, 1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler warns of torch itself
 def test_one_graph_holds_all_pairs_under_the_default_compiler():
     """Forward and backward through inductor, whose fused code must call the operators as they are."""
     torch.compiler.reset()
@@ -109,6 +110,16 @@ def test_batch_size_may_be_dynamic(case: Case):
     for size in (2, 5, 7):
         u = case.utilities(size)
         assert_near(compiled(u, 0.5), case.softmax(u, 0.5), 1e-12)
+
+
+@PAIRS
+def test_an_annealed_float_temperature_compiles(case: Case):
+    """From its second value on, torch.compile makes a Python float symbolic."""
+    torch.compiler.reset()
+    compiled = torch.compile(case.softmax, fullgraph=True, backend="aot_eager")
+    u = case.utilities(2)
+    for t in (1.0, 0.5, 0.25):
+        assert_near(compiled(u, t), case.softmax(u, t), 1e-12)
 
 
 @PAIRS

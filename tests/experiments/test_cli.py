@@ -64,7 +64,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
         (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
         (["--lr", "-1"], "lr is -1.0, expected a number above 0"),
         (["--batch-size", "100"], "batch_size is 100, expected at most train_examples=64"),
-        (["--trials", "4"], "4 trials take"),
+        (["--trials", "4", "--trial-steps", "6"], "steps is 8, expected at least 12, which is what 4 trials take"),
+        (
+            ["--trials", "2", "--trial-steps", "3"],
+            "the length of the last trial is 3, expected a multiple of valid_every=4",
+        ),
         (["--no-edge-hold", "-3"], "hold is -3"),
     ],
 )
@@ -106,12 +110,12 @@ def test_evaluating_nothing_is_refused(tmp_path, capsys):
 
 
 def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
-    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "nri"), *TINY, "--steps", "400"]
+    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "nri"), *TINY, "--steps", "48"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken = tmp_path / "broken"
     with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
         end = time.monotonic() + 60
-        while len(read_metrics(broken)) < 5:
+        while len(read_metrics(broken)) < 2:
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -121,7 +125,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
         [*command, "--out", str(broken), "--resume"], env=environment, capture_output=True, text=True, check=True
     )
     assert resumed.stderr == ""
-    assert train(tmp_path / "whole", steps=400) == 0
+    assert train(tmp_path / "whole", steps=48) == 0
     assert without_times(result_of(broken)) == without_times(result_of(tmp_path / "whole"))
     rows, expected = read_metrics(broken), read_metrics(tmp_path / "whole")
     assert list(map(without_times, rows)) == list(map(without_times, expected))

@@ -78,6 +78,11 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert result["valid/elbo"] == max(row["valid/elbo"] for row in rows)
 
 
+def same_parameters(*folders):
+    one, other = (torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in folders)
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def event_steps(folder):
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
@@ -96,8 +101,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, die_at, step):
     rows, expected = read_metrics(tmp_path / "broken"), read_metrics(tmp_path / "whole")
     assert list(map(without_times, rows)) == list(map(without_times, expected))
     assert event_steps(tmp_path / "broken") == [3, 6, 9, 12]
-    first, second = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "broken"))
-    assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
+    assert same_parameters(tmp_path / "whole", tmp_path / "broken")
 
 
 def test_rows_beyond_the_checkpoint_are_recorded_once(tmp_path, die_at):
@@ -212,26 +216,26 @@ def test_evaluating_an_unfinished_run_writes_nothing(tmp_path, die_at):
 
 
 def test_trials_are_halved_and_the_best_goes_on(tmp_path):
-    toy = Toy(trials=3)
+    toy = Toy(trials=3, interval=4)
     result = run(toy, tmp_path)
     record = json.loads((tmp_path / "trials.json").read_text())
-    first, second = record["scores"]["3"], record["scores"]["6"]
+    first, second = record["scores"]["2"], record["scores"]["4"]
     assert sorted(first) == ["0", "1", "2"]
     assert set(second) == set(sorted(first, key=first.__getitem__)[1:])
     survivor = record["survivor"]
     assert second[str(survivor)] == max(second.values())
-    assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 9, 12]
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 8, 12]
     assert read_metrics(tmp_path)[:2] == read_metrics(tmp_path / "trials" / f"{survivor:02d}")
     assert sorted(len(read_metrics(tmp_path / "trials" / f"{trial:02d}")) for trial in range(3)) == [1, 2, 2]
-    alone = run(toy.trial(survivor), tmp_path / "alone")
-    assert result["test/elbo"] == alone["test/elbo"]
     assert result["trials"] == 3
     assert evaluate(toy, tmp_path)[0] == result
+    run(toy.trial(survivor, 4), tmp_path / "alone")
+    assert same_parameters(tmp_path, tmp_path / "alone")
 
 
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_interrupted_trials_resume(tmp_path, die_at, step):
-    toy = Toy(trials=3)
+    toy = Toy(trials=3, interval=4)
     whole = run(toy, tmp_path / "whole")
     die_at(step)
     with pytest.raises(Killed):
@@ -241,8 +245,10 @@ def test_interrupted_trials_resume(tmp_path, die_at, step):
 
 
 def test_a_trial_that_diverges_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(Toy, "trial", lambda self, index: replace(self, trials=1, diverges_at=1 if index == 0 else -1))
-    run(Toy(trials=2), tmp_path)
+    monkeypatch.setattr(
+        Toy, "trial", lambda self, index, interval: replace(self, trials=1, diverges_at=1 if index == 0 else -1)
+    )
+    run(Toy(trials=2, interval=2), tmp_path)
     assert json.loads((tmp_path / "trials.json").read_text())["survivor"] == 1
 
 
@@ -254,7 +260,7 @@ def test_a_diverged_run_keeps_its_best_checkpoint(tmp_path):
 
 
 def test_trials_in_other_processes_end_with_a_killed_parent_and_resume(tmp_path, monkeypatch):
-    toy, folder = Toy(trials=2), tmp_path / "run"
+    toy, folder = Toy(trials=2, interval=2), tmp_path / "run"
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
@@ -262,7 +268,7 @@ def test_trials_in_other_processes_end_with_a_killed_parent_and_resume(tmp_path,
         "from sstricks.experiments.runs.progress import Silence\n"
         "from sstricks.experiments.runs.run import train\n"
         "if __name__ == '__main__':\n"
-        f"    train(Toy(trials=2), Path({str(folder)!r}), resume=False, jobs=2, display=Silence())\n"
+        f"    train(Toy(trials=2, interval=2), Path({str(folder)!r}), resume=False, jobs=2, display=Silence())\n"
     )
     slow = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOY_PAUSE": "1"}
     parent = subprocess.Popen([sys.executable, str(script)], env=slow)

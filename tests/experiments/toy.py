@@ -71,7 +71,7 @@ class Toy:
     interval: int = 3
     lr: float = 0.05
     trials: int = 1
-    trial_steps: int = 3
+    trial_steps: int = 2
     diverges_at: int = -1
     title: str = "toy"
 
@@ -79,8 +79,9 @@ class Toy:
     def schedule(self):
         return Schedule(self.seed, self.steps, self.interval, 10.0, "valid/elbo", {"valid/elbo": "ELBO {:.2f}"})
 
-    def trial(self, index):
-        return dataclasses.replace(self, seed=self.seed + index, lr=0.05 / (1 + index), trials=1)
+    def trial(self, index, interval):
+        lr = 0.05 / (1 + index)
+        return dataclasses.replace(self, seed=self.seed + index, lr=lr, trials=1, interval=interval)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -94,5 +95,5 @@ class Toy:
     def data(self):
         return Points(self)
 
-    def illustrate(self, module, data, folder) -> list[Path]:
+    def illustrate(self, folder) -> list[Path]:
         return []

@@ -17,6 +17,8 @@ is the covariance matrix, hence symmetric: the backward pass is this derivative 
 gradient.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -25,20 +27,20 @@ from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
 
-def _shift(u: Tensor, k: int) -> Tensor:
-    """A ν with Σσ(u+ν) near k, shape (*batch, 1); it carries no gradient, since none depends on it."""
-    u = u.detach()
-    top = u.topk(min(k + 1, u.shape[-1]), -1).values
+def _shifted(u: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The y = u − u₍ₖ₎ + ν with Σσ(y) near k, and u₍ₖ₎ and ν, which carry no gradient, since none depends on them."""
+    top = u.detach().topk(min(k + 1, u.shape[-1]), -1).values
     edge = top[..., k - 1 : k]
     below = top[..., k:] if k < u.shape[-1] else torch.full_like(edge, -torch.inf)
-    middle = -(edge + torch.maximum(below, edge - 2000.0)) / 2
-    reach = torch.log(torch.tensor(2.0 * u.shape[-1], dtype=u.dtype, device=u.device))
-    low, high = middle - reach, middle + reach
+    v = u - edge
+    nu = (edge - below).clamp(max=2000.0) / 2
+    reach = math.log(2.0 * u.shape[-1])
+    low, high = nu - reach, nu + reach
     for _ in range(24):  # halves [−log 2n, log 2n] to 1e-6
-        middle = (low + high) / 2
-        over = (u + middle).sigmoid().sum(-1, keepdim=True) > k
-        low, high = torch.where(over, low, middle), torch.where(over, middle, high)
-    return (low + high) / 2
+        nu = (low + high) / 2
+        over = (v.detach() + nu).sigmoid().sum(-1, keepdim=True) > k
+        low, high = torch.where(over, low, nu), torch.where(over, nu, high)
+    return v + nu, edge, nu
 
 
 def _convolve(a: Tensor, b: Tensor, states: int) -> Tensor:
@@ -101,7 +103,7 @@ def _root(top: Tensor, k: int) -> Tensor:
 
 def _marginals(u: Tensor, k: int) -> Tensor:
     """The twin: laws are convolved up a binary tree and weights of completion handed down it, in 2 log₂ n steps."""
-    y = u + _shift(u, k)
+    y = _shifted(u, k)[0]
     levels = _upward(y.sigmoid(), (-y).sigmoid(), k)
     outside = _root(levels[-1], k)
     for level in reversed(levels[:-1]):
@@ -111,7 +113,7 @@ def _marginals(u: Tensor, k: int) -> Tensor:
 
 
 def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
-    y = u + _shift(u, k)
+    y = _shifted(u, k)[0]
     p, q = y.sigmoid(), (-y).sigmoid()
     spread = p * q
     center = (spread * g).sum(-1, keepdim=True) / (spread.sum(-1, keepdim=True) + 1e-300)
@@ -131,13 +133,13 @@ def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
 
 
 def _log_partition(u: Tensor, k: int) -> Tensor:
-    nu = _shift(u, k)
-    y = u + nu
+    y, edge, nu = _shifted(u, k)
     law = _upward(y.sigmoid(), (-y).sigmoid(), k)[-1]
     # Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
     large = y > 0
-    terms = torch.where(large, u, 0.0) + y.abs().neg().exp().log1p()
-    return law[..., 0, k].log() + terms.sum(-1) + (large.sum(-1) - k) * nu.squeeze(-1)
+    terms = torch.where(large, u - edge, 0.0) + y.abs().neg().exp().log1p()
+    rest = (large.sum(-1, keepdim=True) - k) * nu + k * edge
+    return law[..., 0, k].log() + terms.sum(-1) + rest.squeeze(-1)
 
 
 def _launch(kernel_name: str, out: Tensor, k: int, *rows: Tensor) -> Tensor:

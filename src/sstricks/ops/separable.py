@@ -15,14 +15,21 @@ x log x + (1−x)log(1−x)  σ(y)                      x (1 − x)
 written with the differentiable s(x), so that it can be differentiated again.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from sstricks.ops.operator import operator
+from sstricks.ops.threads import over_rows
 
 _STEPS = 100
+
+
+def _tolerance(x: Tensor, k: int) -> float:
+    """What summing n terms that make k may cost."""
+    return torch.finfo(x.dtype).eps * (4 * k + x.shape[-1])
 
 
 def _solve(
@@ -31,7 +38,7 @@ def _solve(
     """The x = φ(y+ν) with Σx = k, for a ν in [−width, width], by Newton steps that a shrinking bracket keeps safe."""
     nu = torch.zeros_like(y[..., :1])
     low, high = nu - width, nu + width
-    tolerance = 4 * torch.finfo(y.dtype).eps * k
+    tolerance = _tolerance(y, k)
     for _ in range(_STEPS):
         x = link(y + nu)
         excess = x.sum(-1, keepdim=True) - k
@@ -42,7 +49,14 @@ def _solve(
         step = nu - excess / slope(x).sum(-1, keepdim=True)
         inside = (step > low) & (step < high)
         nu = torch.where(wrong, torch.where(inside, step, (low + high) / 2), nu)
-    return link(y + nu)
+    present = y > -torch.inf
+    # Where there is no choice, exactly one, so that the slope at the kink is exactly zero.
+    return torch.where(present.sum(-1, keepdim=True) == k, present.to(y.dtype), link(y + nu))
+
+
+def _snapped(x: Tensor, k: int) -> Tensor:
+    """Within the tolerance of the kink at 1 is on it, or its slope would be that of the wrong side."""
+    return torch.where(x > 1 - 2 * _tolerance(x, k), 1.0, x)
 
 
 def _projected(s: Tensor, grad: Tensor) -> Tensor:
@@ -67,19 +81,24 @@ def _logistic_slope(x: Tensor) -> Tensor:
     return x * (1 - x)
 
 
+def _log_width(u: Tensor) -> float:
+    return math.log(2.0 * u.shape[-1])
+
+
 @operator("sstricks::capped_simplex", core=(1,))
 def capped_simplex(u: Tensor, k: int) -> Tensor:
     """The Euclidean projection of u onto {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n); sparsemax for k = 1."""
     # At ν = −u₍ₖ₎ the sum is at most k − 1, at ν = 1 − u₍ₖ₎ at least k.
-    return _solve(lambda y: y.clamp(0, 1), _flat_slope, u - _kth(u, k) + 0.5, k, 0.5)
+    x = _snapped(_solve(lambda y: y.clamp(0, 1), _flat_slope, u - _kth(u, k) + 0.5, k, 0.5), k)
+    return 1 - _snapped(1 - x, k)  # the kink at 0
 
 
 @operator("sstricks::capped_softmax", core=(1,))
 def capped_softmax(u: Tensor, k: int) -> Tensor:
     """The maximiser of uᵀx − Σ(x log x − x) on {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n); softmax for k = 1."""
-    # At ν = −u₍ₖ₎ the k largest are capped; log n lower, the others sum to less than one.
-    half = 0.5 * torch.log(torch.tensor(2.0 * u.shape[-1])).item()
-    return _solve(lambda y: y.clamp(max=0).exp(), _capped_slope, u - _kth(u, k) - half, k, half)
+    # At ν = −u₍ₖ₎ the k largest are capped; log 2n lower, the others sum to less than one.
+    half = _log_width(u) / 2
+    return _snapped(_solve(lambda y: y.clamp(max=0).exp(), _capped_slope, u - _kth(u, k) - half, k, half), k)
 
 
 @operator("sstricks::k_subset_sigmoid", core=(1,))
@@ -89,9 +108,32 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
     # cannot be seen across.
     top = _kth(u, k)
     below = _kth(u, k + 1) if k < u.shape[-1] else torch.full_like(top, -torch.inf)
-    middle = (top + torch.maximum(below, top - 2000.0)) / 2
-    width = torch.log(torch.tensor(2.0 * u.shape[-1])).item()
-    return _solve(torch.sigmoid, _logistic_slope, u - middle, k, width)
+    half_gap = (top - below).clamp(max=2000.0) / 2
+    return _solve(torch.sigmoid, _logistic_slope, u - top + half_gap, k, _log_width(u))
+
+
+def _launch(link_name: str, u: Tensor, k: int, width: float) -> Tensor:
+    from sstricks.ops.kernels import separable as kernels
+
+    out = torch.empty_like(u)
+    link = getattr(kernels, link_name)
+    over_rows(kernels.solve, len(u), 20.0 * u.shape[1], link, k, u.numpy(), width, out.numpy())
+    return out
+
+
+@capped_simplex.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch("CLIP", u, k, 0.5)
+
+
+@capped_softmax.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch("CAPPED_EXP", u, k, _log_width(u) / 2)
+
+
+@k_subset_sigmoid.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch("SIGMOID", u, k, _log_width(u))
 
 
 @capped_simplex.backward

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops.far import FAR
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -80,11 +81,20 @@ def _pair_weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor,
     return square(log_weight), square(alive.to(u.dtype)) > 0, share
 
 
+def _near(u: Tensor) -> tuple[Tensor, Tensor]:
+    """The utilities less their maximum, the farthest of them brought nearer in order, and the maximum."""
+    best = u.detach().amax(-1, keepdim=True)
+    gap = best - u
+    far = (gap > FAR) & (gap < torch.inf)
+    return torch.where(far, -FAR * (1 + torch.where(far, gap / FAR, 1.0).log()), -gap), best.squeeze(-1)
+
+
 def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
+    u, best = _near(u)
     log_w, alive, share = _pair_weights(u, edges, nodes)
     present = alive.any(-1)
     stages = []
-    log_z = u.new_zeros(u.shape[:-1])
+    log_z = (present.sum(-1) - 1) * best
     components = present[..., 0].to(torch.int64)
     for v in range(nodes - 1, 0, -1):
         on, row = alive[..., v, :v], log_w[..., v, :v]

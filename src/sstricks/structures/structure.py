@@ -1,10 +1,9 @@
 from abc import ABC, abstractmethod
-from math import isnan
 
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import scaled_utility
 from sstricks.regularizers import Regularizer
 from sstricks.solvers.registry import Solver, find_solver
@@ -88,14 +87,14 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN.
         """
         solver = solver or find_solver(self, regularizer)
-        self._check_shape("u", u)
+        batch = self._check_shape("u", u)
         if not isinstance(temperature, Tensor):
-            if isnan(temperature) or temperature < 0:
+            if not temperature >= 0:  # NaN included
                 raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
             if temperature == 0:
                 return self.argmax(u)
             return solver(self, regularizer, self._scaled(u, temperature)).to(u.dtype)
-        self._check_temperature(u, temperature)
+        joint_shape("temperature", temperature.shape, batch, "utilities")
         frozen = temperature == 0
         x = solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))).to(u.dtype)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
@@ -109,7 +108,12 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
+        value = self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
+        infinite = u == torch.inf
+        if self.mask is not None:
+            infinite = infinite & self.mask.to(u.device)
+        # Every present coordinate is one in some embedding.
+        return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether x ∈ 𝒳, exactly, shape (*batch).
@@ -178,21 +182,8 @@ class Structure(ABC):
         u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
 
-    def _check_temperature(self, u: Tensor, temperature: Tensor) -> None:
-        batch = torch.broadcast_shapes(u.shape[: u.dim() - len(self.event_shape)], self.batch_shape)
-        try:
-            fits = len(torch.broadcast_shapes(batch, temperature.shape)) >= 0
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise invalid(
-                "temperature",
-                f"shape {tuple(temperature.shape)}",
-                f"one that broadcasts with the batch shape {tuple(batch)}",
-                "Give one temperature for each example, or one for all.",
-            )
-
-    def _check_shape(self, name: str, x: Tensor) -> None:
+    def _check_shape(self, name: str, x: Tensor) -> torch.Size:
+        """The batch shape of x and the mask together, for an x of the right shape."""
         depth = len(self.event_shape)
         if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
             raise invalid(
@@ -201,13 +192,4 @@ class Structure(ABC):
                 f"(*batch, {', '.join(map(str, self.event_shape))})",
                 f"The event shape of this {type(self).__name__} is {tuple(self.event_shape)}.",
             )
-        batch = x.shape[: x.dim() - depth]
-        try:
-            torch.broadcast_shapes(batch, self.batch_shape)
-        except RuntimeError:
-            raise invalid(
-                name,
-                f"shape {tuple(x.shape)}",
-                f"a batch shape that broadcasts with {tuple(self.batch_shape)}, the batch shape of the mask",
-                "Give one mask for each example, or one for all.",
-            ) from None
+        return joint_shape(name, x.shape, self.batch_shape, "mask", x.shape[: x.dim() - depth])

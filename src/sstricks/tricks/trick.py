@@ -6,7 +6,7 @@ from torch.distributions import Distribution, Independent
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, joint_shape
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 
@@ -27,18 +27,6 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
     return utility
 
 
-def _joint(argument: str, batch: torch.Size, shape: torch.Size, what: str) -> torch.Size:
-    try:
-        return torch.broadcast_shapes(batch, shape)
-    except RuntimeError:
-        raise invalid(
-            argument,
-            f"batch shape {tuple(shape)}" if argument != "temperature" else f"shape {tuple(shape)}",
-            f"one that broadcasts with {tuple(batch)}, {what}",
-            "Give one for each example, or one for all.",
-        ) from None
-
-
 class Trick(Distribution):
     """What stochastic argmax and softmax tricks share: a structure and a random utility."""
 
@@ -47,10 +35,10 @@ class Trick(Distribution):
         """None: what goes in is checked by structure and utility."""
         return {}
 
-    def __init__(self, structure: Structure, utility: Distribution, extra: torch.Size = torch.Size()) -> None:
+    def __init__(self, structure: Structure, utility: Distribution, temperature: torch.Size = torch.Size()) -> None:
         utility = fitted(utility, structure)
-        batch = _joint("structure", utility.batch_shape, structure.batch_shape, "the batch shape of the utility")
-        batch = _joint("temperature", batch, extra, "the batch shape of utility and structure")
+        batch = joint_shape("structure", structure.batch_shape, utility.batch_shape, "utility")
+        batch = joint_shape("temperature", temperature, batch, "utility and structure")
         self.structure = structure
         # Every example of the batch gets noise of its own, also where one utility serves them all.
         self.utility = utility if utility.batch_shape == batch else utility.expand(batch)

@@ -4,7 +4,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, joint_shape
 
 
 class Masked(Distribution):
@@ -38,15 +38,7 @@ class Masked(Distribution):
             )
         if mask.dtype != torch.bool:
             raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask.bool().")
-        try:
-            shape = torch.broadcast_shapes(base.batch_shape, mask.shape)
-        except RuntimeError:
-            raise invalid(
-                "mask",
-                f"shape {tuple(mask.shape)}",
-                f"one that broadcasts with {tuple(base.batch_shape)}, the batch shape of the base",
-                "A mask has one entry for each coordinate.",
-            ) from None
+        shape = joint_shape("mask", mask.shape, base.batch_shape, "base")
         self.base = base.expand(shape)
         self.mask = mask.expand(shape)
         super().__init__(shape, validate_args=False)

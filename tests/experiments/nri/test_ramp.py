@@ -1,6 +1,6 @@
 import pytest
 
-from sstricks.experiments.nri.ramp import Ramp
+from sstricks.experiments.nri.ramp import Decay, Ramp
 
 
 def test_no_ramp_is_the_paper_s_decoder_from_the_first_step():
@@ -20,3 +20,17 @@ def test_without_length_it_jumps():
 def test_negative_numbers_of_steps_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} is -1"):
         Ramp(**{name: -1})
+
+
+def test_the_rate_stays_and_then_declines_to_zero():
+    decay = Decay(steps=100, share=0.3)
+    assert [decay(step) for step in (0, 70, 85, 100)] == pytest.approx([1, 1, 0.5, 0])
+
+
+def test_no_decline_keeps_the_rate():
+    assert [Decay(steps=100)(step) for step in (0, 99, 100)] == [1, 1, 1]
+
+
+def test_a_share_beyond_the_whole_is_refused():
+    with pytest.raises(ValueError, match=r"share is 1\.5"):
+        Decay(steps=100, share=1.5)

@@ -3,7 +3,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sstricks.experiments.nri.ramp import Ramp
+from sstricks.experiments.nri.ramp import Decay, Ramp
+from sstricks.experiments.runs.halving import rungs
 from sstricks.experiments.runs.seeds import fold_in
 
 Edges = Literal["spanning-tree", "top-k", "independent"]
@@ -31,7 +32,8 @@ class NRIConfig:
         batch_size: examples a step.
         steps: optimizer steps.
         valid_every: steps between two validations, each with a checkpoint.
-        lr: Adam's learning rate.
+        lr: Adam's learning rate, at its highest.
+        lr_decay: the share of the steps, at the end, over which it falls to 0; 0 for a constant rate.
         temperature: t, of the relaxation.
         horizon: frames that the decoder predicts in training before it sees a true one again; 1 in evaluation.
         no_edge_hold: steps before the decoder sends messages between nodes that no edge connects.
@@ -41,7 +43,8 @@ class NRIConfig:
         baseline_decay: of the score-function estimators' moving average.
         precision: of the hidden matrix products; what touches positions is always float32.
         trials: short trainings of which the best by validation ELBO goes on; 1 for none.
-        trial_steps: the steps after which the worse half of the trials is given up; doubles with each round.
+        trial_steps: the steps between their validations, and after which the worse half of them is given up; the steps
+            double with each round.
         trial: which of several trials this is; each has its own initial weights, order and noise.
         trial_temperatures: the temperatures that the trials go through; empty for `temperature` in all of them.
     """
@@ -61,6 +64,7 @@ class NRIConfig:
     steps: int = 50_000
     valid_every: int = 500
     lr: float = 5e-4
+    lr_decay: float = 0.0
     temperature: float = 2.5
     horizon: int = 1
     no_edge_hold: int = 0
@@ -82,29 +86,34 @@ class NRIConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
-        _ = self.no_edge  # which checks its own two
+        _ = self.no_edge, self.lr_factor  # which check their own
         if self.batch_size > self.train_examples:
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
                 "make the batch smaller or the training split larger."
             )
-        for name, unit in (("steps", self.valid_every), ("trial_steps", self.valid_every)):
-            if getattr(self, name) % unit:
+        decided = rungs(self.trials, self.trial_steps)[-1][0] if self.trials > 1 else 0
+        if decided > self.steps:
+            raise ValueError(
+                f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
+                "to tell apart: use more steps, fewer trials or fewer trial_steps."
+            )
+        for name, steps in (("steps", self.steps), ("the length of the last trial", decided)):
+            if steps % self.valid_every:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected a multiple of valid_every={unit}: "
+                    f"{name} is {steps}, expected a multiple of valid_every={self.valid_every}: "
                     "checkpoints are written at validations. Change either."
                 )
-        longest = self.trial_steps * 2 ** max(0, (self.trials - 1).bit_length() - 1)
-        if self.trials > 1 and longest > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {longest}: {self.trials} trials take "
-                f"{longest} steps to tell apart. Use more steps, fewer trials or fewer trial_steps."
-            )
 
     @property
     def no_edge(self) -> Ramp:
         """The weight of messages between nodes that no edge connects, by step."""
         return Ramp(hold=self.no_edge_hold, length=self.no_edge_ramp)
+
+    @property
+    def lr_factor(self) -> Decay:
+        """The learning rate as a share of the highest, by step."""
+        return Decay(steps=self.steps, share=self.lr_decay)
 
     @property
     def run_seed(self) -> int:

@@ -3,7 +3,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 import sstricks as sst
 from sstricks.estimators import NVIL, Reinforce
@@ -144,18 +146,20 @@ class GraphLayoutModel(LightningModule):
         """Log what the test came to."""
         self._log("test", self._evaluation.summary(), 1)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with a constant learning rate; weight decay on the encoder and the baseline alone (App. C.1, D.4.3).
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam; weight decay on the encoder and the baseline alone (App. C.1, D.4.3).
 
         Returns:
-            The optimizer.
+            The optimizer and the schedule of its learning rate.
         """
         inference = [*self.encoder.parameters(), *(self.estimator.parameters() if self.estimator else ())]
         groups: list[dict[str, Any]] = [
             {"params": inference, "weight_decay": self.config.weight_decay},
             {"params": list(self.decoder.parameters()), "weight_decay": 0.0},
         ]
-        return torch.optim.Adam(groups, lr=self.config.lr, fused=True)
+        optimizer = torch.optim.Adam(groups, lr=self.config.lr, fused=True)
+        schedule = LambdaLR(optimizer, self.config.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def sample_graphs(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Hard graphs for trajectories, as evaluation takes them.

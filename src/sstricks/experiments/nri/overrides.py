@@ -37,7 +37,9 @@ class NRIOverrides:
     valid_every: Integer = None
     """Steps between two validations, each with a checkpoint."""
     lr: Number = None
-    """Adam's learning rate."""
+    """Adam's learning rate, at its highest."""
+    lr_decay: Number = None
+    """Share of the steps, at the end, over which it falls to 0; 0 for a constant rate."""
     temperature: Number = None
     """Temperature of the relaxation, the same in all trials."""
     horizon: Integer = None
@@ -57,7 +59,7 @@ class NRIOverrides:
     trials: Integer = None
     """Short trainings of which the best by validation ELBO goes on; 1 for none."""
     trial_steps: Integer = None
-    """Steps after which the worse half of the trials is given up, a multiple of --valid-every."""
+    """Steps after which the worse half of the trials is given up; doubles with each round."""
 
     def given(self) -> dict[str, Any]:
         """Those that the user gave.

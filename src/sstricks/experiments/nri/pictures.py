@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -50,7 +51,8 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
         above, below = axes[0, example], axes[1, example]
         _draw_edges(above, positions, truth, color=_TRUE, linewidth=2)
         _draw_edges(below, positions, truth & ~found, color=_MISSED, linewidth=1.8, linestyle=(0, (3, 2)))
-        _draw_edges(below, positions, found & ~truth, color=_FALSE, linewidth=2.2, linestyle=(0, (6, 1, 1, 1)))
+        width = 2.2 if int(found.sum()) < 2 * len(positions) else 0.9
+        _draw_edges(below, positions, found & ~truth, color=_FALSE, linewidth=width, linestyle=(0, (6, 1, 1, 1)))
         _draw_edges(below, positions, found & truth, color=_CORRECT, linewidth=2.6)
         above.set_title(f"test graph {example + 1}: true edges", fontsize=11)
         below.set_title(f"recovered, precision {share:.0%} ({hits} of {int(found.sum())})", fontsize=11)
@@ -68,7 +70,7 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
         handlelength=3.2,
     )
     c = module.config
-    figure.suptitle(f"Graph layout: latent edges found by {c.edges}, {c.estimator}, preset {c.preset}", fontsize=13)
+    figure.suptitle(f"Latent graphs recovered by {c.edges} ({c.estimator}, preset {c.preset})", fontsize=13)
     return _save(figure, path)
 
 
@@ -138,7 +140,7 @@ def _recover(module: GraphLayoutModel, layouts: Layouts) -> Tensor:
     return found[:, first, second] | found[:, second, first]
 
 
-def _draw_edges(axis: Axes, positions: Tensor, edges: Tensor, **style: object) -> None:
+def _draw_edges(axis: Axes, positions: Tensor, edges: Tensor, **style: Any) -> None:
     first, second = torch.triu_indices(len(positions), len(positions), 1)[:, edges]
     for a, b in zip(positions[first].tolist(), positions[second].tolist(), strict=True):
         axis.plot([a[0], b[0]], [a[1], b[1]], solid_capstyle="round", zorder=1, **style)
@@ -149,8 +151,8 @@ def _draw_nodes(axis: Axes, positions: Tensor) -> None:
     axis.scatter(x, y, s=190, color=_NODE, edgecolors=_TRUE, linewidths=1.2, zorder=2)
     for node, place in enumerate(zip(x, y, strict=True)):
         axis.annotate(str(node), place, ha="center", va="center_baseline", fontsize=8, zorder=3)
-    axis.set_aspect("equal")
     axis.margins(0.12)
+    axis.set_aspect("equal", adjustable="datalim")
     axis.set_axis_off()
 
 
@@ -161,7 +163,7 @@ def _finish_axes(left: Axes, right: Axes) -> None:
         axis.set_xlim(left=0)
         axis.grid(color="#DDDDDD", linewidth=0.7)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(frameon=False, loc="best")
 
 
 def _focus(axis: Axes, values: list[float]) -> None:

@@ -7,26 +7,13 @@ from sstricks.experiments.nri.datamodule import GraphLayouts
 from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.nri.objective import chance_scores
-from sstricks.experiments.runs.training import Schedule
+from sstricks.experiments.runs.folder import RunFolder
+from sstricks.experiments.runs.training import Schedule, load_best
 
 SHOWN = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}", "valid/edge_recall": "recall {:.2f}"}
 """What a run on graph layout shows while it trains."""
 
-_REPEATED = (
-    *("preset", "seed", "trial", "edges", "estimator", "num_nodes", "num_frames", "hidden", "batch_size"),
-    *(
-        "temperature",
-        "lr",
-        "weight_decay",
-        "baseline_decay",
-        "horizon",
-        "no_edge_hold",
-        "no_edge_ramp",
-        "clip",
-        "precision",
-    ),
-    *("train_examples", "valid_examples", "test_examples", "data_seed"),
-)
+_NOT_REPEATED = {"steps", "valid_every", "trials", "trial_steps", "trial_temperatures"}
 
 
 @dataclass(frozen=True)
@@ -60,18 +47,20 @@ class GraphLayoutRun:
         """The steps of the first round of trials."""
         return self.config.trial_steps
 
-    def trial(self, index: int) -> Self:
+    def trial(self, index: int, interval: int) -> Self:
         """The same run with other random numbers, and the next of the temperatures.
 
         Args:
             index: from 0.
+            interval: steps between two validations.
 
         Returns:
             A run without trials.
         """
         temperatures = self.config.trial_temperatures or (self.config.temperature,)
         temperature = temperatures[index % len(temperatures)]
-        config = replace(self.config, trial=index, temperature=temperature, trials=1, trial_temperatures=())
+        changes = {"trial": index, "temperature": temperature, "valid_every": interval}
+        config = replace(self.config, **changes, trials=1, trial_temperatures=())
         return replace(self, config=config)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,11 +69,10 @@ class GraphLayoutRun:
 
     def summary(self) -> dict[str, Any]:
         """The part of the configuration that the result repeats, and what chance would score."""
-        fields = asdict(self.config)
         chance = chance_scores(EDGE_DISTRIBUTIONS[self.config.edges](self.config.num_nodes))
         return {
             "experiment": "nri",
-            **{name: fields[name] for name in _REPEATED},
+            **{name: value for name, value in asdict(self.config).items() if name not in _NOT_REPEATED},
             "chance/edge_precision": chance.precision,
             "chance/edge_recall": chance.recall,
         }
@@ -97,17 +85,17 @@ class GraphLayoutRun:
         """The three splits."""
         return GraphLayouts(self.config)
 
-    def illustrate(self, module: GraphLayoutModel, data: GraphLayouts, folder: Path) -> list[Path]:
+    def illustrate(self, folder: Path) -> list[Path]:
         """Draw three test graphs beside what was recovered, and the learning curves.
 
         Args:
-            module: the best model.
-            data: the three splits.
-            folder: of the run.
+            folder: of the run, with its best checkpoint.
 
         Returns:
             The two pictures.
         """
         from sstricks.experiments.nri.pictures import draw_curves, draw_graphs  # matplotlib takes a second to load
 
-        return [draw_graphs(module, data, folder / "graphs.png"), draw_curves(folder, folder / "curves.png")]
+        module = self.module()
+        load_best(module, RunFolder(folder))
+        return [draw_graphs(module, self.data(), folder / "graphs.png"), draw_curves(folder, folder / "curves.png")]

@@ -10,7 +10,7 @@ from numba import njit
 
 LANES = 8
 NOTHING = np.int64(-(1 << 60))  # the exponent of zero: below every other, and no sum of three of them overflows
-LARGEST = 1e15  # utilities are clamped here, so that exponents stay far above NOTHING
+LARGEST = 1e15  # no utility is farther below the largest, so exponents stay far above NOTHING
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01  # its 32 leading bits: k·LN2_HIGH is exact for every |k| < 2²¹
 LN2_LOW = 1.90821492927058770002e-10

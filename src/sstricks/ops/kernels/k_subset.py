@@ -26,8 +26,8 @@ def _sigmoids(count, u, shift, p, q):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _probabilities(u, first, end, k, v, shift, p, q, nu):
-    """Choose ν with Σσ(u+ν) near k by bracketed Newton steps, and write p, q."""
+def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
+    """Choose ν with Σσ(u−u₍ₖ₎+ν) near k by bracketed Newton steps, and write p, q, the k-th largest utility and ν."""
     n = u.shape[1]
     low = np.empty(LANES)
     high = np.empty(LANES)
@@ -35,15 +35,14 @@ def _probabilities(u, first, end, k, v, shift, p, q, nu):
     slope = np.empty(LANES)
     for lane in range(LANES):
         r = min(first + lane, end - 1)
-        for i in range(n):
-            v[i * LANES + lane] = u[r, i]
         ordered = np.partition(u[r], n - k)  # the k largest are on the right
-        edge = ordered[n - k]
+        edge[lane] = ordered[n - k]
         below = -np.inf
         for i in range(n - k):
             below = max(below, ordered[i])
-        below = max(below, edge - 2000.0)  # beyond that the two sides do not see each other
-        nu[lane] = -0.5 * (edge + below)
+        for i in range(n):
+            v[i * LANES + lane] = u[r, i] - edge[lane]
+        nu[lane] = 0.5 * min(edge[lane] - below, 2000.0)  # beyond that the two sides do not see each other
         # At the midpoint of the gap, logits of the chosen are ≥ 0 ≥ those of the others: |log((n−k)/k)| bounds ν.
         low[lane] = nu[lane] - np.log(2.0 * n)
         high[lane] = nu[lane] + np.log(2.0 * n)
@@ -132,6 +131,7 @@ def marginals(begin, end, k, u, out):
     shift = np.empty(n * LANES)
     p = np.empty(n * LANES)
     q = np.empty(n * LANES)
+    edge = np.empty(LANES)
     nu = np.empty(LANES)
     p_row = np.empty(width)
     q_row = np.empty(width)
@@ -140,7 +140,7 @@ def marginals(begin, end, k, u, out):
     after = np.empty(width)
     met = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _probabilities(u, first, end, k, v, shift, p, q, nu)
+        _probabilities(u, first, end, k, v, shift, p, q, edge, nu)
         _prefixes(n, k, p, q, p_row, q_row, prefix)
         total = prefix[n * width + states * LANES :]
         suffix[:] = 0.0
@@ -165,24 +165,25 @@ def log_partition(begin, end, k, u, out):
     shift = np.empty(n * LANES)
     p = np.empty(n * LANES)
     q = np.empty(n * LANES)
+    edge = np.empty(LANES)
     nu = np.empty(LANES)
     row = np.empty((2, width))
     prefix = np.empty((n + 1) * width)
     for first in range(begin, end, LANES):
-        _probabilities(u, first, end, k, v, shift, p, q, nu)
+        _probabilities(u, first, end, k, v, shift, p, q, edge, nu)
         _prefixes(n, k, p, q, row[0], row[1], prefix)
         for lane in range(min(LANES, end - first)):
             value = np.log(prefix[n * width + (k + 1) * LANES + lane])
             # log Z = log P(Σ=k) + Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
             taken = 0
             for i in range(n):
-                y = u[first + lane, i] + nu[lane]
-                if y > 0.0:
-                    value += u[first + lane, i] - np.log(p[i * LANES + lane])
+                x = i * LANES + lane
+                if v[x] + nu[lane] > 0.0:
+                    value += v[x] - np.log(p[x])
                     taken += 1
                 else:
-                    value -= np.log(q[i * LANES + lane])
-            out[first + lane] = value + (taken - k) * nu[lane]
+                    value -= np.log(q[x])
+            out[first + lane] = value + (taken - k) * nu[lane] + k * edge[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -196,6 +197,7 @@ def marginals_jvp(begin, end, k, u, g, out):
     p = np.empty(n * LANES)
     q = np.empty(n * LANES)
     dp = np.empty(n * LANES)
+    edge = np.empty(LANES)
     nu = np.empty(LANES)
     p_row = np.empty(width)
     q_row = np.empty(width)
@@ -210,7 +212,7 @@ def marginals_jvp(begin, end, k, u, g, out):
     dmet = np.empty(LANES)
     also = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _probabilities(u, first, end, k, v, shift, p, q, nu)
+        _probabilities(u, first, end, k, v, shift, p, q, edge, nu)
         for lane in range(LANES):
             r = min(first + lane, end - 1)
             spread = 1e-300

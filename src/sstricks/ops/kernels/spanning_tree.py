@@ -10,6 +10,7 @@ vectorised.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.far import FAR
 from sstricks.ops.kernels.floats import (
     LANES,
     LARGEST,
@@ -78,7 +79,7 @@ def _merge(count, m1, e1, m2, e2, m, e, to, ratio, at):
 def _exponentials(m, e):
     """Turn logarithms m into weights m·2ᵉ."""
     for x in range(np.uint64(m.size)):
-        value = max(min(m[x], LARGEST), -LARGEST)
+        value = max(m[x], -LARGEST)
         k = np.floor(value * LOG2_E + 0.5)
         absent = np.float64(m[x] < -1e300)
         m[x] = exp_reduced((value - k * LN2_HIGH) - k * LN2_LOW) * (1.0 - absent)
@@ -86,8 +87,8 @@ def _exponentials(m, e):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present):
-    """The weights exp(u) of all pairs of nodes, and each edge's share of its pair's weight (parallel edges add up)."""
+def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present, best):
+    """The weights exp(u − max u) of all pairs of nodes, each edge's share of its pair's weight, and max u."""
     edges = u.shape[1]
     m[:] = 0.0
     e[:] = NOTHING
@@ -96,8 +97,12 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present):
     one_e = np.zeros(LANES, np.int64)
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
+        best[lane] = -np.inf
         for x in range(edges):
-            m_edge[x * LANES + lane] = u[row, x]
+            best[lane] = max(best[lane], u[row, x])
+        for x in range(edges):
+            gap = best[lane] - u[row, x]
+            m_edge[x * LANES + lane] = -gap if gap <= FAR or gap == np.inf else -FAR * (1.0 + np.log(gap / FAR))
     _exponentials(m_edge, e_edge)
     taken = np.zeros(m.size // LANES, np.uint8)
     parallel = False
@@ -244,11 +249,12 @@ def marginals(begin, end, nodes, u, ends, out, components):
     ratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
+    best = np.empty(LANES)
     received = np.empty(nodes * LANES)
     moved = np.empty(nodes * LANES)
     rest = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
         _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
         x = m  # the weights are used up
         for v in range(1, nodes):
@@ -281,12 +287,16 @@ def log_partition(begin, end, nodes, u, ends, out, components):
     ratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
+    best = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
         _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
-            out[first + lane] = log_z[lane]
+            size = -1
+            for v in range(nodes):
+                size += present[v * LANES + lane]
+            out[first + lane] = log_z[lane] + size * best[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -351,6 +361,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components):
     dratio = np.empty(_ratios(nodes))
     log_z = np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
+    best = np.empty(LANES)
     a = np.empty(pairs * LANES)
     a0 = np.empty(pairs * LANES)
     dx = np.empty(pairs * LANES)
@@ -369,7 +380,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components):
     top = np.empty(LANES, np.int64)
     d = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present)
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
         a[:] = 0.0
         for k in range(edges):
             for lane in range(LANES):
