@@ -41,29 +41,31 @@ def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(contests) + 1.2), layout="constrained")
     for line, (_, rows) in enumerate(contests):
         times = {row["contender"]: 1e3 * row["timing"]["median"] for row in rows if row["timing"]}
-        peers = {name: time for name, time in times.items() if name != OURS}
+        wrong = {row["contender"] for row in rows if None in row["errors"].values()}
+        peers = {name: time for name, time in times.items() if name != OURS and name not in wrong}
         axes.plot(list(peers.values()), [line] * len(peers), "D", color=THEIR_COLOUR, markersize=4)
+        axes.plot([times[name] for name in wrong], [line] * len(wrong), "x", color=THEIR_COLOUR, markersize=5)
         if peers:
             fastest = min(peers, key=lambda name: peers[name])
-            spot = {"textcoords": "offset points", "fontsize": 5, "va": "center"}
-            axes.annotate(fastest, (max(*peers.values(), times.get(OURS, 0)), line), (6, 0), **spot)
+            ratio = f"{peers[fastest] / times[OURS]:.2g} × ours: " if OURS in times else ""
+            axes.annotate(ratio + fastest, (1.01, line), xycoords=("axes fraction", "data"), fontsize=5, va="center")
         if OURS in times:
             axes.plot(times[OURS], line, "o", color=OUR_COLOUR)
         for row in rows:
             if row["target"]:
                 axes.plot(1e3 * row["target"], line, "|", color=TARGET_COLOUR, markersize=12)
     axes.set(xscale="log", xlabel="median milliseconds per call", ylim=(len(contests) - 0.4, -0.6))
-    axes.margins(x=0.25)
     axes.set_yticks(range(len(contests)), [label for label, _ in contests], fontsize=5.5)
     axes.grid(axis="x", alpha=0.3)
     marks = (
         ("o", OUR_COLOUR, OURS),
-        ("D", THEIR_COLOUR, "peers (the fastest is named)"),
+        ("D", THEIR_COLOUR, "peers (the fastest is named on the right)"),
+        ("x", THEIR_COLOUR, "returns NaN"),
         ("|", TARGET_COLOUR, "target"),
     )
     for marker, colour, label in marks:
         axes.plot([], [], marker, color=colour, label=label)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=6, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=6, frameon=False)
     axes.set_title(_circumstances(results), fontsize=6, pad=18)
     figure.savefig(path, dpi=160)
     plt.close(figure)

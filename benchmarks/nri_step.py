@@ -15,7 +15,7 @@ from sstricks.experiments.nri.encoder import Encoder
 from sstricks.experiments.nri.objective import elbo, gaussian_nll
 
 BATCH, NODES, FRAMES, HIDDEN, TEMPERATURE, ROLLOUT = 128, 10, 10, 256, 1.0, 9
-SIZE = {"n": NODES, "T": FRAMES, "hidden": HIDDEN, "batch": BATCH}
+SIZE: dict[str, float] = {"n": NODES, "T": FRAMES, "hidden": HIDDEN, "batch": BATCH}
 PAIRS = BATCH * NODES * (NODES - 1)
 WANTED = 5  # how many of our steps should fit into one of the rendition's
 RENDITION = "the paper's loop"

@@ -88,6 +88,36 @@ def _is_smooth(case: Case, u: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return torch.tensor([abs(a - b) < 1e-12 for a, b in zip(forward, backward, strict=True)])
 
 
+@DTYPES
+@pytest.mark.parametrize("stand_in", [-1e9, -1e30, "smallest"])
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_finite_stand_ins_for_minus_infinity(case: Case, stand_in: float | str, dtype: torch.dtype):
+    """What users write for masked coordinates elsewhere; the rest must not lose a digit to them."""
+    value = torch.finfo(dtype).min if stand_in == "smallest" else stand_in
+    keep = torch.from_numpy(case.problem.vertices[0] == 1)  # leaves something; in a tree, one more edge for a choice
+    keep[int((~keep).nonzero()[0])] = True
+    for t in (1e-4, 1.0):
+        u = case.utilities(dtype=dtype).abs() * t
+        filled = u.masked_fill(~keep, value).requires_grad_()
+        x = case.softmax(filled, torch.tensor(t, dtype=dtype))
+        absent, g = u.masked_fill(~keep, -math.inf), case.utilities(dtype=dtype, seed=1)
+        assert_near(x, true_value(case, absent, torch.tensor(t, dtype=dtype)), TOLERANCE[dtype])
+        (du,) = torch.autograd.grad((x * g).sum(), filled)
+        assert_slope(case, du.double() * torch.tensor(t, dtype=dtype).item(), absent, torch.tensor(t, dtype=dtype), g)
+
+
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_the_coldest_temperatures_are_the_argmax(case: Case):
+    """Far beyond any range that a relaxation needs, it is still its limit."""
+    for t in (1e-12, 1e-30, 1e-300, 5e-324):
+        for dtype in (torch.float64, torch.float32):
+            u = case.utilities(3, dtype=dtype).requires_grad_()
+            x = case.softmax(u, t)
+            assert_near(x, case.structure.argmax(u), TOLERANCE[dtype])
+            (du,) = torch.autograd.grad(x.sum(), u)
+            assert du.isfinite().all()
+
+
 @pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 def test_extreme_double_backward_is_finite(case: Case):
     rng = np.random.default_rng(0)

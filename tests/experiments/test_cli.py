@@ -12,7 +12,20 @@ from sstricks.experiments.runs.metrics import read_metrics
 
 TINY = (
     *("--hidden", "8", "--num-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
-    *("--train-examples", "64", "--valid-examples", "32", "--test-examples", "32", "--trials", "1"),
+    *(
+        "--train-examples",
+        "64",
+        "--valid-examples",
+        "32",
+        "--test-examples",
+        "32",
+        "--trials",
+        "1",
+        "--trial-factor",
+        "2",
+        "--lr-decay",
+        "0",
+    ),
     *("--no-edge-hold", "2", "--no-edge-ramp", "2"),
 )
 TIMES = {"seconds"}
@@ -87,7 +100,8 @@ def test_a_used_folder_is_refused_with_status_2(tmp_path, capsys):
     assert train(tmp_path, steps=4) == 2
     assert "--resume" in capsys.readouterr().err
     assert train(tmp_path, "--resume", "--lr", "0.5", steps=8) == 2
-    assert "lr is 0.001 there and 0.5 here; steps is 4 there and 8 here" in " ".join(capsys.readouterr().err.split())
+    lr = result_of(tmp_path)["lr"]
+    assert f"lr is {lr} there and 0.5 here; steps is 4 there and 8 here" in " ".join(capsys.readouterr().err.split())
     assert train(tmp_path, "--resume", steps=4) == 0
     assert "nothing was trained" in capsys.readouterr().out
 

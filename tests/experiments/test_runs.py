@@ -270,12 +270,14 @@ def test_trials_in_other_processes_end_with_a_killed_parent_and_resume(tmp_path,
         "if __name__ == '__main__':\n"
         f"    train(Toy(trials=2, interval=2), Path({str(folder)!r}), resume=False, jobs=2, display=Silence())\n"
     )
-    slow = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOY_PAUSE": "1"}
+    slow = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOY_PAUSE": "100"}
     parent = subprocess.Popen([sys.executable, str(script)], env=slow)
-    wait_until(lambda: all((folder / "trials" / name / "config.json").exists() for name in ("00", "01")))
+    trials = [folder / "trials" / name for name in ("00", "01")]
+    wait_until(lambda: all((trial / "config.json").exists() for trial in trials))
+    assert all(map(in_use, trials))
     parent.kill()
     parent.wait()
-    wait_until(lambda: not any(in_use(folder / "trials" / name) for name in ("00", "01")))
+    wait_until(lambda: not any(map(in_use, trials)))
     assert not (folder / "trials.json").exists()
     assert without_times(run(toy, folder, resume=True)) == without_times(run(toy, tmp_path / "whole"))
 
@@ -289,7 +291,7 @@ def in_use(path):
     return False
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=90):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
 
 from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
+from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.training import DivergedError, Schedule
 
 
@@ -74,6 +75,10 @@ class Toy:
     trial_steps: int = 2
     diverges_at: int = -1
     title: str = "toy"
+
+    @property
+    def search(self):
+        return Search(self.trials, self.trial_steps)
 
     @property
     def schedule(self):

@@ -190,17 +190,17 @@ def _(u: Tensor, k: int) -> Tensor:
 
 
 @marginals.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (marginals_jvp(u, grad, k),)
 
 
 # As for spanning trees: symmetric in g, and a third derivative of log Z, left to the differentiable twin, in u.
 @marginals_jvp.backward
-def _(grad: Tensor, y: Tensor, u: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
     pull_back = torch.func.vjp(lambda u: _marginals_jvp(u, g, k), u)[1]
     return pull_back(grad)[0], marginals_jvp(u, grad, k)
 
 
 @log_partition.backward
-def _(grad: Tensor, log_z: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (grad.unsqueeze(-1) * marginals(u, k),)

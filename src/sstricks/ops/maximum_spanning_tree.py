@@ -66,5 +66,5 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 # The argmax is piecewise constant in u.
 @maximum_spanning_tree.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[None, None]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[None, None]:
     return None, None

@@ -72,7 +72,8 @@ class Operator:
         """Attach the gradient.
 
         Args:
-            rule: `rule(grad, output, *args)` returns one gradient (or None) for each tensor argument.
+            rule: `rule(needs, grad, output, *args)` returns a gradient, or None, for each tensor argument; `needs` says
+                which of them are wanted.
         """
         tensors = len(self.core)
         library_op = self.library_op
@@ -83,7 +84,7 @@ class Operator:
 
         def apply_rule(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
             *inputs, output = ctx.saved_tensors
-            return (*rule(grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
+            return (*rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
 
         def eager_forward(ctx: Any, *args: Any) -> Tensor:
             output = self._on_cpu(*args)
@@ -105,7 +106,10 @@ class Operator:
     def _leading(self, tensors: tuple[Tensor, ...]) -> torch.Size:
         """The batch dimensions that the leading dimensions of all tensors broadcast to."""
         leads = [t.shape[: t.dim() - c] for t, c in zip(tensors, self.core, strict=True) if c is not None]
-        return leads[0] if all(lead == leads[0] for lead in leads) else torch.broadcast_shapes(*leads)
+        longest = max(leads, key=len)
+        if all(not lead or lead == longest for lead in leads):
+            return longest
+        return torch.broadcast_shapes(*leads)
 
     def _by_rows(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """The function on arguments laid out as one contiguous row per problem, its result in the caller's shape."""

@@ -2,8 +2,8 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops.extremes import COLDEST, LARGEST, SURE
 from sstricks.ops.operator import operator
-from sstricks.ops.sure import SURE
 from sstricks.ops.threads import over_rows
 
 
@@ -53,7 +53,8 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
         ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
     """
     present = mask & (u != -torch.inf)
-    v = u / t.unsqueeze(-1)
+    v = (u / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
+    v = torch.where(u == torch.inf, torch.inf, v)
     finite = present & (v < torch.inf)
     sure = torch.where(finite.any(-1), v.masked_fill(~finite, -torch.inf).amax(-1), 0.0) + SURE
     fault = torch.where((present & u.isnan()).any(-1), 1, 0)
@@ -81,9 +82,11 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
 # zero elsewhere. The products are masked before they are formed: 0 · ∞ would be NaN.
 @scaled.backward
 def _(
-    grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
+    needs: tuple[bool, ...], grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
 ) -> tuple[Tensor | None, Tensor | None, None]:
     finite = mask & u.isfinite()
-    grad_u = grad.masked_fill(~finite, 0.0) / t.unsqueeze(-1)
-    grad_t = -(grad_u * u.masked_fill(~finite, 0.0)).sum(-1) / t
-    return grad_u.sum_to_size(u.shape), grad_t.sum_to_size(t.shape), None
+    grad_u = (grad / t.unsqueeze(-1)).masked_fill(~finite, 0.0)
+    grad_t = None
+    if needs[1]:
+        grad_t = (-(grad_u * u.masked_fill(~finite, 0.0)).sum(-1) / t).sum_to_size(t.shape)
+    return grad_u.sum_to_size(u.shape), grad_t, None

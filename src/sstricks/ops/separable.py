@@ -137,15 +137,15 @@ def _(u: Tensor, k: int) -> Tensor:
 
 
 @capped_simplex.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (_projected(_flat_slope(x), grad),)
 
 
 @capped_softmax.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (_projected(_capped_slope(x), grad),)
 
 
 @k_subset_sigmoid.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (_projected(_logistic_slope(x), grad),)

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.far import FAR
+from sstricks.ops.extremes import FAR
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -236,14 +236,16 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 
 @marginals.backward
-def _(grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
     return marginals_jvp(u, grad, edges, nodes), None
 
 
 # J(u)g is linear in g with a symmetric J, so its gradient in g is J(u) applied to the incoming one. In u it is a third
 # derivative of log Z; nobody needs it fast, and the twin is differentiable.
 @marginals_jvp.backward
-def _(grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor, None]:
+def _(
+    needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int
+) -> tuple[Tensor, Tensor, None]:
     def derivative(u: Tensor) -> Tensor:
         return _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes))
 
@@ -252,5 +254,7 @@ def _(grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int) 
 
 
 @log_partition.backward
-def _(grad: Tensor, log_z: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
+def _(
+    needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, edges: Tensor, nodes: int
+) -> tuple[Tensor, None]:
     return grad.unsqueeze(-1) * marginals(u, edges, nodes), None

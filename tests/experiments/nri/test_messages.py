@@ -54,6 +54,31 @@ def test_float32_and_bfloat16_are_as_near_as_their_precision(precision, error, n
         assert (ours - theirs).norm() <= error * theirs.norm()
 
 
+def test_the_same_input_gives_the_same_bits():
+    torch.manual_seed(0)
+    arguments = inputs(64, 9, 10, 64, 64, torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, *others = (value_and_gradients(messages, arguments, torch.bfloat16) for _ in range(4))
+    finally:
+        torch.set_num_threads(before)
+    for other in others:
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(first, other, strict=True))
+
+
+def test_an_empty_batch():
+    arguments = inputs(0, 2, 3, 4, 4, torch.float32)
+    assert messages(*arguments).shape == (0, 2, 3, 4)
+
+
+def test_inference_mode():
+    torch.manual_seed(0)
+    arguments = inputs(64, 9, 10, 64, 64, torch.float32)
+    with torch.inference_mode():
+        torch.testing.assert_close(messages(*arguments), plain_messages(*arguments))
+
+
 def test_bfloat16_rounds_as_torch_does():
     torch.manual_seed(0)
     arguments = inputs(3, 2, 5, 8, 8, torch.float32)

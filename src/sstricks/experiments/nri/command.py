@@ -46,8 +46,9 @@ class TrainNRI:
             RunError: if the values do not fit together, or the folder cannot be used.
         """
         try:
-            config = preset_config(self.preset, self.edges, self.estimator, self.seed)
-            config = replace(config, **self.preset_overrides.given())
+            given = self.preset_overrides.given()
+            config = preset_config(self.preset, self.edges, self.estimator, self.seed, given.get("num_frames", 10))
+            config = replace(config, **given)
         except ValueError as error:
             raise RunError(str(error)) from None
         jobs = torch.get_num_threads() if self.jobs is None else max(1, self.jobs)

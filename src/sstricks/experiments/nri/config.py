@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sstricks.experiments.nri.ramp import Decay, Ramp
-from sstricks.experiments.runs.halving import rungs
+from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
 
 Edges = Literal["spanning-tree", "top-k", "independent"]
@@ -43,8 +43,8 @@ class NRIConfig:
         baseline_decay: of the score-function estimators' moving average.
         precision: of the hidden matrix products; what touches positions is always float32.
         trials: short trainings of which the best by validation ELBO goes on; 1 for none.
-        trial_steps: the steps between their validations, and after which the worse half of them is given up; the steps
-            double with each round.
+        trial_steps: the length of their first round, and the steps between their validations.
+        trial_factor: by which the steps grow and the trials shrink from round to round.
         trial: which of several trials this is; each has its own initial weights, order and noise.
         trial_temperatures: the temperatures that the trials go through; empty for `temperature` in all of them.
     """
@@ -75,6 +75,7 @@ class NRIConfig:
     precision: Precision = "float32"
     trials: int = 1
     trial_steps: int = 500
+    trial_factor: int = 2
     trial_temperatures: tuple[float, ...] = ()
     trial: int = 0
 
@@ -82,17 +83,17 @@ class NRIConfig:
         object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
         for name in (
             *("num_nodes", "num_frames", "train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
-            *("steps", "valid_every", "lr", "temperature", "horizon", "clip", "trials", "trial_steps"),
+            *("steps", "valid_every", "lr", "temperature", "horizon", "clip"),
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
-        _ = self.no_edge, self.lr_factor  # which check their own
+        _ = self.no_edge, self.lr_factor, self.search  # which check their own
         if self.batch_size > self.train_examples:
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
                 "make the batch smaller or the training split larger."
             )
-        decided = rungs(self.trials, self.trial_steps)[-1][0] if self.trials > 1 else 0
+        decided = self.search.decided
         if decided > self.steps:
             raise ValueError(
                 f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
@@ -116,6 +117,11 @@ class NRIConfig:
         return Decay(steps=self.steps, share=self.lr_decay)
 
     @property
+    def search(self) -> Search:
+        """The trials to choose from."""
+        return Search(self.trials, self.trial_steps, self.trial_factor)
+
+    @property
     def run_seed(self) -> int:
         """The seed of everything random in this trial but the data."""
         return fold_in(self.seed, "trial", self.trial)
@@ -133,21 +139,21 @@ class NRIConfig:
         """The inverse of `to_json`.
 
         Args:
-            content: what `to_json` returned, perhaps by way of a file.
+            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
+                default.
 
         Returns:
             The configuration.
 
         Raises:
-            ValueError: if the content is that of another experiment, or has other fields.
+            ValueError: if the content is that of another experiment, or has a field that is not known here.
         """
         fields = dict(content)
         experiment = fields.pop("experiment", None)
-        expected = {field.name for field in dataclasses.fields(cls)}
-        if experiment != "nri" or fields.keys() != expected:
-            wrong = sorted(fields.keys() ^ expected)
+        unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(cls)})
+        if experiment != "nri" or unknown:
             raise ValueError(
-                f"the configuration is of experiment {experiment!r} and differs in the fields {wrong}; expected 'nri' "
-                "with this version's fields: use the version of sstricks that started the run."
+                f"the configuration is of experiment {experiment!r} and has the unknown fields {unknown}; expected "
+                "'nri' and none: use the version of sstricks that started the run."
             )
         return cls(**fields)

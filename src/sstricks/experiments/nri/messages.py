@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from sstricks.experiments.nri import message_kernels as kernels
 from sstricks.experiments.nri.pairs import pair_sum
 
-_CHUNK_ROWS = 1440  # pairs at once: two bfloat16 matrices of 256 columns fit in a core's second-level cache
+_CHUNK = 1440 * 256  # hidden numbers at once: two such bfloat16 matrices fit in a core's second-level cache
 
 
 def messages(
@@ -82,7 +82,7 @@ class _Messages(torch.autograd.Function):
             _, product = scratch.products(a[chunk], b[chunk], w2)
             kernels.gather(_array(product), c, _array(w[chunk]), _array(out[chunk]))
 
-        _for_each_chunk(work, a.shape, len(matrix), dtype)
+        _for_each_chunk(work, a.shape, matrix, dtype)
         return out.view(*sent.shape[:-1], len(matrix))
 
     # With h = relu(a_s + b_r) and q = W h + c, the output is y_r = sum_s w_sr relu(q). Given g = dL/dy:
@@ -91,43 +91,45 @@ class _Messages(torch.autograd.Function):
     # h and q are computed again: a matrix product in the cache costs less than a hundred megabytes of memory traffic.
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # once_differentiable makes ctx positional
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         sent, received, weights, matrix, bias = ctx.saved_tensors
         a, b, w = _by_frame(sent, received, weights)
         w2, c = matrix.detach().to(ctx.dtype), _array(bias)
         g = grad.flatten(0, 1).contiguous()
         grad_a, grad_b, grad_w = torch.empty_like(a), torch.empty_like(b), torch.empty_like(w)
-        grad_matrix, grad_bias = torch.zeros_like(matrix), torch.zeros_like(bias)
-        lock = threading.Lock()
 
         def work(chunk: slice, scratch: _Scratch) -> None:
             hidden, product = scratch.products(a[chunk], b[chunk], w2)
-            chunk_bias = torch.zeros_like(bias)
             kernels.gather_backward(
-                _array(g[chunk]), c, _array(w[chunk]), _array(product), _array(grad_w[chunk]), _array(chunk_bias)
+                *(_array(g[chunk]), c, _array(w[chunk]), _array(product)),
+                *(_array(grad_w[chunk]), _array(scratch.grad_bias)),
             )
-            chunk_matrix = product.T @ hidden
+            scratch.grad_matrix += product.T @ hidden
             grad_hidden = torch.mm(product, w2, out=scratch.grad_hidden[: len(product)])
             kernels.first_layer_backward(
                 _array(grad_hidden), _array(hidden), _array(grad_a[chunk]), _array(grad_b[chunk])
             )
-            with lock:
-                grad_bias.add_(chunk_bias)
-                grad_matrix.add_(chunk_matrix)
 
-        _for_each_chunk(work, a.shape, len(matrix), ctx.dtype)
+        workers = _for_each_chunk(work, a.shape, matrix, ctx.dtype)
+        grad_matrix = torch.stack([scratch.grad_matrix for scratch in workers]).sum(0)
+        grad_bias = torch.stack([scratch.grad_bias for scratch in workers]).sum(0)
         grad_weights = grad_w.unflatten(0, sent.shape[:2]).sum(1)
         return grad_a.view_as(sent), grad_b.view_as(received), grad_weights, grad_matrix, grad_bias, None
 
 
 class _Scratch:
-    """One worker's matrices for a chunk."""
+    """One worker's matrices for a chunk, and its share of the parameters' gradients."""
 
-    def __init__(self, rows: int, width: int, out_width: int, dtype: torch.dtype) -> None:
+    def __init__(self, rows: int, matrix: Tensor, dtype: torch.dtype) -> None:
+        out_width, width = matrix.shape
         self.hidden = torch.empty(rows, width, dtype=dtype)
         self.product = torch.empty(rows, out_width, dtype=dtype)
         self.grad_hidden = torch.empty(rows, width, dtype=dtype)
+        self.grad_matrix = torch.zeros(out_width, width, dtype=matrix.dtype)
+        self.grad_bias = torch.zeros(out_width, dtype=matrix.dtype)
 
     def products(self, a: Tensor, b: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden rows of a chunk, and their products with the matrix."""
@@ -138,38 +140,42 @@ class _Scratch:
 
 
 def _for_each_chunk(
-    work: Callable[[slice, _Scratch], None], shape: torch.Size, out_width: int, dtype: torch.dtype
-) -> None:
-    """Do the work on all chunks of frames, on as many threads as torch uses, each computing on its own."""
-    frames, num_nodes, width = shape
+    work: Callable[[slice, _Scratch], None], shape: torch.Size, matrix: Tensor, dtype: torch.dtype
+) -> list[_Scratch]:
+    """Do the work on all chunks of frames, on as many threads as torch uses, and return what the workers used.
+
+    Which worker does which chunk is fixed, so that the same input gives the same sums.
+    """
+    frames, num_nodes, _ = shape
     rows = num_nodes * (num_nodes - 1)
-    step = max(1, _CHUNK_ROWS // rows)
-    starts = list(range(0, frames, step))
-    num_workers = min(torch.get_num_threads(), len(starts))
+    step = min(frames, max(1, _CHUNK // (rows * max(matrix.shape))))
+    starts = list(range(0, frames, max(1, step)))
+    workers = [_Scratch(step * rows, matrix, dtype) for _ in range(max(1, min(torch.get_num_threads(), len(starts))))]
     failures: list[BaseException] = []
 
-    def run(first: int) -> None:
-        scratch = _Scratch(step * rows, width, out_width, dtype)
-        for start in starts[first::num_workers]:
-            work(slice(start, start + step), scratch)
+    def run(index: int) -> None:
+        for start in starts[index :: len(workers)]:
+            work(slice(start, start + step), workers[index])
 
-    def run_alone(first: int) -> None:
-        torch.set_num_threads(1)
+    def run_alone(index: int) -> None:
+        torch.set_num_threads(1)  # of this thread, not of the process: the other cores have workers of their own
         try:
             with torch.no_grad():
-                run(first)
+                run(index)
         except BaseException as error:
             failures.append(error)
 
-    if num_workers <= 1:
-        return run(0)
-    threads = [threading.Thread(target=run_alone, args=(first,)) for first in range(num_workers)]
+    if len(workers) == 1:
+        run(0)
+        return workers
+    threads = [threading.Thread(target=run_alone, args=(index,)) for index in range(len(workers))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
+    return workers
 
 
 def _by_frame(sent: Tensor, received: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -59,7 +59,9 @@ class NRIOverrides:
     trials: Integer = None
     """Short trainings of which the best by validation ELBO goes on; 1 for none."""
     trial_steps: Integer = None
-    """Steps after which the worse half of the trials is given up; doubles with each round."""
+    """Length of the trials' first round."""
+    trial_factor: Integer = None
+    """By which the steps grow and the trials shrink from round to round."""
 
     def given(self) -> dict[str, Any]:
         """Those that the user gave.

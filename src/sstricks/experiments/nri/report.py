@@ -39,10 +39,10 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
         style="dim",
     )
     console.print(table)
-    console.print(f"Preset {first['preset']}, seed {first['seed']}, one run each. ", end="", highlight=False)
     nodes = first["num_nodes"]
     console.print(
-        "ELBO per node in nats, higher is better. Precision: the share of recovered edges that are true. "
+        f"Preset {first['preset']}, seed {first['seed']}, one run each. ELBO per node in nats, higher is better. "
+        "Precision: the share of recovered edges that are true. "
         f"Chance: of the {nodes * (nodes - 1) // 2} pairs of nodes, {nodes - 1} are edges of the true tree, "
         f"and a tree drawn from the prior, in which all pairs are alike, hits one with probability 2/{nodes}.",
         highlight=False,

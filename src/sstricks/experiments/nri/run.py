@@ -8,12 +8,13 @@ from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.nri.objective import chance_scores
 from sstricks.experiments.runs.folder import RunFolder
+from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.training import Schedule, load_best
 
 SHOWN = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}", "valid/edge_recall": "recall {:.2f}"}
 """What a run on graph layout shows while it trains."""
 
-_NOT_REPEATED = {"steps", "valid_every", "trials", "trial_steps", "trial_temperatures"}
+_NOT_REPEATED = {"steps", "valid_every", "trials", "trial_steps", "trial_factor", "trial_temperatures"}
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,9 @@ class GraphLayoutRun:
         return Schedule(c.run_seed, c.steps, c.valid_every, c.clip, monitor="valid/elbo", shown=SHOWN)
 
     @property
-    def trials(self) -> int:
-        """The number of short trainings to choose from; 1 for none."""
-        return self.config.trials
-
-    @property
-    def trial_steps(self) -> int:
-        """The steps of the first round of trials."""
-        return self.config.trial_steps
+    def search(self) -> Search:
+        """The trials to choose from."""
+        return self.config.search
 
     def trial(self, index: int, interval: int) -> Self:
         """The same run with other random numbers, and the next of the temperatures.

@@ -2,7 +2,7 @@ import math
 
 from numba import njit
 
-from sstricks.ops.sure import SURE
+from sstricks.ops.extremes import COLDEST, LARGEST, SURE
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -10,11 +10,12 @@ def _divide(n, u, mask, t, out):
     """Write one row of u/t, −∞ where absent; return how many are present, and the sum of 0·u: NaN if one is odd."""
     present = 0
     odd = 0.0
+    t = max(t, COLDEST)
     for i in range(n):
         here = mask[i] and u[i] != -math.inf
         present += here
         odd += 0.0 * (u[i] if here else 0.0)
-        out[i] = u[i] / t if here else -math.inf
+        out[i] = max(min(u[i] / t, LARGEST), -LARGEST) if here else -math.inf
     return present, odd
 
 
@@ -27,13 +28,13 @@ def scaled(begin, end, u, t, mask, at_least, out, fault):
         if odd != 0.0:  # a NaN or a +∞ among them
             top = -math.inf
             for i in range(n):
-                if out[r, i] != out[r, i]:
+                if mask[r, i] and u[r, i] != u[r, i]:
                     fault[r] = 1
-                elif top < out[r, i] < math.inf:
+                elif top < out[r, i] and u[r, i] < math.inf:
                     top = out[r, i]
             sure = (0.0 if top == -math.inf else top) + SURE
             for i in range(n):
-                if out[r, i] == math.inf:
+                if mask[r, i] and u[r, i] == math.inf:
                     out[r, i] = sure
         if present < at_least:
             fault[r] = 2

@@ -10,7 +10,7 @@ vectorised.
 import numpy as np
 from numba import njit
 
-from sstricks.ops.far import FAR
+from sstricks.ops.extremes import FAR
 from sstricks.ops.kernels.floats import (
     LANES,
     LARGEST,
