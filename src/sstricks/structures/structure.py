@@ -91,8 +91,8 @@ class Structure(ABC):
         if not isinstance(temperature, Tensor):
             if not temperature >= 0:  # NaN included
                 raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
-            if temperature == 0:
-                return self.argmax(u)
+            if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
+                return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, self.argmax(u))
             return solver(self, regularizer, self._scaled(u, temperature)).to(u.dtype)
         joint_shape("temperature", temperature.shape, batch, "utilities")
         frozen = temperature == 0

@@ -150,12 +150,14 @@ def _for_each_chunk(
     rows = num_nodes * (num_nodes - 1)
     step = min(frames, max(1, _CHUNK // (rows * max(matrix.shape))))
     starts = list(range(0, frames, max(1, step)))
-    workers = [_Scratch(step * rows, matrix, dtype) for _ in range(max(1, min(torch.get_num_threads(), len(starts))))]
+    num_workers = max(1, min(torch.get_num_threads(), len(starts)))
+    used: dict[int, _Scratch] = {}
     failures: list[BaseException] = []
 
     def run(index: int) -> None:
-        for start in starts[index :: len(workers)]:
-            work(slice(start, start + step), workers[index])
+        scratch = used[index] = _Scratch(step * rows, matrix, dtype)
+        for start in starts[index::num_workers]:
+            work(slice(start, start + step), scratch)
 
     def run_alone(index: int) -> None:
         torch.set_num_threads(1)  # of this thread, not of the process: the other cores have workers of their own
@@ -165,17 +167,17 @@ def _for_each_chunk(
         except BaseException as error:
             failures.append(error)
 
-    if len(workers) == 1:
+    if num_workers == 1:
         run(0)
-        return workers
-    threads = [threading.Thread(target=run_alone, args=(index,)) for index in range(len(workers))]
+        return [used[0]]
+    threads = [threading.Thread(target=run_alone, args=(index,)) for index in range(num_workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return workers
+    return [used[index] for index in range(num_workers)]
 
 
 def _by_frame(sent: Tensor, received: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,66 @@
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+PARTIAL = ".partial-"
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file such that, whenever the process dies, its bytes are the old or the new ones, never a mixture.
+
+    The bytes go to a neighbour in the same directory (a rename across file systems would be a copy), are forced to
+    the disk, and then take the place of the old file in one step.
+
+    Args:
+        path: the file to create or replace; its directory must exist.
+        write: receives a binary file open for writing.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_atomically(folder / "a.txt", lambda file: file.write(b"tree"))
+        >>> (folder / "a.txt").read_bytes()
+        b'tree'
+    """
+    partial = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON object atomically, two spaces deep, refusing numbers that JSON does not have (NaN, infinities).
+
+    Args:
+        path: the file to create or replace.
+        content: what `json` can encode.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Delete what a killed `write_atomically` left behind in a folder that nobody else writes to.
+
+    Args:
+        folder: the directory to clean; its sub-directories are left alone.
+    """
+    for left_behind in folder.glob(f"{PARTIAL}*"):
+        left_behind.unlink(missing_ok=True)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,171 @@
+import enum
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Self
+
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.files import remove_partial_files, write_json
+
+
+class RunState(enum.Enum):
+    """How far the run of a folder had come when the folder was opened."""
+
+    NEW = "new"
+    STARTED = "started"
+    FINISHED = "finished"
+
+
+class RunFolder:
+    """A run on disk: `config.json`, `checkpoints/`, metrics, pictures and, at the end, `result.json`.
+
+    `result.json` is written last, so that its existence means that the run is finished.
+
+    Args:
+        path: the directory; nothing is created before `open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.result_file = path / "result.json"
+        self.trials_file = path / "trials.json"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.last = path / "checkpoints" / "last.ckpt"
+        self._lock: IO[str] | None = None
+
+    def open(self, config: Mapping[str, object], *, resume: bool) -> RunState:
+        """Take possession of the folder for a run with this configuration, until `close`.
+
+        Args:
+            config: what makes the run what it is, in JSON's types; written to `config.json`.
+            resume: whether a run that is already there may be continued.
+
+        Returns:
+            `NEW` if there was no run, otherwise how far it had come.
+
+        Raises:
+            RunError: if the folder cannot be written, holds something else, is in use by another process, holds a run
+                and `resume` is false, or holds a run whose configuration differs.
+        """
+        self._create()
+        self._acquire()
+        try:
+            return self._enter(json.loads(json.dumps(config)), resume=resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other processes open the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read_config(self) -> dict[str, object]:
+        """The configuration of the run that is in the folder.
+
+        Returns:
+            The content of `config.json`.
+
+        Raises:
+            RunError: if there is no run in the folder.
+        """
+        return self._read(self.config_file, "it holds no config.json, so no run was ever started in it")
+
+    def read_result(self) -> dict[str, object]:
+        """The result of the finished run that is in the folder.
+
+        Returns:
+            The content of `result.json`.
+
+        Raises:
+            RunError: if the run is not finished.
+        """
+        return self._read(self.result_file, "it holds no result.json, so its run is not finished")
+
+    def trial(self, index: int) -> "RunFolder":
+        """The folder of one of this run's trials.
+
+        Args:
+            index: the trial, from 0.
+
+        Returns:
+            A folder inside this one.
+        """
+        return RunFolder(self.path / "trials" / f"{index:02d}")
+
+    def _read(self, file: Path, why_not: str) -> dict[str, object]:
+        try:
+            return json.loads(file.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.path}: {why_not}. Name the folder that --out named in `sst train`.") from None
+
+    def _create(self) -> None:
+        try:
+            self.best.parent.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".lock"
+            probe.touch()
+        except OSError as error:
+            raise RunError(
+                f"--out {self.path}: cannot write there ({error.strerror or error}). "
+                "Choose a folder that you may create and write."
+            ) from None
+
+    def _acquire(self) -> None:
+        lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise RunError(
+                f"--out {self.path}: another process is training in it. Wait for it, end it, or choose another folder."
+            ) from None
+        self._lock = lock
+
+    def _enter(self, config: dict[str, object], *, resume: bool) -> RunState:
+        for folder in (self.path, self.best.parent):
+            remove_partial_files(folder)
+        if not self.config_file.exists():
+            self._refuse_foreign_files()
+            write_json(self.config_file, config)
+            return RunState.NEW
+        if not resume:
+            raise RunError(
+                f"--out {self.path}: the folder already holds a run and nothing in it was touched. "
+                "Add --resume to continue that run, or choose another --out to start a new one."
+            )
+        self._refuse_other_config(config)
+        return RunState.FINISHED if self.result_file.exists() else RunState.STARTED
+
+    def _refuse_foreign_files(self) -> None:
+        ours = {".lock", "checkpoints"}
+        foreign = sorted(name for name in os.listdir(self.path) if name not in ours)
+        if foreign:
+            listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
+            raise RunError(
+                f"--out {self.path}: the folder is not empty ({listed}) and holds no run. "
+                "Choose a new or an empty folder."
+            )
+
+    def _refuse_other_config(self, config: dict[str, object]) -> None:
+        present = self.read_config()
+        absent = "(absent)"
+        different = [
+            f"{name} is {present.get(name, absent)!r} there and {config.get(name, absent)!r} here"
+            for name in sorted(present.keys() | config.keys())
+            if present.get(name, absent) != config.get(name, absent)
+        ]
+        if different:
+            raise RunError(
+                f"--out {self.path}: the run in the folder has another configuration: {'; '.join(different)}. "
+                "Repeat the command that started it, or choose another --out."
+            )
