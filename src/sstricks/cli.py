@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
-        print("\nsst: interrupted. The same command with --resume continues.", file=sys.stderr)
+        print(file=sys.stderr)
+        _complain("interrupted. Give the same command again to continue; `sst train` wants --resume for it.")
         return 130
     return 0
 

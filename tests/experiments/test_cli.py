@@ -8,6 +8,7 @@ import time
 import pytest
 
 from sstricks import cli
+from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.runs.metrics import read_metrics
 
 TINY = (
@@ -123,12 +124,30 @@ def test_evaluating_nothing_is_refused(tmp_path, capsys):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    original = GraphLayoutModel.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 6:
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(GraphLayoutModel, "training_step", interrupted)
+    assert train(tmp_path) == 130
+    assert "sst: interrupted. Give the same command again to continue" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == before
+    monkeypatch.setattr(GraphLayoutModel, "training_step", original)
+    assert train(tmp_path, "--resume") == 0
+    assert result_of(tmp_path)["steps"] == 8
+
+
 def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
     command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "nri"), *TINY, "--steps", "48"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken = tmp_path / "broken"
     with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while len(read_metrics(broken)) < 2:
             assert process.poll() is None
             assert time.monotonic() < end

@@ -291,7 +291,7 @@ def in_use(path):
     return False
 
 
-def wait_until(condition, seconds=90):
+def wait_until(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

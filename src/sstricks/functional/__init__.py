@@ -16,11 +16,12 @@ from sstricks.functional.spanning_tree import (
     spanning_tree_log_partition,
     spanning_tree_marginals,
 )
-from sstricks.functional.utility import scaled_utility, working_dtype
+from sstricks.functional.utility import from_working, scaled_utility, to_working, working_dtype
 
 __all__ = [
     "capped_simplex",
     "capped_softmax",
+    "from_working",
     "k_subset_log_partition",
     "k_subset_marginals",
     "k_subset_sigmoid",
@@ -28,6 +29,7 @@ __all__ = [
     "scaled_utility",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
+    "to_working",
     "top_k",
     "working_dtype",
 ]

@@ -1,6 +1,6 @@
 from torch import Tensor
 
-from sstricks.functional.utility import working_dtype
+from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import k_subset, separable
 
 
@@ -25,7 +25,7 @@ def capped_simplex(u: Tensor, k: int) -> Tensor:
         >>> F.capped_simplex(torch.tensor([2.0, 0.5, 0.2]), 2)
         tensor([1.0000, 0.6500, 0.3500])
     """
-    return separable.capped_simplex(u.to(working_dtype(u)), k).to(u.dtype)
+    return from_working(separable.capped_simplex(to_working(u), k), u.dtype)
 
 
 def capped_softmax(u: Tensor, k: int) -> Tensor:
@@ -35,7 +35,7 @@ def capped_softmax(u: Tensor, k: int) -> Tensor:
         >>> F.capped_softmax(torch.tensor([2.0, 0.5, 0.5]), 2)
         tensor([1.0000, 0.5000, 0.5000])
     """
-    return separable.capped_softmax(u.to(working_dtype(u)), k).to(u.dtype)
+    return from_working(separable.capped_softmax(to_working(u), k), u.dtype)
 
 
 def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
@@ -45,7 +45,7 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_sigmoid(torch.tensor([1.0, 0.0, -1.0, 0.0]), 2)
         tensor([0.7311, 0.5000, 0.2689, 0.5000])
     """
-    return separable.k_subset_sigmoid(u.to(working_dtype(u)), k).to(u.dtype)
+    return from_working(separable.k_subset_sigmoid(to_working(u), k), u.dtype)
 
 
 def k_subset_marginals(u: Tensor, k: int) -> Tensor:
@@ -55,7 +55,7 @@ def k_subset_marginals(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_marginals(torch.tensor([0.0, 0.0, 0.0, 0.0]), 1)
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
-    return k_subset.marginals(u.to(working_dtype(u)), k).to(u.dtype)
+    return from_working(k_subset.marginals(to_working(u), k), u.dtype)
 
 
 def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
@@ -65,4 +65,4 @@ def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_log_partition(torch.zeros(4), 2).exp()
         tensor(6.)
     """
-    return k_subset.log_partition(u.to(working_dtype(u)), k).to(u.dtype)
+    return from_working(k_subset.log_partition(to_working(u), k), u.dtype)

@@ -1,6 +1,6 @@
 from torch import Tensor
 
-from sstricks.functional.utility import working_dtype
+from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
 from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree as _maximum_spanning_tree
 
@@ -23,8 +23,8 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
         >>> F.maximum_spanning_tree(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
         tensor([1., 0., 1.])
     """
-    tree = _maximum_spanning_tree(u.detach().to(working_dtype(u)), edges.to(u.device), num_nodes)
-    return tree.to(u.dtype)
+    tree = _maximum_spanning_tree(to_working(u.detach()), edges.to(u.device), num_nodes)
+    return from_working(tree, u.dtype)
 
 
 def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
@@ -47,7 +47,7 @@ def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
         >>> F.spanning_tree_marginals(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
         tensor([0.6667, 0.6667, 0.6667])
     """
-    return spanning_tree.marginals(u.to(working_dtype(u)), edges.to(u.device), num_nodes).to(u.dtype)
+    return from_working(spanning_tree.marginals(to_working(u), edges.to(u.device), num_nodes), u.dtype)
 
 
 def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
@@ -59,4 +59,4 @@ def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Ten
         >>> F.spanning_tree_log_partition(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3).exp()
         tensor(3.)
     """
-    return spanning_tree.log_partition(u.to(working_dtype(u)), edges.to(u.device), num_nodes).to(u.dtype)
+    return from_working(spanning_tree.log_partition(to_working(u), edges.to(u.device), num_nodes), u.dtype)

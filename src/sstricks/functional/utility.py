@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.ops.precision import narrowed, widened
 from sstricks.ops.scaled import scaled
 
 
@@ -11,6 +12,16 @@ def working_dtype(u: Tensor) -> torch.dtype:
     move a soft argmax by as much.
     """
     return torch.float32 if u.device.type == "mps" else torch.float64
+
+
+def to_working(u: Tensor) -> Tensor:
+    """The numbers in the working dtype."""
+    return widened(u) if u.dtype == torch.float32 and u.device.type == "cpu" else u.to(working_dtype(u))
+
+
+def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The numbers in the caller's dtype."""
+    return narrowed(x) if dtype == torch.float32 and x.device.type == "cpu" else x.to(dtype)
 
 
 def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None = None, at_least: int = 0) -> Tensor:
@@ -33,5 +44,5 @@ def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None =
     if not isinstance(temperature, Tensor):
         temperature = torch.full((), temperature, dtype=dtype, device=u.device)
     if mask is None:
-        mask = torch.ones(u.shape[-1], dtype=torch.bool, device=u.device)
-    return scaled(u.to(dtype), temperature.to(dtype=dtype, device=u.device), mask.to(u.device), at_least)
+        mask = torch.ones(0, dtype=torch.bool, device=u.device)
+    return scaled(to_working(u), temperature.to(dtype=dtype, device=u.device), mask.to(u.device), at_least)

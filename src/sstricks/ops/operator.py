@@ -38,8 +38,16 @@ class Operator:
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
     """
 
-    def __init__(self, name: str, twin: Callable[..., Tensor], core: tuple[int | None, ...], output_core: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        twin: Callable[..., Tensor],
+        core: tuple[int | None, ...],
+        output_core: int,
+        dtype: torch.dtype | None,
+    ) -> None:
         self.twin = twin
+        self.dtype = dtype
         self.core = core
         self.output_core = output_core
         self.__name__ = twin.__name__
@@ -134,7 +142,7 @@ class Operator:
     def _fake(self, *args: Any) -> Tensor:
         first = args[0]
         event = first.shape[first.dim() - self.output_core :] if self.output_core else ()
-        return first.new_empty((*self._leading(args[: len(self.core)]), *event))
+        return first.new_empty((*self._leading(args[: len(self.core)]), *event), dtype=self.dtype)
 
     def _vmap(self, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         tensors, numbers = args[: len(self.core)], args[len(self.core) :]
@@ -161,7 +169,7 @@ class Operator:
 
 
 def operator(
-    name: str, *, core: tuple[int | None, ...], output_core: int = 1
+    name: str, *, core: tuple[int | None, ...], output_core: int = 1, dtype: torch.dtype | None = None
 ) -> Callable[[Callable[..., Tensor]], Operator]:
-    """Turn a pure-torch function into an `Operator`; see there for `core`."""
-    return lambda twin: Operator(name, twin, core, output_core)
+    """Turn a pure-torch function into an `Operator`; see there for `core`. `dtype` is the result's, if not as u's."""
+    return lambda twin: Operator(name, twin, core, output_core, dtype)

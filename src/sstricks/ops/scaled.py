@@ -7,9 +7,14 @@ from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
 
+def _unmasked(mask: Tensor, u: Tensor) -> Tensor:
+    return mask if mask.shape[-1] else torch.ones_like(u, dtype=torch.bool)
+
+
 def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> None:
     """Say what is wrong with the first faulty row."""
     lead = fault.shape
+    mask = _unmasked(mask, u)
     u, mask = (x.expand(*lead, u.shape[-1]).reshape(-1, u.shape[-1]) for x in (u, mask))
     fault, t = fault.reshape(-1), t.expand(lead).reshape(-1)
     row = int(fault.nonzero()[0])
@@ -46,13 +51,13 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     Args:
         u: Utilities, shape (*batch, n).
         t: Temperatures > 0, shape (*batch).
-        mask: Which coordinates are present, shape (*batch, n).
+        mask: Which coordinates are present, shape (*batch, n), or (0,) if all are.
         at_least: How many coordinates must be present.
 
     Raises:
         ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
     """
-    present = mask & (u != -torch.inf)
+    present = _unmasked(mask, u) & (u != -torch.inf)
     v = (u / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
     v = torch.where(u == torch.inf, torch.inf, v)
     finite = present & (v < torch.inf)
@@ -78,15 +83,41 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     return out
 
 
+@operator("sstricks::scaled_backward", core=(1, 1, 0, 1))
+def scaled_backward(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+    """The gradient of `scaled` in u: grad/t where u is present and finite, 0 elsewhere."""
+    return (grad / t.unsqueeze(-1)).masked_fill(~(_unmasked(mask, u) & u.isfinite()), 0.0)
+
+
+@scaled_backward.cpu
+def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+    from sstricks.ops.kernels.scaled import scaled_backward as kernel
+
+    out = torch.empty_like(grad)
+    over_rows(kernel, u.shape[0], 1.0 * u.shape[1], *(x.numpy() for x in (grad, u, t, mask)), out.numpy())
+    return out
+
+
 # v = u/t on the finite, present coordinates and a constant elsewhere, so ∂v/∂u = 1/t and ∂v/∂t = −u/t² there and
 # zero elsewhere. The products are masked before they are formed: 0 · ∞ would be NaN.
 @scaled.backward
 def _(
     needs: tuple[bool, ...], grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
 ) -> tuple[Tensor | None, Tensor | None, None]:
-    finite = mask & u.isfinite()
-    grad_u = (grad / t.unsqueeze(-1)).masked_fill(~finite, 0.0)
-    grad_t = None
-    if needs[1]:
-        grad_t = (-(grad_u * u.masked_fill(~finite, 0.0)).sum(-1) / t).sum_to_size(t.shape)
+    grad_u = scaled_backward(grad, u, t, mask)
+    grad_t = _through_temperature(grad_u, u, t) if needs[1] else None
     return grad_u.sum_to_size(u.shape), grad_t, None
+
+
+@scaled_backward.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, out: Tensor, g: Tensor, u: Tensor, t: Tensor, mask: Tensor
+) -> tuple[Tensor | None, None, Tensor | None, None]:
+    grad_g = scaled_backward(grad, u, t, mask)
+    grad_t = _through_temperature(grad_g, g, t) if needs[2] else None
+    return grad_g.sum_to_size(g.shape), None, grad_t, None
+
+
+def _through_temperature(grad: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """The gradient in t of x/t, from that in x."""
+    return (-(grad * torch.where(x.isfinite(), x, 0.0)).sum(-1) / t).sum_to_size(t.shape)

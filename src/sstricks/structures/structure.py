@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
-from sstricks.functional.utility import scaled_utility
+from sstricks.functional.utility import from_working, scaled_utility
 from sstricks.regularizers import Regularizer
 from sstricks.solvers.registry import Solver, find_solver
 
@@ -66,7 +66,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._argmax(self._scaled(u.detach(), 1.0)).to(u.dtype)
+        return self._returned(self._argmax(self._scaled(u.detach(), 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
@@ -93,10 +93,10 @@ class Structure(ABC):
                 raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
             if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, self.argmax(u))
-            return solver(self, regularizer, self._scaled(u, temperature)).to(u.dtype)
+            return self._returned(solver(self, regularizer, self._scaled(u, temperature)), u)
         joint_shape("temperature", temperature.shape, batch, "utilities")
         frozen = temperature == 0
-        x = solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))).to(u.dtype)
+        x = self._returned(solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))), u)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
         return torch.where(frozen, self.argmax(u), x)
 
@@ -181,6 +181,11 @@ class Structure(ABC):
         mask = None if self.mask is None else self.mask.flatten(-depth)
         u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
+
+    def _returned(self, x: Tensor, u: Tensor) -> Tensor:
+        """What a solver found, in the dtype of the utilities."""
+        depth = len(self.event_shape)
+        return from_working(x.flatten(-depth), u.dtype).unflatten(-1, self.event_shape)
 
     def _check_shape(self, name: str, x: Tensor) -> torch.Size:
         """The batch shape of x and the mask together, for an x of the right shape."""

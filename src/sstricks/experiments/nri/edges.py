@@ -174,7 +174,7 @@ class UndirectedEdges:
         return pairs_to_graph(edges.index_select(-1, self._undirected.to(edges.device)), self.num_nodes)
 
     def kl(self, theta: Tensor) -> Tensor:
-        """Over the n(n-1)/2 utilities, each once: (B,)."""
+        """Over the n(n-1)/2 utilities, each once (the code behind the paper's numbers counts both directions): (B,)."""
         return gumbel_kl(theta).sum(-1)
 
     def log_prob(self, theta: Tensor, draw: sst.Draw) -> Tensor:

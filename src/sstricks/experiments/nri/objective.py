@@ -14,8 +14,8 @@ def gaussian_nll(prediction: Tensor, target: Tensor, variance: float = 5e-5) -> 
 
     .. math:: \frac{1}{n} \sum_{t, i, d} \frac{(\hat p_{tid} - p_{tid})^2}{2 \sigma^2}
 
-    The constant :math:`\frac{1}{2} \log 2 \pi \sigma^2`, which is -4.03 a coordinate here, is left out as Kipf et al.
-    (2018) do, and as the paper's numbers need to be read.
+    The constant :math:`\frac{1}{2} \log 2 \pi \sigma^2`, which is -4.03 a coordinate here, is left out, as in Kipf et
+    al. (2018) and in the code behind the paper's numbers: with it every ELBO would be higher by 8.06 (T - 1).
 
     Args:
         prediction: (B, T, n, 2).

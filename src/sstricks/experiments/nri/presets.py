@@ -54,7 +54,6 @@ def preset_config(
         valid_every=100,
         valid_examples=2_000,
         lr=2e-3,
-        lr_decay=0.3,
         trial_steps=200,
     )
     if preset == "cpu":
@@ -63,6 +62,7 @@ def preset_config(
         cpu,
         preset="quick",
         hidden=64,
+        lr_decay=0.3,
         steps=1_200,
         train_examples=20_000,
         valid_examples=1_000,

@@ -11,7 +11,7 @@ from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.training import Schedule, load_best
 
-SHOWN = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}", "valid/edge_recall": "recall {:.2f}"}
+SHOWN = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}"}
 """What a run on graph layout shows while it trains."""
 
 _NOT_REPEATED = {"steps", "valid_every", "trials", "trial_steps", "trial_factor", "trial_temperatures"}

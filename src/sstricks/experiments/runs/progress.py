@@ -3,11 +3,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
 def progress_bars(console: Console) -> Progress:
-    """Bars with a step count, what was measured last, the time spent and the time left.
+    """Bars with a step count, what was measured last and the time left, made to fit 80 columns.
 
     Args:
         console: where to draw.
@@ -17,13 +17,13 @@ def progress_bars(console: Console) -> Progress:
     """
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=12),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TextColumn("{task.fields[measured]}"),
-        TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=600,  # steps are counted at validations, which may be a minute apart
     )
 
 

@@ -82,7 +82,7 @@ def fit(
     try:
         with _without_torch_deprecations():
             trainer.fit(module, data, ckpt_path=str(folder.last) if step else None)
-    except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it
+    except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from None
     return recorded_outcome(folder)

@@ -53,7 +53,8 @@ def choose_trial(experiment: Experiment, folder: RunFolder, jobs: int, display: 
         def done() -> int:
             return sum(min(last_step(task.path), steps) for task in tasks)
 
-        display.begin(f"{experiment.title}, {len(tasks)} trials of {steps} steps", done(), steps * len(tasks))
+        display.say(f"{experiment.title}: {len(tasks)} trials, each up to step {steps}")
+        display.begin(f"{len(tasks)} trials", done(), steps * len(tasks))
         try:
             with polling(lambda: display.advance(done()), _POLL_SECONDS):
                 for task, value in run_tasks(_train_trial, list(tasks), jobs):

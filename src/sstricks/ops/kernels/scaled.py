@@ -10,9 +10,10 @@ def _divide(n, u, mask, t, out):
     """Write one row of u/t, −∞ where absent; return how many are present, and the sum of 0·u: NaN if one is odd."""
     present = 0
     odd = 0.0
+    everything = mask.size == 0
     t = max(t, COLDEST)
     for i in range(n):
-        here = mask[i] and u[i] != -math.inf
+        here = (everything or mask[i]) and u[i] != -math.inf
         present += here
         odd += 0.0 * (u[i] if here else 0.0)
         out[i] = max(min(u[i] / t, LARGEST), -LARGEST) if here else -math.inf
@@ -23,20 +24,31 @@ def _divide(n, u, mask, t, out):
 def scaled(begin, end, u, t, mask, at_least, out, fault):
     """Write u/t with absent coordinates at −∞ into `out`, and what is wrong with a row into `fault`."""
     n = u.shape[1]
+    everything = mask.shape[1] == 0
     for r in range(begin, end):
         present, odd = _divide(n, u[r], mask[r], t[r], out[r])
         if odd != 0.0:  # a NaN or a +∞ among them
             top = -math.inf
             for i in range(n):
-                if mask[r, i] and u[r, i] != u[r, i]:
+                if (everything or mask[r, i]) and u[r, i] != u[r, i]:
                     fault[r] = 1
                 elif top < out[r, i] and u[r, i] < math.inf:
                     top = out[r, i]
             sure = (0.0 if top == -math.inf else top) + SURE
             for i in range(n):
-                if mask[r, i] and u[r, i] == math.inf:
+                if (everything or mask[r, i]) and u[r, i] == math.inf:
                     out[r, i] = sure
         if present < at_least:
             fault[r] = 2
         if not t[r] > 0.0:
             fault[r] = 3
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scaled_backward(begin, end, grad, u, t, mask, out):
+    """Write grad/t into `out` where u is present and finite, 0 elsewhere."""
+    everything = mask.shape[1] == 0
+    for r in range(begin, end):
+        for i in range(u.shape[1]):
+            here = (everything or mask[r, i]) and abs(u[r, i]) < math.inf
+            out[r, i] = grad[r, i] / t[r] if here else 0.0
