@@ -103,9 +103,16 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
         best[lane] = -np.inf
         for x in range(edges):
             best[lane] = max(best[lane], u[row, x])
-        for x in range(edges):
+        far = 0
+        for x in range(np.uint64(edges)):
             gap = best[lane] - u[row, x]
-            m_edge[x * LANES + lane] = -gap if gap <= FAR or gap == np.inf else -FAR * (1.0 + np.log(gap / FAR))
+            m_edge[x * _ROW + np.uint64(lane)] = -gap
+            far += gap > FAR
+        if far:  # or absent
+            for x in range(edges):
+                gap = best[lane] - u[row, x]
+                if FAR < gap < np.inf:
+                    m_edge[x * LANES + lane] = -FAR * (1.0 + np.log(gap / FAR))
     _exponentials(m_edge, e_edge)
     taken = np.zeros(m.size // LANES, np.uint8)
     parallel = False
