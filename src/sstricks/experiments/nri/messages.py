@@ -1,7 +1,6 @@
 """Messages along all pairs, weighted and summed at their receivers, without ever holding all of them."""
 
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from torch.nn import functional as F
 from sstricks.experiments.nri import message_kernels as kernels
 from sstricks.experiments.nri.pairs import pair_sum
 
-_CHUNK = 1440 * 256  # hidden numbers at once: two such bfloat16 matrices fit in a core's second-level cache
+_CHUNK = (
+    5760 * 256
+)  # hidden numbers at once: large enough for torch's threads to share a product, small enough for a cache
 
 
 def messages(
@@ -77,12 +78,10 @@ class _Messages(torch.autograd.Function):
         a, b, w = _by_frame(sent, received, weights)
         w2, c = matrix.detach().to(dtype), _array(bias)
         out = torch.empty(*a.shape[:2], len(matrix), dtype=a.dtype)
-
-        def work(chunk: slice, scratch: _Scratch) -> None:
+        scratch = _Scratch(a.shape, matrix, dtype)
+        for chunk in scratch.chunks():
             _, product = scratch.products(a[chunk], b[chunk], w2)
             kernels.gather(_array(product), c, _array(w[chunk]), _array(out[chunk]))
-
-        _for_each_chunk(work, a.shape, matrix, dtype)
         return out.view(*sent.shape[:-1], len(matrix))
 
     # With h = relu(a_s + b_r) and q = W h + c, the output is y_r = sum_s w_sr relu(q). Given g = dL/dy:
@@ -100,84 +99,42 @@ class _Messages(torch.autograd.Function):
         w2, c = matrix.detach().to(ctx.dtype), _array(bias)
         g = grad.flatten(0, 1).contiguous()
         grad_a, grad_b, grad_w = torch.empty_like(a), torch.empty_like(b), torch.empty_like(w)
-
-        def work(chunk: slice, scratch: _Scratch) -> None:
+        grad_matrix, grad_bias = torch.zeros_like(matrix), torch.zeros_like(bias)
+        scratch = _Scratch(a.shape, matrix, ctx.dtype)
+        for chunk in scratch.chunks():
             hidden, product = scratch.products(a[chunk], b[chunk], w2)
-            kernels.gather_backward(
-                *(_array(g[chunk]), c, _array(w[chunk]), _array(product)),
-                *(_array(grad_w[chunk]), _array(scratch.grad_bias)),
-            )
-            scratch.grad_matrix += product.T @ hidden
+            weights_and_grads = _array(w[chunk]), _array(product), _array(grad_w[chunk]), _array(grad_bias)
+            kernels.gather_backward(_array(g[chunk]), c, *weights_and_grads)
+            grad_matrix += product.T @ hidden
             grad_hidden = torch.mm(product, w2, out=scratch.grad_hidden[: len(product)])
             kernels.first_layer_backward(
                 _array(grad_hidden), _array(hidden), _array(grad_a[chunk]), _array(grad_b[chunk])
             )
-
-        workers = _for_each_chunk(work, a.shape, matrix, ctx.dtype)
-        grad_matrix = torch.stack([scratch.grad_matrix for scratch in workers]).sum(0)
-        grad_bias = torch.stack([scratch.grad_bias for scratch in workers]).sum(0)
         grad_weights = grad_w.unflatten(0, sent.shape[:2]).sum(1)
         return grad_a.view_as(sent), grad_b.view_as(received), grad_weights, grad_matrix, grad_bias, None
 
 
 class _Scratch:
-    """One worker's matrices for a chunk, and its share of the parameters' gradients."""
+    """The matrices of one chunk of frames, used again for each."""
 
-    def __init__(self, rows: int, matrix: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, shape: torch.Size, matrix: Tensor, dtype: torch.dtype) -> None:
+        self.frames, num_nodes, _ = shape
         out_width, width = matrix.shape
-        self.hidden = torch.empty(rows, width, dtype=dtype)
-        self.product = torch.empty(rows, out_width, dtype=dtype)
-        self.grad_hidden = torch.empty(rows, width, dtype=dtype)
-        self.grad_matrix = torch.zeros(out_width, width, dtype=matrix.dtype)
-        self.grad_bias = torch.zeros(out_width, dtype=matrix.dtype)
+        self.rows = num_nodes * (num_nodes - 1)
+        self.step = max(1, min(self.frames, _CHUNK // (self.rows * max(width, out_width))))
+        self.hidden = torch.empty(self.step * self.rows, width, dtype=dtype)
+        self.product = torch.empty(self.step * self.rows, out_width, dtype=dtype)
+        self.grad_hidden = torch.empty_like(self.hidden)
+
+    def chunks(self) -> Iterator[slice]:
+        """The chunks, in order."""
+        return (slice(start, start + self.step) for start in range(0, self.frames, self.step))
 
     def products(self, a: Tensor, b: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden rows of a chunk, and their products with the matrix."""
-        rows = len(a) * a.shape[1] * (a.shape[1] - 1)
-        hidden = self.hidden[:rows]
+        hidden = self.hidden[: len(a) * self.rows]
         kernels.first_layer(_array(a), _array(b), _array(hidden))
-        return hidden, torch.mm(hidden, matrix.T, out=self.product[:rows])
-
-
-def _for_each_chunk(
-    work: Callable[[slice, _Scratch], None], shape: torch.Size, matrix: Tensor, dtype: torch.dtype
-) -> list[_Scratch]:
-    """Do the work on all chunks of frames, on as many threads as torch uses, and return what the workers used.
-
-    Which worker does which chunk is fixed, so that the same input gives the same sums.
-    """
-    frames, num_nodes, _ = shape
-    rows = num_nodes * (num_nodes - 1)
-    step = min(frames, max(1, _CHUNK // (rows * max(matrix.shape))))
-    starts = list(range(0, frames, max(1, step)))
-    num_workers = max(1, min(torch.get_num_threads(), len(starts)))
-    used: dict[int, _Scratch] = {}
-    failures: list[BaseException] = []
-
-    def run(index: int) -> None:
-        scratch = used[index] = _Scratch(step * rows, matrix, dtype)
-        for start in starts[index::num_workers]:
-            work(slice(start, start + step), scratch)
-
-    def run_alone(index: int) -> None:
-        torch.set_num_threads(1)  # of this thread, not of the process: the other cores have workers of their own
-        try:
-            with torch.no_grad():
-                run(index)
-        except BaseException as error:
-            failures.append(error)
-
-    if num_workers == 1:
-        run(0)
-        return [used[0]]
-    threads = [threading.Thread(target=run_alone, args=(index,)) for index in range(num_workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return [used[index] for index in range(num_workers)]
+        return hidden, torch.mm(hidden, matrix.T, out=self.product[: len(hidden)])
 
 
 def _by_frame(sent: Tensor, received: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
