@@ -83,8 +83,8 @@ def least_kl_gauge(outputs: Tensor) -> Tensor:
 
     Example:
         >>> theta = least_kl_gauge(torch.tensor([-30.0, -30.0]))
-        >>> gumbel_kl(theta)
-        tensor([0., 0.])
+        >>> gumbel_kl(theta).abs() < 1e-6
+        tensor([True, True])
     """
     return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
 
