@@ -131,5 +131,6 @@ def test_twins_do_not_loop_over_the_batch(case: Case):
 
 
 def test_every_operator_is_reached_by_some_public_call():
-    reached = {call.func for case in PAIR_CASES for call in record(case, case.utilities(3))}
+    dtypes = (torch.float32, torch.float64)
+    reached = {call.func for case in PAIR_CASES for t in dtypes for call in record(case, case.utilities(3, dtype=t))}
     assert reached == set(OPERATORS)

@@ -1,17 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.ops.precision import narrowed, widened
+from sstricks.ops.precision import narrowed, widened, working_dtype
 from sstricks.ops.scaled import scaled
-
-
-def working_dtype(u: Tensor) -> torch.dtype:
-    """What solvers compute in: float64, or float32 on a device that has no float64.
-
-    A float32 utility of 10⁵ over a temperature of 0.1 is known to 0.06 only once it is divided in float32, which would
-    move a soft argmax by as much.
-    """
-    return torch.float32 if u.device.type == "mps" else torch.float64
 
 
 def to_working(u: Tensor) -> Tensor:
@@ -45,4 +36,9 @@ def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None =
         temperature = torch.full((), temperature, dtype=dtype, device=u.device)
     if mask is None:
         mask = torch.ones(0, dtype=torch.bool, device=u.device)
-    return scaled(to_working(u), temperature.to(dtype=dtype, device=u.device), mask.to(u.device), at_least)
+    return scaled(
+        u if u.dtype == torch.float32 else u.to(dtype),
+        temperature.to(dtype=dtype, device=u.device),
+        mask.to(u.device),
+        at_least,
+    )

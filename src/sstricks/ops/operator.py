@@ -44,7 +44,7 @@ class Operator:
         twin: Callable[..., Tensor],
         core: tuple[int | None, ...],
         output_core: int,
-        dtype: torch.dtype | None,
+        dtype: Callable[..., torch.dtype] | None,
     ) -> None:
         self.twin = twin
         self.dtype = dtype
@@ -142,7 +142,9 @@ class Operator:
     def _fake(self, *args: Any) -> Tensor:
         first = args[0]
         event = first.shape[first.dim() - self.output_core :] if self.output_core else ()
-        return first.new_empty((*self._leading(args[: len(self.core)]), *event), dtype=self.dtype)
+        return first.new_empty(
+            (*self._leading(args[: len(self.core)]), *event), dtype=self.dtype(*args) if self.dtype else None
+        )
 
     def _vmap(self, info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         tensors, numbers = args[: len(self.core)], args[len(self.core) :]
@@ -169,7 +171,14 @@ class Operator:
 
 
 def operator(
-    name: str, *, core: tuple[int | None, ...], output_core: int = 1, dtype: torch.dtype | None = None
+    name: str, *, core: tuple[int | None, ...], output_core: int = 1, dtype: Callable[..., torch.dtype] | None = None
 ) -> Callable[[Callable[..., Tensor]], Operator]:
-    """Turn a pure-torch function into an `Operator`; see there for `core`. `dtype` is the result's, if not as u's."""
+    """Turn a pure-torch function into an `Operator`; see there for `core`.
+
+    Args:
+        name: The operator's name, with its namespace.
+        core: For each tensor argument, how many dimensions one problem has.
+        output_core: The same for the result.
+        dtype: `dtype(*args)` is the result's, if that is not the first argument's.
+    """
     return lambda twin: Operator(name, twin, core, output_core, dtype)

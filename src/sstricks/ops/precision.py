@@ -11,13 +11,22 @@ from torch import Tensor
 from sstricks.ops.operator import operator
 
 
-@operator("sstricks::widened", core=(1,), dtype=torch.float64)
+def working_dtype(u: Tensor) -> torch.dtype:
+    """What solvers compute in: float64, or float32 on a device that has no float64.
+
+    A float32 utility of 10⁵ over a temperature of 0.1 is known to 0.06 only once it is divided in float32, which would
+    move a soft argmax by as much.
+    """
+    return torch.float32 if u.device.type == "mps" else torch.float64
+
+
+@operator("sstricks::widened", core=(1,), dtype=lambda x: torch.float64)
 def widened(x: Tensor) -> Tensor:
     """The same numbers in float64."""
     return x.to(torch.float64)
 
 
-@operator("sstricks::narrowed", core=(1,), dtype=torch.float32)
+@operator("sstricks::narrowed", core=(1,), dtype=lambda x: torch.float32)
 def narrowed(x: Tensor) -> Tensor:
     """The same numbers in float32."""
     return x.to(torch.float32)

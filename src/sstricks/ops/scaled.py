@@ -4,6 +4,7 @@ from torch import Tensor
 from sstricks.errors import invalid
 from sstricks.ops.extremes import COLDEST, LARGEST, SURE
 from sstricks.ops.operator import operator
+from sstricks.ops.precision import working_dtype
 from sstricks.ops.threads import over_rows
 
 
@@ -41,9 +42,9 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
             )
 
 
-@operator("sstricks::scaled", core=(1, 0, 1))
+@operator("sstricks::scaled", core=(1, 0, 1), dtype=lambda u, t, mask, at_least: working_dtype(u))
 def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
-    """The scaled utility u/t as every solver gets it; the one owner of masks, infinities and NaN.
+    """The scaled utility u/t, in the working dtype, as every solver gets it; the one owner of masks, infinities, NaN.
 
     Coordinates that are masked (False) or −∞ come out as −∞. A utility of +∞ becomes the largest finite one plus
     `SURE`, so that its coordinate is chosen before all finite ones and ties with its like.
@@ -58,7 +59,7 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
         ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
     """
     present = _unmasked(mask, u) & (u != -torch.inf)
-    v = (u / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
+    v = (u.to(working_dtype(u)) / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
     v = torch.where(u == torch.inf, torch.inf, v)
     finite = present & (v < torch.inf)
     sure = torch.where(finite.any(-1), v.masked_fill(~finite, -torch.inf).amax(-1), 0.0) + SURE
@@ -74,7 +75,7 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
 def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     from sstricks.ops.kernels.scaled import scaled as kernel
 
-    out = torch.empty_like(u)
+    out = torch.empty(u.shape, dtype=torch.float64)
     fault = torch.zeros(u.shape[0], dtype=torch.int64)
     arrays = (x.numpy() for x in (u, t, mask))
     over_rows(kernel, u.shape[0], 2.0 * u.shape[1], *arrays, at_least, out.numpy(), fault.numpy())
@@ -83,17 +84,17 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     return out
 
 
-@operator("sstricks::scaled_backward", core=(1, 1, 0, 1))
+@operator("sstricks::scaled_backward", core=(1, 1, 0, 1), dtype=lambda grad, u, t, mask: u.dtype)
 def scaled_backward(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
-    """The gradient of `scaled` in u: grad/t where u is present and finite, 0 elsewhere."""
-    return (grad / t.unsqueeze(-1)).masked_fill(~(_unmasked(mask, u) & u.isfinite()), 0.0)
+    """The gradient of `scaled` in u, in its dtype: grad/t where u is present and finite, 0 elsewhere."""
+    return (grad / t.unsqueeze(-1)).masked_fill(~(_unmasked(mask, u) & u.isfinite()), 0.0).to(u.dtype)
 
 
 @scaled_backward.cpu
 def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     from sstricks.ops.kernels.scaled import scaled_backward as kernel
 
-    out = torch.empty_like(grad)
+    out = torch.empty_like(u)
     over_rows(kernel, u.shape[0], 1.0 * u.shape[1], *(x.numpy() for x in (grad, u, t, mask)), out.numpy())
     return out
 
@@ -105,19 +106,22 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
 ) -> tuple[Tensor | None, Tensor | None, None]:
     grad_u = scaled_backward(grad, u, t, mask)
-    grad_t = _through_temperature(grad_u, u, t) if needs[1] else None
+    grad_t = _through_temperature(grad, u, t, mask) if needs[1] else None
     return grad_u.sum_to_size(u.shape), grad_t, None
 
 
 @scaled_backward.backward
 def _(
     needs: tuple[bool, ...], grad: Tensor, out: Tensor, g: Tensor, u: Tensor, t: Tensor, mask: Tensor
-) -> tuple[Tensor | None, None, Tensor | None, None]:
-    grad_g = scaled_backward(grad, u, t, mask)
-    grad_t = _through_temperature(grad_g, g, t) if needs[2] else None
-    return grad_g.sum_to_size(g.shape), None, grad_t, None
+) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    inside = (grad * (_unmasked(mask, u) & u.isfinite())).to(g.dtype)
+    grad_t = (-(inside * g).sum(-1) / t.square()).sum_to_size(t.shape) if needs[2] else None
+    # Constant in u, which is said with zeros: with None, a second derivative would fail instead of being zero.
+    return (inside / t.unsqueeze(-1)).sum_to_size(g.shape), torch.zeros_like(u), grad_t, None
 
 
-def _through_temperature(grad: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """The gradient in t of x/t, from that in x."""
-    return (-(grad * torch.where(x.isfinite(), x, 0.0)).sum(-1) / t).sum_to_size(t.shape)
+def _through_temperature(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+    """The gradient in t of u/t, from that in v."""
+    finite = _unmasked(mask, u) & u.isfinite()
+    value = torch.where(finite, u, 0.0).to(grad.dtype)
+    return (-(torch.where(finite, grad, 0.0) * value).sum(-1) / t.square()).sum_to_size(t.shape)

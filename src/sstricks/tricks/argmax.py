@@ -86,5 +86,6 @@ class StochasticArgmaxTrick(Trick):
         support = support.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
         return support.expand(-1, *self.batch_shape, *self.event_shape) if expand else support
 
-    def _with_utility(self, utility: Distribution) -> "StochasticArgmaxTrick":
-        return StochasticArgmaxTrick(self.structure, utility)
+    def expand(self, batch_shape: Shape, _instance: object = None) -> "StochasticArgmaxTrick":
+        """The same trick with a larger batch shape, and independent noise in it."""
+        return StochasticArgmaxTrick(self.structure, self.utility.expand(torch.Size(batch_shape)))

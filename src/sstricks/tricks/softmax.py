@@ -106,5 +106,7 @@ class StochasticSoftmaxTrick(Trick):
     def _relax(self, u: Tensor) -> Tensor:
         return self.structure.softmax(u, self.temperature, self.regularizer, solver=self.solver)
 
-    def _with_utility(self, utility: Distribution) -> "StochasticSoftmaxTrick":
+    def expand(self, batch_shape: Shape, _instance: object = None) -> "StochasticSoftmaxTrick":
+        """The same trick with a larger batch shape, and independent noise in it."""
+        utility = self.utility.expand(torch.Size(batch_shape))
         return StochasticSoftmaxTrick(self.structure, utility, self.temperature, self.regularizer, solver=self.solver)

@@ -1,5 +1,3 @@
-from typing import Any, Self
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -43,13 +41,6 @@ class Trick(Distribution):
         # Every example of the batch gets noise of its own, also where one utility serves them all.
         self.utility = utility if utility.batch_shape == batch else utility.expand(batch)
         super().__init__(batch, structure.event_shape, validate_args=False)
-
-    def _with_utility(self, utility: Distribution) -> Self:
-        raise NotImplementedError
-
-    def expand(self, batch_shape: Shape, _instance: Any = None) -> Self:
-        """The same trick with a larger batch shape, and independent noise in it."""
-        return self._with_utility(self.utility.expand(torch.Size(batch_shape)))
 
     def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         with drawing_from(generator):

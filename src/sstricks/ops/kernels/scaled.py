@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 from numba import njit
 
 from sstricks.ops.extremes import COLDEST, LARGEST, SURE
@@ -16,7 +17,7 @@ def _divide(n, u, mask, t, out):
         here = (everything or mask[i]) and u[i] != -math.inf
         present += here
         odd += 0.0 * (u[i] if here else 0.0)
-        out[i] = max(min(u[i] / t, LARGEST), -LARGEST) if here else -math.inf
+        out[i] = max(min(np.float64(u[i]) / t, LARGEST), -LARGEST) if here else -math.inf
     return present, odd
 
 
