@@ -64,6 +64,11 @@ class Case:
     def truth(self) -> Truth:
         return truth(self.problem, self.regularizer)
 
+    @property
+    def has_family(self) -> bool:
+        """Whether the exponential family of the structure is tractable: log-partition, entropy, samples."""
+        return (type(self.structure), sst.ExponentialFamilyEntropy) in registered_pairs()
+
     def restrict(self, keep: np.ndarray) -> Case:
         return Case(self.problem.restrict(keep), self.regularizer)
 

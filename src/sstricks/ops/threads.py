@@ -57,7 +57,7 @@ def over_rows(
     blocks = -(-rows // step)
     work = rows * nanoseconds
     threads = min(torch.get_num_threads(), blocks, 1 + int(work / WORTH / 2))
-    chunks = threads if threads == 1 else min(blocks, 4 * threads, 1 + int(work / WORTH))
+    chunks = threads if threads <= 1 else min(blocks, 4 * threads, 1 + int(work / WORTH))
     turns = count()
 
     def take_turns() -> None:
@@ -66,7 +66,7 @@ def over_rows(
             begin, end = (min(rows, step * (blocks * c // chunks)) for c in (turn, turn + 1))
             kernel(begin, end, *args, *memory)
 
-    if threads == 1:
+    if threads <= 1:  # 0 without any rows
         take_turns()
         return
     pool = _pool(torch.get_num_threads() - 1)

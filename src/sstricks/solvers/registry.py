@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from sstricks.regularizers import Regularizer
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
@@ -74,4 +74,14 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
         f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
         f"Registered for {pair[0].__name__}: {theirs}. Choose one of these, or pass solver=, any callable "
         "(structure, regularizer, scaled utility) -> point of conv X."
+    )
+
+
+def no_family(structure: Structure, wanted: str) -> NoSolverError:
+    """The complaint about something of the exponential family that a structure does not have."""
+    kind = type(structure)
+    reason = _reasons.get((kind, ExponentialFamilyEntropy), "nobody has written it for this structure")
+    return NoSolverError(
+        f"{wanted}: found {kind.__name__}, whose exponential family has no {wanted}: {reason}. "
+        "Use the argmax of perturbed utilities (sst.StochasticArgmaxTrick) for random vertices."
     )

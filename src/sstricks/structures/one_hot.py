@@ -54,6 +54,10 @@ class OneHot(Structure):
     def _log_partition(self, u: Tensor) -> Tensor:
         return u.logsumexp(-1)
 
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        exponential = torch.empty_like(u).exponential_(generator=generator)
+        return F.top_k(u - exponential.log(), 1)
+
 
 @register_solver(OneHot, Euclidean)
 def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import from_working, scaled_utility
-from sstricks.regularizers import Regularizer
-from sstricks.solvers.registry import Solver, find_solver
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.registry import Solver, find_solver, no_family
 
 _MOST_CANDIDATES = 2_000_000
 
@@ -17,9 +17,9 @@ class Structure(ABC):
     .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad
               X_t = \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} U^\top x - t f(x)
 
-    A subclass supplies `_argmax`, `_contains`, `_support` and, where it can, `_log_partition`, all for scaled
-    utilities in which absent coordinates are −∞, and registers a solver for each regularizer it has one for. Masks,
-    infinities, dtypes, temperatures and batch dimensions are dealt with here.
+    A subclass supplies `_argmax`, `_contains`, `_support` and, where it can, `_log_partition` and `_sample`, all for
+    scaled utilities in which absent coordinates are −∞, and registers a solver for each regularizer it has one for.
+    Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
 
     Args:
         event_shape: The shape of an embedding x.
@@ -115,6 +115,41 @@ class Structure(ABC):
         # Every present coordinate is one in some embedding.
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
+    def entropy(self, u: Tensor) -> Tensor:
+        r"""The entropy of the exponential family p(x) ∝ exp(uᵀx), in nats, shape (*batch), differentiable in u.
+
+        .. math:: H(u) = A(u) - u^\top \nabla A(u) \in [0, \log |\mathcal{X}|]
+
+        Raises:
+            NoSolverError: The marginals ∇A of this structure are intractable.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+        """
+        marginals = find_solver(self, ExponentialFamilyEntropy())
+        u_in, depth = u, len(self.event_shape)
+        u = self._scaled(u, 1.0)
+        x = marginals(self, ExponentialFamilyEntropy(), u)
+        energy = (torch.where(u.isfinite(), u, 0.0) * x).flatten(-depth).sum(-1)
+        return (self._log_partition(u) - energy).clamp(min=0.0).to(u_in.dtype)
+
+    @torch.no_grad()
+    def sample(self, u: Tensor, shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Exact samples of the exponential family p(x) ∝ exp(uᵀx), without gradient.
+
+        Args:
+            u: Natural parameters, shape (*batch, *event_shape).
+            shape: How many samples of each.
+            generator: What to draw from instead of torch's default generator.
+
+        Returns:
+            Vertices, shape (*shape, *batch, *event_shape), in the dtype of u.
+
+        Raises:
+            NoSolverError: No exact sampler of this structure is known.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+        """
+        scaled = self._scaled(u, 1.0)
+        return self._returned(self._sample(scaled.expand(*shape, *scaled.shape), generator), u)
+
     def contains(self, x: Tensor) -> Tensor:
         """Whether x ∈ 𝒳, exactly, shape (*batch).
 
@@ -169,8 +204,12 @@ class Structure(ABC):
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
 
-    @abstractmethod
-    def _log_partition(self, u: Tensor) -> Tensor: ...
+    def _log_partition(self, u: Tensor) -> Tensor:
+        raise no_family(self, "log_partition")
+
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One sample for each row of u."""
+        raise no_family(self, "sample")
 
     def _scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
         """The scaled utility that solvers get, for valid arguments."""

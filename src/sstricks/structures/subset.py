@@ -58,6 +58,9 @@ class Subset(Structure):
     def _log_partition(self, u: Tensor) -> Tensor:
         return (u.clamp(min=0) + u.abs().neg().exp().log1p()).sum(-1)
 
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        return (torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator) < u.sigmoid()).to(u.dtype)
+
 
 @register_solver(Subset, Euclidean)
 def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
