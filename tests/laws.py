@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-
 from scipy.stats import chisquare
 
 import sstricks as sst
