@@ -27,11 +27,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def _scratch(size: int) -> np.ndarray:
-    """This thread's working memory: at least `size` float64 of anything."""
+    """This thread's working memory: at least `size` float64 of anything, from a multiple of 64 bytes on.
+
+    A vector of eight that straddles two cache lines is loaded and stored at half the speed.
+    """
     kept = getattr(_local, "scratch", None)
     if kept is not None and len(kept) >= size:
         return kept
-    fresh = np.empty(size)
+    fresh = np.empty(size + 7)
+    fresh = fresh[-fresh.ctypes.data % 64 // 8 :]
     if fresh.nbytes <= KEPT:
         _local.scratch = fresh
     return fresh
@@ -57,7 +61,7 @@ def over_rows(
     blocks = -(-rows // step)
     work = rows * nanoseconds
     threads = min(torch.get_num_threads(), blocks, 1 + int(work / WORTH / 2))
-    chunks = threads if threads == 1 else min(blocks, 4 * threads, 1 + int(work / WORTH))
+    chunks = threads if threads <= 1 else min(blocks, 4 * threads, 1 + int(work / WORTH))
     turns = count()
 
     def take_turns() -> None:
@@ -66,7 +70,7 @@ def over_rows(
             begin, end = (min(rows, step * (blocks * c // chunks)) for c in (turn, turn + 1))
             kernel(begin, end, *args, *memory)
 
-    if threads == 1:
+    if threads <= 1:  # 0 without any rows
         take_turns()
         return
     pool = _pool(torch.get_num_threads() - 1)
