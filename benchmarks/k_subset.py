@@ -52,7 +52,7 @@ def projection() -> Contest:
         Contender(OURS, forward_backward(lambda v: subsets.softmax(v, 1.0, euclidean), u, g)),
         Contender.installed("entmax.budget_bisect", "entmax", "entmax", lambda: forward_backward(_budget_bisect, u, g)),
     ]
-    return Contest("Euclidean k-subset fwd+bwd", {**PARAMETERS}, contenders)
+    return Contest("Euclidean k-subset fwd+bwd", {**PARAMETERS}, contenders, 1.5e-3)
 
 
 def argmax() -> Contest:

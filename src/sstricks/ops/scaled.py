@@ -78,7 +78,7 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     out = torch.empty(u.shape, dtype=torch.float64)
     fault = torch.zeros(u.shape[0], dtype=torch.int64)
     arrays = (x.numpy() for x in (u, t, mask))
-    over_rows(kernel, u.shape[0], 2.0 * u.shape[1], *arrays, at_least, out.numpy(), fault.numpy())
+    over_rows(kernel, u.shape[0], 0.5 * u.shape[1], *arrays, at_least, out.numpy(), fault.numpy())
     if fault.any():
         _complain(fault, u, t, mask, at_least)
     return out
@@ -95,7 +95,7 @@ def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     from sstricks.ops.kernels.scaled import scaled_backward as kernel
 
     out = torch.empty_like(u)
-    over_rows(kernel, u.shape[0], 1.0 * u.shape[1], *(x.numpy() for x in (grad, u, t, mask)), out.numpy())
+    over_rows(kernel, u.shape[0], 0.6 * u.shape[1], *(x.numpy() for x in (grad, u, t, mask)), out.numpy())
     return out
 
 

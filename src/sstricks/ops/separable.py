@@ -21,6 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sstricks.ops.links import CAPPED_EXP, CLIP, SIGMOID
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -59,12 +60,6 @@ def _snapped(x: Tensor, k: int) -> Tensor:
     return torch.where(x > 1 - 2 * _tolerance(x, k), 1.0, x)
 
 
-def _projected(s: Tensor, grad: Tensor) -> Tensor:
-    """(diag(s) − s sᵀ/Σs) g."""
-    total = s.sum(-1, keepdim=True)
-    return s * (grad - (s * grad).sum(-1, keepdim=True) / torch.where(total > 0, total, 1.0))
-
-
 def _kth(u: Tensor, k: int) -> Tensor:
     return u.topk(k, -1).values[..., -1:]
 
@@ -79,6 +74,9 @@ def _capped_slope(x: Tensor) -> Tensor:
 
 def _logistic_slope(x: Tensor) -> Tensor:
     return x * (1 - x)
+
+
+_SLOPES = (_flat_slope, _capped_slope, _logistic_slope)
 
 
 def _log_width(u: Tensor) -> float:
@@ -112,40 +110,63 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
     return _solve(torch.sigmoid, _logistic_slope, u - top + half_gap, k, _log_width(u))
 
 
-def _launch(link_name: str, u: Tensor, k: int, width: float) -> Tensor:
-    from sstricks.ops.kernels import separable as kernels
+@operator("sstricks::separable_projection", core=(1, 1))
+def projection(x: Tensor, g: Tensor, link: int) -> Tensor:
+    """J g = (diag(s) − s sᵀ/Σs) g at the solution x, shape (*batch, n), for the slope s(x) of a link (by number)."""
+    s = _SLOPES[link](x)
+    total = s.sum(-1, keepdim=True)
+    return s * (g - (s * g).sum(-1, keepdim=True) / torch.where(total > 0, total, 1.0))
+
+
+def _launch(link: int, u: Tensor, k: int, width: float) -> Tensor:
+    from sstricks.ops.kernels.separable import solve
 
     out = torch.empty_like(u)
-    link = getattr(kernels, link_name)
-    over_rows(kernels.solve, len(u), 20.0 * u.shape[1], link, k, u.numpy(), width, out.numpy())
+    over_rows(solve, len(u), 10.0 * u.shape[1], link, k, u.numpy(), width, out.numpy())
     return out
 
 
 @capped_simplex.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch("CLIP", u, k, 0.5)
+    return _launch(CLIP, u, k, 0.5)
 
 
 @capped_softmax.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch("CAPPED_EXP", u, k, _log_width(u) / 2)
+    return _launch(CAPPED_EXP, u, k, _log_width(u) / 2)
 
 
 @k_subset_sigmoid.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch("SIGMOID", u, k, _log_width(u))
+    return _launch(SIGMOID, u, k, _log_width(u))
+
+
+@projection.cpu
+def _(x: Tensor, g: Tensor, link: int) -> Tensor:
+    from sstricks.ops.kernels.separable import projection as kernel
+
+    out = torch.empty_like(x)
+    over_rows(kernel, len(x), 1.0 * x.shape[1], link, x.numpy(), g.numpy(), out.numpy())
+    return out
 
 
 @capped_simplex.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (_projected(_flat_slope(x), grad),)
+    return (projection(x, grad, CLIP),)
 
 
 @capped_softmax.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (_projected(_capped_slope(x), grad),)
+    return (projection(x, grad, CAPPED_EXP),)
 
 
 @k_subset_sigmoid.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (_projected(_logistic_slope(x), grad),)
+    return (projection(x, grad, SIGMOID),)
+
+
+# J is symmetric, so the gradient in g is J applied to the incoming one; that in x goes through the slope.
+@projection.backward
+def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, x: Tensor, g: Tensor, link: int) -> tuple[Tensor, Tensor]:
+    pull_back = torch.func.vjp(lambda x: projection.twin(x, g, link), x)[1]
+    return pull_back(grad)[0], projection(x, grad, link)

@@ -182,8 +182,7 @@ def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Ten
     arrays = (row.numpy() for row in rows)
     kernel = getattr(kernels, kernel_name)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), components.numpy())
-    ratios = nodes * (nodes - 1) * (nodes - 2) // 6 * LANES
-    over_rows(kernel, len(out), work, *args, step=LANES, scratch=2 * ratios + 1)
+    over_rows(kernel, len(out), work, *args, step=LANES, scratch=kernels.workspace_size(nodes, edges.shape[1]))
     check_connected(components)
     return out
 

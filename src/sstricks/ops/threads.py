@@ -27,11 +27,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def _scratch(size: int) -> np.ndarray:
-    """This thread's working memory: at least `size` float64 of anything."""
+    """This thread's working memory: at least `size` float64 of anything, from a multiple of 64 bytes on.
+
+    A vector of eight that straddles two cache lines is loaded and stored at half the speed.
+    """
     kept = getattr(_local, "scratch", None)
     if kept is not None and len(kept) >= size:
         return kept
-    fresh = np.empty(size)
+    fresh = np.empty(size + 7)
+    fresh = fresh[-fresh.ctypes.data % 64 // 8 :]
     if fresh.nbytes <= KEPT:
         _local.scratch = fresh
     return fresh

@@ -8,15 +8,15 @@ from sstricks.ops.extremes import COLDEST, LARGEST, SURE
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _divide(n, u, mask, t, out):
-    """Write one row of u/t, −∞ where absent; return how many are present, and the sum of 0·u: NaN if one is odd."""
+    """Write one row of u/t, −∞ where absent; return how many are present, and how many of them are NaN or +∞."""
     present = 0
-    odd = 0.0
+    odd = 0
     everything = mask.size == 0
     t = max(t, COLDEST)
-    for i in range(n):
-        here = (everything or mask[i]) and u[i] != -math.inf
+    for i in range(np.uint64(n)):
+        here = (everything or mask[i]) & (u[i] != -math.inf)
         present += here
-        odd += 0.0 * (u[i] if here else 0.0)
+        odd += here & (not u[i] < math.inf)
         out[i] = max(min(np.float64(u[i]) / t, LARGEST), -LARGEST) if here else -math.inf
     return present, odd
 
@@ -28,7 +28,7 @@ def scaled(begin, end, u, t, mask, at_least, out, fault):
     everything = mask.shape[1] == 0
     for r in range(begin, end):
         present, odd = _divide(n, u[r], mask[r], t[r], out[r])
-        if odd != 0.0:  # a NaN or a +∞ among them
+        if odd:
             top = -math.inf
             for i in range(n):
                 if (everything or mask[r, i]) and u[r, i] != u[r, i]:

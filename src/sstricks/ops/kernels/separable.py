@@ -7,11 +7,12 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.floats import exp_nonpositive
+from sstricks.ops.links import CAPPED_EXP, CLIP, SIGMOID
 
-CLIP, CAPPED_EXP, SIGMOID = 0, 1, 2
 _MATHS = {"contract", "nsz", "arcp", "reassoc"}
 _EPSILON = 2.220446049250313e-16
 _STEPS = 100
+_FEW = 32  # So many are sooner found by inserting each in its place than by partitioning them all.
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -52,10 +53,33 @@ def _sigmoid(n, y, nu, x):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _around_edge(n, u, k, largest):
+    """The k-th and the (k+1)-th largest of u; the latter is −∞ if there are only k."""
+    if k >= largest.size:
+        ordered = np.partition(u, n - k)  # the k largest are on the right
+        below = -np.inf
+        for i in range(n - k):
+            below = max(below, ordered[i])
+        return ordered[n - k], below
+    for j in range(k + 1):
+        largest[j] = -np.inf
+    for i in range(np.uint64(n)):
+        value = u[i]
+        if value > largest[k]:
+            j = k
+            while j > 0 and largest[j - 1] < value:
+                largest[j] = largest[j - 1]
+                j -= 1
+            largest[j] = value
+    return largest[k - 1], largest[k]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def solve(begin, end, link, k, u, width, out):
     """Write x = φ(u + ν), Σx = k, into rows `begin` to `end` of `out`; |ν| ≤ width from the k-th largest."""
     n = u.shape[1]
     y = np.empty(n)
+    largest = np.empty(_FEW)
     tolerance = _EPSILON * (4.0 * k + n)  # what summing n terms that make k may cost
     for r in range(begin, end):
         present = 0
@@ -65,17 +89,13 @@ def solve(begin, end, link, k, u, width, out):
             out[r, i] = here
         if present == k:  # no choice: exactly one, so that the slope at the kink is exactly zero
             continue
-        ordered = np.partition(u[r], n - k)  # the k largest are on the right
-        edge = ordered[n - k]
+        edge, below = _around_edge(n, u[r], k, largest)
         offset = 0.0  # added after the edge is taken off, where it costs no digits
         if link == CLIP:
             offset = 0.5
         elif link == CAPPED_EXP:
             offset = -width
         else:
-            below = -np.inf
-            for i in range(n - k):
-                below = max(below, ordered[i])
             offset = 0.5 * min(edge - below, 2000.0)
         for i in range(n):
             y[i] = u[r, i] - edge + offset
@@ -102,3 +122,38 @@ def solve(begin, end, link, k, u, width, out):
                     out[r, i] = 1.0
                 elif link == CLIP and out[r, i] < 2.0 * tolerance:
                     out[r, i] = 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _slope(n, link, x, s):
+    """s = φ'(y), from x = φ(y); return Σs."""
+    total = 0.0
+    for i in range(np.uint64(n)):
+        if link == CLIP:
+            s[i] = np.float64(x[i] > 0.0) * np.float64(x[i] < 1.0)
+        elif link == CAPPED_EXP:
+            s[i] = x[i] * np.float64(x[i] < 1.0)
+        else:
+            s[i] = x[i] * (1.0 - x[i])
+        total += s[i]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _dot(n, s, g):
+    total = 0.0
+    for i in range(np.uint64(n)):
+        total += s[i] * g[i]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def projection(begin, end, link, x, g, out):
+    """Write (diag(s) − s sᵀ/Σs) g into rows `begin` to `end` of `out`."""
+    n = x.shape[1]
+    s = np.empty(n)
+    for r in range(begin, end):
+        total = _slope(n, link, x[r], s)
+        mean = _dot(n, s, g[r]) / total if total > 0.0 else 0.0
+        for i in range(np.uint64(n)):
+            out[r, i] = s[i] * (g[r, i] - mean)

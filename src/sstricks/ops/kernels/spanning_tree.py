@@ -1,12 +1,21 @@
 """Star-mesh elimination on the CPU; the mathematics stands in `sstricks.ops.spanning_tree`.
 
+Marginals are carried as y = x/w, that is ∂log Z/∂w: between two nodes it is the same in the larger graph as in the
+smaller one, so that only the row of the node that comes back is new,
+
+    x_iv = p_i (1 − S) + Σ_j c_ij,   c_ij = w_iv p_j y_ij ≤ 1,   y_iv = x_iv / w_iv,
+
+and no ρ is stored. Its derivative comes from a = d log w and from dx/w, both in the last graph in which the pair's
+nodes are. Where a relaxation is a vertex, each ρ is 0 or 1 and the derivative is exactly zero, not merely small: it
+will be divided by the temperature.
+
 A pair of nodes i > j is stored by diagonals: those with i − j = 1 first, then those with i − j = 2, and so on, each by
 rising j. What a stage does to all pairs of the nodes still there is then, for each diagonal, one loop over contiguous
-memory in which the values at i, at j and at the pair all advance by one. Stage v (the elimination of node v) stores its
-ratios ρ from v(v−1)(v−2)/6 on, diagonal by diagonal, and what belongs to the row of node v from v(v−1)/2 on, by
-rising j. Every array is flat, with the lane as the last index. Loops take whole arrays and unsigned offsets: a slice
-would cost two atomic operations each time, and a signed index its wrap-around test, which keeps a loop from being
-vectorised.
+memory in which the values at i, at j and at the pair all advance by one. What belongs to the row of node v is stored
+from v(v−1)/2 on, by rising j. Every array is flat, with the lane as the last index. Loops take whole arrays and
+unsigned offsets: a slice would cost two atomic operations each time, and a signed index its wrap-around test, which
+keeps a loop from being vectorised. Loops over eight lanes have few arrays each, since every one of them first tests
+its arrays for overlap.
 """
 
 import numpy as np
@@ -26,8 +35,8 @@ from sstricks.ops.kernels.floats import (
     mantissa,
     power_of_two,
 )
+from sstricks.ops.kernels.separate import MATHS, separate
 
-_MATHS = {"contract", "nsz", "arcp"}
 _ROW = np.uint64(LANES)
 
 
@@ -35,12 +44,6 @@ _ROW = np.uint64(LANES)
 def _row(v):
     """Where the row of node v begins: the number of pairs of the first v nodes, times the lanes."""
     return np.uint64(v * (v - 1) // 2 * LANES)
-
-
-@njit(inline="always")
-def _ratios(v):
-    """Where stage v begins among the ratios."""
-    return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)
 
 
 @njit(inline="always")
@@ -59,26 +62,31 @@ def _number(nodes, ends):
     return pair
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _merge(count, m1, e1, shift, m2, e2, m, e, to, ratio, at):
-    """w ← w + w₁·w₂, entry by entry, and ratio ← w₁·w₂ / (w + w₁·w₂); w₁ is read from `shift` on.
-
-    The sum is not normalised: its mantissa stays between 1/(4n) and 4n, where it costs no digits.
-    """
-    for x in range(np.uint64(count)):
-        y = to + x
-        product = m1[shift + x] * m2[x]
-        e_product = e1[shift + x] + e2[x]
-        lead = e_product - e[y]
-        less = power_of_two(-abs(lead))
-        added = product if lead > 0 else product * less
-        total = (m[y] * less if lead > 0 else m[y]) + added
-        ratio[at + x] = added / (total + np.float64(total <= 0.0))
-        m[y] = total
-        e[y] = max(e_product, e[y])
+def workspace_size(nodes, edges):
+    """How many float64 the working memory of a kernel has."""
+    return LANES * (10 * (nodes * (nodes - 1) // 2) + 5 * nodes + 3 * edges)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _cut(memory, pieces, size):
+    """The first so many pieces of the memory, and what remains."""
+    return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _workspace(nodes, edges, memory):
+    """The weights of all pairs, the rows, the edges, the nodes; each begins at a multiple of 64 bytes."""
+    pairs, memory = _cut(memory, 6, nodes * (nodes - 1) // 2 * LANES)
+    at_edges, memory = _cut(memory, 3, edges * LANES)
+    at_nodes, memory = _cut(memory, 5, nodes * LANES)
+    weights = (pairs[0], pairs[1].view(np.int64))
+    rows = (pairs[2], pairs[3].view(np.int64), pairs[4], pairs[5].view(np.int64))
+    edge_weights = (at_edges[0], at_edges[1].view(np.int64), at_edges[2])
+    received = (at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3])
+    return weights, rows, edge_weights, received, at_nodes[4].view(np.int64), memory
+
+
+@separate
 def _exponentials(m, e):
     """Turn logarithms m into weights m·2ᵉ."""
     for x in range(np.uint64(m.size)):
@@ -89,15 +97,46 @@ def _exponentials(m, e):
         e[x] = NOTHING if absent > 0.0 else np.int64(k)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present, best):
-    """The weights exp(u − max u) of all pairs of nodes, each edge's share of its pair's weight, and max u."""
+@separate
+def _merge(count, m1, e1, shift, m2, e2, row, m, e, to):
+    """w ← w + w₁·w₂, entry by entry; w₁ is read from row + shift on, w₂ from row on.
+
+    The sum is not normalised: its mantissa stays between 1/(4n) and 4n, where it costs no digits.
+    """
+    for x in range(np.uint64(count)):
+        y = to + x
+        product = m1[row + shift + x] * m2[row + x]
+        e_product = e1[row + shift + x] + e2[row + x]
+        lead = e_product - e[y]
+        less = power_of_two(-abs(lead))
+        m[y] = (m[y] * less if lead > 0 else m[y]) + (product if lead > 0 else product * less)
+        e[y] = max(e_product, e[y])
+
+
+@separate
+def _merge_tangent(count, m1, e1, shift, m2, e2, row, m, e, a, to, a_row, t):
+    """`_merge`, and the mean of d log w and d log(w₁·w₂) = a + t by their shares, exact where one of them is all."""
+    for x in range(np.uint64(count)):
+        y = to + x
+        product = m1[row + shift + x] * m2[row + x]
+        e_product = e1[row + shift + x] + e2[row + x]
+        lead = e_product - e[y]
+        less = power_of_two(-abs(lead))
+        added = product if lead > 0 else product * less
+        total = (m[y] * less if lead > 0 else m[y]) + added
+        ratio = added / (total + np.float64(total <= 0.0))
+        a[y] = (1.0 - ratio) * a[y] + ratio * (a_row[row + shift + x] + t[row + x])
+        m[y] = total
+        e[y] = max(e_product, e[y])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
+    """The weights exp(u − max u) of all edges and of all pairs of nodes, which nodes are present, and max u."""
     edges = u.shape[1]
     m[:] = 0.0
     e[:] = NOTHING
     present[:] = 0
-    one_m = np.ones(LANES)
-    one_e = np.zeros(LANES, np.int64)
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
         best[lane] = -np.inf
@@ -114,176 +153,205 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
                 if FAR < gap < np.inf:
                     m_edge[x * LANES + lane] = -FAR * (1.0 + np.log(gap / FAR))
     _exponentials(m_edge, e_edge)
-    taken = np.zeros(m.size // LANES, np.uint8)
-    parallel = False
+    one_m = np.ones(LANES)
+    one_e = np.zeros(LANES, np.int64)
     for x in range(edges):
         at = np.uint64(x) * _ROW
-        to = np.uint64(pair[x]) * _ROW
         first = np.uint64(ends[0, x]) * _ROW
         second = np.uint64(ends[1, x]) * _ROW
         for lane in range(_ROW):
-            here = np.int64(m_edge[at + lane] > 0.0)
-            present[first + lane] |= here
-            present[second + lane] |= here
-        if taken[pair[x]]:
-            parallel = True
-            _merge(LANES, m_edge, e_edge, at, one_m, one_e, m, e, to, share, at)
-        else:
-            taken[pair[x]] = 1
-            for lane in range(_ROW):
-                m[to + lane] = m_edge[at + lane]
-                e[to + lane] = e_edge[at + lane]
-                share[at + lane] = np.float64(m_edge[at + lane] > 0.0)
-    if parallel:
-        for x in range(edges):
-            at = np.uint64(x) * _ROW
-            to = np.uint64(pair[x]) * _ROW
-            for lane in range(_ROW):
-                if m[to + lane] > 0.0:
-                    share[at + lane] = m_edge[at + lane] / m[to + lane] * power_of_two(e_edge[at + lane] - e[to + lane])
+            present[first + lane] |= np.int64(m_edge[at + lane] > 0.0)
+        for lane in range(_ROW):
+            present[second + lane] |= np.int64(m_edge[at + lane] > 0.0)
+        _merge(LANES, m_edge, e_edge, at, one_m, one_e, np.uint64(0), m, e, np.uint64(pair[x]) * _ROW)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _row_law(nodes, v, m, e, p, m_row, e_row, m_p, e_p, top, d, log_z, isolated, present):
-    """Row v of the weights, normalised, and p, the law of v's neighbour: as numbers and as mantissas and exponents."""
+@separate
+def _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d):
+    """Row v of the weights, normalised; p, the law of v's neighbour; and the row's sum, d·2^top."""
+    row = _row(v)
+    for j in range(v):
+        from_ = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
+        to = row + np.uint64(j) * _ROW
+        for lane in range(_ROW):
+            m_row[to + lane] = m[from_ + lane]
+        for lane in range(_ROW):
+            e_row[to + lane] = e[from_ + lane]
+    for x in range(row, row + np.uint64(v) * _ROW):
+        here = m_row[x] > 0.0
+        e_row[x] = e_row[x] + exponent(m_row[x]) if here else NOTHING
+        m_row[x] = mantissa(m_row[x]) if here else 0.0
     for lane in range(_ROW):
         top[lane] = NOTHING
         d[lane] = 0.0
-    for j in range(v):
-        from_ = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        to = np.uint64(j) * _ROW
-        for lane in range(_ROW):
-            here = m[from_ + lane] > 0.0
-            e_row[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else NOTHING
-            m_row[to + lane] = mantissa(m[from_ + lane]) if here else 0.0
-            top[lane] = max(top[lane], e_row[to + lane])
-    row = _row(v)
     for j in range(np.uint64(v)):
         for lane in range(_ROW):
-            x = j * _ROW + lane
-            e_p[x] = e_row[x] - top[lane]
-            p[row + x] = m_row[x] * power_of_two(e_p[x])
-            d[lane] += p[row + x]
+            top[lane] = max(top[lane], e_row[row + j * _ROW + lane])
+    for j in range(np.uint64(v)):
+        for lane in range(_ROW):
+            e_p[row + j * _ROW + lane] = e_row[row + j * _ROW + lane] - top[lane]
+    for x in range(row, row + np.uint64(v) * _ROW):
+        m_p[x] = m_row[x] * power_of_two(e_p[x])
+    for j in range(np.uint64(v)):
+        for lane in range(_ROW):
+            d[lane] += m_p[row + j * _ROW + lane]
+    for j in range(np.uint64(v)):
+        for lane in range(_ROW):
+            x = row + j * _ROW + lane
+            m_p[x] = m_row[x] / d[lane] if d[lane] > 0.0 else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _account(v, top, d, present, log_z, isolated):
+    """Take the sum of row v into log Z, or count v as a component of its own."""
     for lane in range(LANES):
         if d[lane] > 0.0:
             log_z[lane] += np.log(d[lane]) + top[lane] * LN2
         else:
             isolated[lane] += present[v * LANES + lane]
-            d[lane] = 1.0
-    for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            x = j * _ROW + lane
-            p[row + x] /= d[lane]
-            m_p[x] = m_row[x] / d[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _eliminate(nodes, m, e, present, p, ratio, log_z, isolated):
-    """Eliminate nodes n−1, …, 1: transition probabilities p, ratios ρ, log Z and how many components there are."""
-    m_row = np.empty(nodes * LANES)
-    e_row = np.empty(nodes * LANES, np.int64)
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES, np.int64)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _eliminate(nodes, weights, rows, present, log_z, isolated):
+    """Eliminate nodes n−1, …, 1: their rows and laws, log Z and how many components there are."""
+    m, e = weights
+    m_row, e_row, m_p, e_p = rows
     top = np.empty(LANES, np.int64)
     d = np.empty(LANES)
-    for lane in range(LANES):
-        log_z[lane] = 0.0
-        isolated[lane] = present[lane]
+    log_z[:] = 0.0
+    isolated[:] = present[:LANES]
     for v in range(nodes - 1, 0, -1):
-        _row_law(nodes, v, m, e, p, m_row, e_row, m_p, e_p, top, d, log_z, isolated, present)
-        at = _ratios(v)
+        _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
+        _account(v, top, d, present, log_z, isolated)
         for apart in range(1, v):
-            count = (v - apart) * LANES
             shift = np.uint64(apart) * _ROW
-            _merge(count, m_row, e_row, shift, m_p, e_p, m, e, _diagonal(nodes, apart), ratio, at)
-            at += np.uint64(count)
+            count = (v - apart) * LANES
+            _merge(count, m_row, e_row, shift, m_p, e_p, _row(v), m, e, _diagonal(nodes, apart))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _split(count, shift, x, to, ratio, at, low, high):
-    """Move the share ρ of every entry of x out of it; its two nodes, j and i = j + apart, receive it."""
-    for k in range(np.uint64(count)):
-        part = x[to + k] * ratio[at + k]
-        x[to + k] -= part
-        low[k] += part
-        high[shift + k] += part
+@separate
+def _receive(count, shift, row, m_row, e_row, m_p, e_p, m_y, e_y, to, low, high):
+    """Add c = w·p·y of every pair on a diagonal to what its two nodes, j and i = j + apart, receive."""
+    for x in range(np.uint64(count)):
+        e = e_row[row + shift + x] + e_p[row + x] + e_y[to + x]
+        c = m_row[row + shift + x] * m_p[row + x] * m_y[to + x] * power_of_two(e)
+        low[x] += c
+        high[shift + x] += c
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _restore(nodes, v, p, x, low, high, rest):
-    """Row v of the marginals: x = p·(1 − S) + what each node received."""
-    row = _row(v)
-    for lane in range(_ROW):
-        rest[lane] = 2.0
+@separate
+def _receive_tangent(count, shift, row, m_row, e_row, m_p, e_p, a_row, t, m_y, e_y, a, dx, to, low, high, dlow, dhigh):
+    """`_receive` and its derivative, dc = c·(d log(w·p) − d log w') + w·p·dx'/w'."""
+    for x in range(np.uint64(count)):
+        e = e_row[row + shift + x] + e_p[row + x] + e_y[to + x]
+        q = m_row[row + shift + x] * m_p[row + x] * power_of_two(e)
+        c = q * m_y[to + x]
+        dc = c * (a_row[row + shift + x] + t[row + x] - a[to + x]) + q * dx[to + x]
+        low[x] += c
+        high[shift + x] += c
+        dlow[x] += dc
+        dhigh[shift + x] += dc
+
+
+@separate
+def _remain(v, whole, low, high, rest):
+    """low ← what each node received in all; high ← half of what that leaves of `whole`, for every node."""
+    for x in range(np.uint64(v) * _ROW):
+        low[x] += high[x]
+    rest[:] = whole
     for j in range(np.uint64(v)):
         for lane in range(_ROW):
-            low[j * _ROW + lane] += high[j * _ROW + lane]
             rest[lane] -= low[j * _ROW + lane]
-    for j in range(v):
-        to = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        at = np.uint64(j) * _ROW
+    for j in range(np.uint64(v)):
         for lane in range(_ROW):
-            x[to + lane] = p[row + at + lane] * (0.5 * rest[lane]) + low[at + lane]
+            high[j * _ROW + lane] = 0.5 * rest[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def marginals(begin, end, nodes, u, ends, out, components, scratch):
+@separate
+def _scatter(nodes, v, row, begin, to):
+    """Put a row, which begins at `begin`, where its pairs are stored."""
+    for j in range(v):
+        at = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
+        for lane in range(_ROW):
+            to[at + lane] = row[begin + np.uint64(j) * _ROW + lane]
+
+
+@separate
+def _gather(nodes, v, from_, row, begin):
+    """The reverse of `_scatter`."""
+    for j in range(v):
+        at = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
+        for lane in range(_ROW):
+            row[begin + np.uint64(j) * _ROW + lane] = from_[at + lane]
+
+
+@separate
+def _restore(v, m_row, e_row, m_p, e_p, low, high):
+    """low ← y = x/w of row v, to be read at the exponents e_row, where x = p·(1 − S) + what each node received."""
+    row = _row(v)
+    for x in range(np.uint64(v) * _ROW):
+        here = m_row[row + x] > 0.0
+        marginal = m_p[row + x] * power_of_two(e_p[row + x]) * high[x] + low[x]
+        low[x] = marginal / m_row[row + x] if here else 0.0
+        e_row[row + x] = -e_row[row + x] if here else np.int64(0)
+
+
+@separate
+def _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh):
+    """`_restore` and its derivative: dlow ← dx/w."""
+    row = _row(v)
+    for x in range(np.uint64(v) * _ROW):
+        here = m_row[row + x] > 0.0
+        p = m_p[row + x] * power_of_two(e_p[row + x])
+        marginal = p * high[x] + low[x]
+        slope = p * (t[row + x] * high[x] + dhigh[x]) + dlow[x]
+        low[x] = marginal / m_row[row + x] if here else 0.0
+        dlow[x] = slope / m_row[row + x] if here else 0.0
+        e_row[row + x] = -e_row[row + x] if here else np.int64(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def marginals(begin, end, nodes, u, ends, out, components, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     pair = _number(nodes, ends)
-    m = np.empty(pairs * LANES)
-    e = np.empty(pairs * LANES, np.int64)
-    m_edge = np.empty(u.shape[1] * LANES)
-    e_edge = np.empty(u.shape[1] * LANES, np.int64)
-    share = np.empty(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    ratio = scratch[: _ratios(nodes)]
-    log_z = np.empty(LANES)
+    weights, rows, (m_edge, e_edge, _), (low, high, _, _), present, _ = _workspace(nodes, u.shape[1], memory)
+    m, e = weights
+    m_row, e_row, m_p, e_p = rows
+    log_z, best, rest = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
-    best = np.empty(LANES)
-    low = np.empty(nodes * LANES)
-    high = np.empty(nodes * LANES)
-    rest = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
-        _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
-        x = m  # the weights are used up
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, present, best)
+        _eliminate(nodes, weights, rows, present, log_z, isolated)
         for v in range(1, nodes):
             low[:] = 0.0
             high[:] = 0.0
-            at = _ratios(v)
+            row = _row(v)
             for apart in range(1, v):
+                shift = np.uint64(apart) * _ROW
                 count = (v - apart) * LANES
-                _split(count, np.uint64(apart) * _ROW, x, _diagonal(nodes, apart), ratio, at, low, high)
-                at += np.uint64(count)
-            _restore(nodes, v, p, x, low, high, rest)
+                _receive(count, shift, row, m_row, e_row, m_p, e_p, m, e, _diagonal(nodes, apart), low, high)
+            _remain(v, 2.0, low, high, rest)
+            _restore(v, m_row, e_row, m_p, e_p, low, high)
+            _scatter(nodes, v, low, np.uint64(0), m)
+            _scatter(nodes, v, e_row, row, e)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
             for k in range(u.shape[1]):
-                value = share[k * LANES + lane] * x[pair[k] * LANES + lane]
+                at, to = k * LANES + lane, pair[k] * LANES + lane
+                value = m_edge[at] * m[to] * power_of_two(e_edge[at] + e[to])
                 out[first + lane, k] = min(max(value, 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def log_partition(begin, end, nodes, u, ends, out, components, scratch):
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def log_partition(begin, end, nodes, u, ends, out, components, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     pair = _number(nodes, ends)
-    m = np.empty(pairs * LANES)
-    e = np.empty(pairs * LANES, np.int64)
-    m_edge = np.empty(u.shape[1] * LANES)
-    e_edge = np.empty(u.shape[1] * LANES, np.int64)
-    share = np.empty(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    ratio = scratch[: _ratios(nodes)]
-    log_z = np.empty(LANES)
+    weights, rows, (m_edge, e_edge, _), _, present, _ = _workspace(nodes, u.shape[1], memory)
+    log_z, best = np.empty(LANES), np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
-    best = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
-        _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
+        _load(u, first, end, pair, ends, weights[0], weights[1], m_edge, e_edge, present, best)
+        _eliminate(nodes, weights, rows, present, log_z, isolated)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
             size = -1
@@ -292,130 +360,101 @@ def log_partition(begin, end, nodes, u, ends, out, components, scratch):
             out[first + lane] = log_z[lane] + size * best[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _center(nodes, v, p, a, a_row, t, delta):
-    """Row v of a, and that row less its mean under p, which is kept as t."""
-    row = _row(v)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _load_tangent(g, begin, end, pair, m_edge, e_edge, m, e, g_edge, a):
+    """The incoming direction, edge by edge, and a = d log w of all pairs: its mean by the edges' shares."""
+    for lane in range(LANES):
+        row = min(begin + lane, end - 1)
+        for x in range(np.uint64(g.shape[1])):
+            g_edge[x * _ROW + np.uint64(lane)] = g[row, x]
+    a[:] = 0.0
+    for k in range(g.shape[1]):
+        at, to = np.uint64(k) * _ROW, np.uint64(pair[k]) * _ROW
+        _add_share(m_edge, e_edge, g_edge, at, m, e, a, to)
+
+
+@separate
+def _add_share(m_edge, e_edge, g_edge, at, m, e, a, to):
+    """Add to a pair's a what one of its edges contributes."""
     for lane in range(_ROW):
-        delta[lane] = 0.0
-    for j in range(v):
-        from_ = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        at = np.uint64(j) * _ROW
-        for lane in range(_ROW):
-            a_row[at + lane] = a[from_ + lane]
-            delta[lane] += p[row + at + lane] * a[from_ + lane]
+        part = m_edge[at + lane] * power_of_two(e_edge[at + lane] - e[to + lane])
+        a[to + lane] += part / (m[to + lane] + np.float64(m[to + lane] <= 0.0)) * g_edge[at + lane]
+
+
+@separate
+def _center(v, m_p, e_p, a_row, t, mean):
+    """t: row v of a = d log w, less its mean under p."""
+    row = _row(v)
+    for x in range(row, row + np.uint64(v) * _ROW):
+        t[x] = m_p[x] * power_of_two(e_p[x]) * a_row[x]
+    mean[:] = 0.0
     for j in range(np.uint64(v)):
         for lane in range(_ROW):
-            t[row + j * _ROW + lane] = a_row[j * _ROW + lane] - delta[lane]
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _tangents(count, shift, a_row, t, row, a, to, ratio, dratio, at):
-    """a ← the derivative of log w', dratio ← that of ρ, for one diagonal of pairs at one stage."""
-    for k in range(np.uint64(count)):
-        step = ratio[at + k] * (a_row[shift + k] + t[row + k] - a[to + k])
-        a[to + k] += step
-        dratio[at + k] = step * (1.0 - ratio[at + k])
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _split_tangent(count, shift, x, dx, to, ratio, dratio, at, low, high, dlow, dhigh):
-    """`_split` and its derivative."""
-    for k in range(np.uint64(count)):
-        part = x[to + k] * ratio[at + k]
-        dpart = dx[to + k] * ratio[at + k] + x[to + k] * dratio[at + k]
-        x[to + k] -= part
-        dx[to + k] -= dpart
-        low[k] += part
-        high[shift + k] += part
-        dlow[k] += dpart
-        dhigh[shift + k] += dpart
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _restore_tangent(nodes, v, p, t, x, dx, low, high, dlow, dhigh, rest, drest):
-    """`_restore` and its derivative."""
-    row = _row(v)
-    for lane in range(_ROW):
-        rest[lane] = 2.0
-        drest[lane] = 0.0
+            mean[lane] += t[row + j * _ROW + lane]
     for j in range(np.uint64(v)):
         for lane in range(_ROW):
-            low[j * _ROW + lane] += high[j * _ROW + lane]
-            dlow[j * _ROW + lane] += dhigh[j * _ROW + lane]
-            rest[lane] -= low[j * _ROW + lane]
-            drest[lane] -= dlow[j * _ROW + lane]
-    for j in range(v):
-        to = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        at = np.uint64(j) * _ROW
-        for lane in range(_ROW):
-            half, dhalf = 0.5 * rest[lane], 0.5 * drest[lane]
-            x[to + lane] = p[row + at + lane] * half + low[at + lane]
-            dx[to + lane] = p[row + at + lane] * (t[row + at + lane] * half + dhalf) + dlow[at + lane]
+            t[row + j * _ROW + lane] = a_row[row + j * _ROW + lane] - mean[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def marginals_jvp(begin, end, nodes, u, g, ends, out, components, scratch):
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
+    """`_eliminate` and its derivative: a = d log w of all pairs and of the rows, and t."""
+    m, e = weights
+    m_row, e_row, m_p, e_p = rows
+    top = np.empty(LANES, np.int64)
+    d, log_z, mean = np.empty(LANES), np.zeros(LANES), np.empty(LANES)
+    isolated[:] = present[:LANES]
+    for v in range(nodes - 1, 0, -1):
+        _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
+        _account(v, top, d, present, log_z, isolated)
+        _gather(nodes, v, a, a_row, _row(v))
+        _center(v, m_p, e_p, a_row, t, mean)
+        for apart in range(1, v):
+            shift = np.uint64(apart) * _ROW
+            count = (v - apart) * LANES
+            to = _diagonal(nodes, apart)
+            _merge_tangent(count, m_row, e_row, shift, m_p, e_p, _row(v), m, e, a, to, a_row, t)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     pair = _number(nodes, ends)
     edges = u.shape[1]
-    m = np.empty(pairs * LANES)
-    e = np.empty(pairs * LANES, np.int64)
-    m_edge = np.empty(edges * LANES)
-    e_edge = np.empty(edges * LANES, np.int64)
-    share = np.empty(edges * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    ratio = scratch[: _ratios(nodes)]
-    dratio = scratch[_ratios(nodes) : 2 * _ratios(nodes)]
-    log_z = np.empty(LANES)
+    weights, rows, at_edges, (low, high, dlow, dhigh), present, memory = _workspace(nodes, edges, memory)
+    m_edge, e_edge, g_edge = at_edges
+    m, e = weights
+    m_row, e_row, m_p, e_p = rows
+    tangents, _ = _cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
+    a, a_row, t, dx = tangents[0], tangents[1], tangents[2], tangents[3]
+    best, rest = np.empty(LANES), np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
-    best = np.empty(LANES)
-    a = np.empty(pairs * LANES)
-    a0 = np.empty(pairs * LANES)
-    a_row = np.empty(nodes * LANES)
-    t = np.empty(pairs * LANES)
-    dx = np.empty(pairs * LANES)
-    low = np.empty(nodes * LANES)
-    high = np.empty(nodes * LANES)
-    dlow = np.empty(nodes * LANES)
-    dhigh = np.empty(nodes * LANES)
-    rest = np.empty(LANES)
-    drest = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, share, present, best)
-        _eliminate(nodes, m, e, present, p, ratio, log_z, isolated)
-        a[:] = 0.0
-        for k in range(edges):
-            for lane in range(LANES):
-                a[pair[k] * LANES + lane] += share[k * LANES + lane] * g[min(first + lane, end - 1), k]
-        a0[:] = a
-        for v in range(nodes - 1, 0, -1):
-            _center(nodes, v, p, a, a_row, t, rest)
-            at = _ratios(v)
-            for apart in range(1, v):
-                count = (v - apart) * LANES
-                shift = np.uint64(apart) * _ROW
-                _tangents(count, shift, a_row, t, _row(v), a, _diagonal(nodes, apart), ratio, dratio, at)
-                at += np.uint64(count)
-        x = m  # the weights are used up
+        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, present, best)
+        _load_tangent(g, first, end, pair, m_edge, e_edge, m, e, g_edge, a)
+        _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated)
         for v in range(1, nodes):
             low[:] = 0.0
             high[:] = 0.0
             dlow[:] = 0.0
             dhigh[:] = 0.0
-            at = _ratios(v)
+            row = _row(v)
             for apart in range(1, v):
+                shift = np.uint64(apart) * _ROW
                 count = (v - apart) * LANES
                 to = _diagonal(nodes, apart)
-                shift = np.uint64(apart) * _ROW
-                _split_tangent(count, shift, x, dx, to, ratio, dratio, at, low, high, dlow, dhigh)
-                at += np.uint64(count)
-            _restore_tangent(nodes, v, p, t, x, dx, low, high, dlow, dhigh, rest, drest)
+                _receive_tangent(
+                    count, shift, row, m_row, e_row, m_p, e_p, a_row, t, m, e, a, dx, to, low, high, dlow, dhigh
+                )
+            _remain(v, 2.0, low, high, rest)
+            _remain(v, 0.0, dlow, dhigh, rest)
+            _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh)
+            _scatter(nodes, v, low, np.uint64(0), m)
+            _scatter(nodes, v, dlow, np.uint64(0), dx)
+            _scatter(nodes, v, e_row, row, e)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
             for k in range(edges):
-                at = pair[k] * LANES + lane
-                tilt = g[first + lane, k] - a0[at]
-                out[first + lane, k] = share[k * LANES + lane] * (dx[at] + x[at] * tilt)
+                at, to = k * LANES + lane, pair[k] * LANES + lane
+                slope = m[to] * (g_edge[at] - a[to]) + dx[to]
+                out[first + lane, k] = m_edge[at] * slope * power_of_two(e_edge[at] + e[to])
