@@ -48,7 +48,7 @@ def chain_sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
 
 
 def _once(u: Tensor) -> Tensor:
-    """u with size one along the batch dimensions in which it is merely repeated."""
+    """The rows of u, with size one along the batch dimensions in which they are merely repeated."""
     for dim in range(u.dim() - 1):
         if u.stride(dim) == 0 and u.shape[dim] > 1:
             u = u.narrow(dim, 0, 1)

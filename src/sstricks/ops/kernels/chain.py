@@ -246,7 +246,7 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def argmax(begin, end, k, u, out, feasible):
-    """Write the best vertex of rows `begin` to `end` into `out` (Viterbi); among equals, the one with the first item."""
+    """Write the best vertex of rows `begin` to `end` into `out` (Viterbi); of equals, that with the first item."""
     n = (u.shape[1] + 1) // 2
     best = np.empty((2, 2, k + 2))  # this item and the next, s, j + 1
     chosen = np.empty((n, 2, k + 1), dtype=np.uint8)
