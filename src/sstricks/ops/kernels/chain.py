@@ -15,19 +15,26 @@ from sstricks.ops.kernels.floats import (
     LN2_LOW,
     LOG2_E,
     exp_reduced,
-    exponent,
     mantissa,
-    power_of_two,
 )
 
 _MATHS = {"contract", "nsz", "arcp"}
+_ALIGN = 1.5 * 2.0**52 + 1023.0
+_WHOLE = np.int64(0x433 << 52)  # the bits of 2⁵²
 _NOTHING = -1e306  # the exponent of zero: below the sum of all others, and no sum with it overflows
 
 
 @njit(inline="always")
 def _two(d):
-    """2ᵈ for a whole number d ≤ 0."""
-    return power_of_two(np.int64(max(d, -1023.0)))
+    """2ᵈ for a whole number d ≤ 0: added to 1.5·2⁵², it stands in the last bits, and these become the exponent."""
+    return np.int64(np.float64(max(d, -1023.0) + _ALIGN).view(np.int64) << np.int64(52)).view(np.float64)
+
+
+@njit(inline="always")
+def _exponent(x):
+    """The e of x = m·2ᵉ, for x > 0, as a float, the same way back; conversions of integers do not always vectorise."""
+    bits = (np.float64(x).view(np.int64) >> np.int64(52)) | _WHOLE
+    return np.int64(bits).view(np.float64) - (2.0**52 + 1023.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -44,39 +51,47 @@ def _weights(u, first, end, weight, power):
             power[i * LANES + lane] = k if here else _NOTHING
 
 
-@njit(inline="always")
-def _meet(stay, stay_power, take, take_power):
-    """The sum of two numbers, as mantissa and exponent, and the share of the second in it."""
-    top = max(stay_power, take_power)
-    taken = take * _two(take_power - top)
-    total = stay * _two(stay_power - top) + taken
-    alive = total > 0.0
-    share = taken / (total if alive else 1.0)
-    m = mantissa(total) if alive else 0.0
-    e = top + np.float64(exponent(total)) if alive else _NOTHING
-    return m, e, share
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _spread(states, source, item, out):
+    """Repeat an item's lanes once for every number of items left."""
+    for lane in range(LANES):
+        value = source[item * LANES + lane]
+        for j in range(states):
+            out[j * LANES + lane] = value
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _item(i, n, k, weight, power, after, after_power, before, before_power, share, at):
+def _choose(count, stay, stay_power, take, take_power, weight, power, before, before_power, share):
+    """The weight of leaving the item and of taking it, added up, and the share of the second."""
+    for x in range(count):
+        taken_power = take_power[x] + power[x]
+        top = max(stay_power[x], taken_power)
+        taken = take[x] * weight[x] * _two(taken_power - top)
+        total = stay[x] * _two(stay_power[x] - top) + taken
+        alive = total > 0.0
+        share[x] = taken / (total if alive else 1.0)
+        before[x] = mantissa(total) if alive else 0.0
+        before_power[x] = top + _exponent(total) if alive else _NOTHING
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _item(i, n, k, weight, power, row, row_power, after, after_power, before, before_power, share):
     """From the weights of the completions after item i, those before it, and the share of them that choose it."""
     width = (k + 2) * LANES
+    count = width - LANES
+    _spread(k + 1, weight, i, row)
+    _spread(k + 1, power, i, row_power)
     for s in range(2):
-        for j in range(k + 1):
-            for lane in range(LANES):
-                x = (j + 1) * LANES + lane
-                take = after[width + x - LANES] * weight[i * LANES + lane]
-                take_power = after_power[width + x - LANES] + power[i * LANES + lane]
-                if s == 1:
-                    take *= weight[(n + i - 1) * LANES + lane]
-                    take_power += power[(n + i - 1) * LANES + lane]
-                top = max(after_power[x], take_power)
-                taken = take * _two(take_power - top)
-                total = after[x] * _two(after_power[x] - top) + taken
-                alive = total > 0.0
-                share[at + s * (width - LANES) + j * LANES + lane] = taken / (total if alive else 1.0)
-                before[s * width + x] = mantissa(total) if alive else 0.0
-                before_power[s * width + x] = top + np.float64(exponent(total)) if alive else _NOTHING
+        if s == 1:
+            for j in range(k + 1):
+                for lane in range(LANES):
+                    row[j * LANES + lane] *= weight[(n + i - 1) * LANES + lane]
+                    row_power[j * LANES + lane] += power[(n + i - 1) * LANES + lane]
+        to = s * width + LANES
+        _choose(
+            count, after[LANES:], after_power[LANES:], after[width:], after_power[width:],
+            row, row_power, before[to:], before_power[to:], share[s * count :],
+        )  # fmt: skip
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -84,6 +99,8 @@ def _completions(first, end, k, u, weight, power, now, now_power, then, then_pow
     """Go through the items from the last to the first; `stride` says how far apart the shares of two items stand."""
     n = (u.shape[1] + 1) // 2
     width = (k + 2) * LANES
+    row = np.empty(width)
+    row_power = np.empty(width)
     _weights(u, first, end, weight, power)
     for memory in (now, then):
         memory[:] = 0.0
@@ -94,7 +111,7 @@ def _completions(first, end, k, u, weight, power, now, now_power, then, then_pow
             now[s * width + LANES + lane] = 1.0
             now_power[s * width + LANES + lane] = 0.0
     for i in range(n - 1, -1, -1):
-        _item(i, n, k, weight, power, now, now_power, then, then_power, share, i * stride)
+        _item(i, n, k, weight, power, row, row_power, now, now_power, then, then_power, share[i * stride :])
         now, then = then, now
         now_power, then_power = then_power, now_power
     return now, now_power
@@ -117,20 +134,23 @@ def log_partition(begin, end, k, u, out, feasible):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _walk(i, k, share, at, law, later, item, pair):
-    """Move the law of the state past item i, and note the probabilities of the item and of the pair that it ends."""
-    width = (k + 2) * LANES
-    item[:] = 0.0
-    pair[:] = 0.0
-    for j in range(k + 1):
+def _total(states, source, out):
+    """Add up over the states, lane by lane."""
+    out[:] = 0.0
+    for j in range(states):
         for lane in range(LANES):
-            x = (j + 1) * LANES + lane
-            alone = law[x] * share[at + j * LANES + lane]
-            beside = law[width + x] * share[at + width - LANES + j * LANES + lane]
-            later[x] = (law[x] - alone) + (law[width + x] - beside)
-            later[width + x - LANES] = alone + beside
-            item[lane] += alone + beside
-            pair[lane] += beside
+            out[lane] += source[j * LANES + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _walk(count, first, second, share, of_second, left, taken, paired):
+    """Move the law of the state past an item: from s = 0 and 1 to where it is left, taken, and of that from s = 1."""
+    for x in range(count):
+        alone = first[x] * share[x]
+        beside = second[x] * of_second[x]
+        left[x] = (first[x] - alone) + (second[x] - beside)
+        taken[x] = alone + beside
+        paired[x] = beside
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -139,9 +159,11 @@ def marginals(begin, end, k, u, out, feasible, share):
     size = u.shape[1]
     n = (size + 1) // 2
     width = (k + 2) * LANES
-    stride = 2 * (k + 1) * LANES
+    count = (k + 1) * LANES
+    stride = 2 * count
     weight = np.empty((2, size * LANES))
     work = np.empty((4, 2 * width))
+    paired = np.empty(width)
     item = np.empty(LANES)
     pair = np.empty(LANES)
     for first in range(begin, end, LANES):
@@ -154,7 +176,10 @@ def marginals(begin, end, k, u, out, feasible, share):
         later[:] = 0.0
         law[width - LANES : width] = 1.0
         for i in range(n):
-            _walk(i, k, share, i * stride, law, later, item, pair)
+            here = share[i * stride :]
+            _walk(count, law[LANES:], law[width + LANES :], here, here[count:], later[LANES:], later[width:], paired)
+            _total(k + 1, later[width:], item)
+            _total(k + 1, paired, pair)
             for lane in range(min(LANES, end - first)):
                 out[first + lane, i] = min(item[lane], 1.0)
                 if i > 0:
@@ -163,42 +188,38 @@ def marginals(begin, end, k, u, out, feasible, share):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _item_tangent(i, n, k, slope, share, dshare, at, after, before):
-    """From the derivatives of the log-weights of the completions after item i, those before it and of the shares."""
-    width = (k + 2) * LANES
-    for s in range(2):
-        for j in range(k + 1):
-            for lane in range(LANES):
-                x = (j + 1) * LANES + lane
-                y = at + s * (width - LANES) + j * LANES + lane
-                gain = slope[i * LANES + lane] + after[width + x - LANES] - after[x]
-                if s == 1:
-                    gain += slope[(n + i - 1) * LANES + lane]
-                moved = share[y] * gain
-                before[s * width + x] = after[x] + moved
-                dshare[y] = moved * (1.0 - share[y])
+def _choose_tangent(count, stay, take, slope, share, before, dshare):
+    for x in range(count):
+        moved = share[x] * (slope[x] + take[x] - stay[x])
+        before[x] = stay[x] + moved
+        dshare[x] = moved * (1.0 - share[x])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _walk_tangent(i, k, share, dshare, at, law, dlaw, later, dlater, item, pair):
+def _item_tangent(i, n, k, slope, row, after, before, share, dshare):
+    """From the derivatives of the log-weights of the completions after item i, those before it and of the shares."""
     width = (k + 2) * LANES
-    item[:] = 0.0
-    pair[:] = 0.0
-    for j in range(k + 1):
-        for lane in range(LANES):
-            x = (j + 1) * LANES + lane
-            y = at + j * LANES + lane
-            z = y + width - LANES
-            alone = law[x] * share[y]
-            beside = law[width + x] * share[z]
-            later[x] = (law[x] - alone) + (law[width + x] - beside)
-            later[width + x - LANES] = alone + beside
-            dalone = dlaw[x] * share[y] + law[x] * dshare[y]
-            dbeside = dlaw[width + x] * share[z] + law[width + x] * dshare[z]
-            dlater[x] = (dlaw[x] - dalone) + (dlaw[width + x] - dbeside)
-            dlater[width + x - LANES] = dalone + dbeside
-            item[lane] += dalone + dbeside
-            pair[lane] += dbeside
+    count = width - LANES
+    _spread(k + 1, slope, i, row)
+    for s in range(2):
+        if s == 1:
+            for j in range(k + 1):
+                for lane in range(LANES):
+                    row[j * LANES + lane] += slope[(n + i - 1) * LANES + lane]
+        to = s * width + LANES
+        _choose_tangent(count, after[LANES:], after[width:], row, share[s * count :], before[to:], dshare[s * count :])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _walk_tangent(
+    count, first, second, dfirst, dsecond, share, of_second, dshare, dof_second, left, taken, paired
+):  # fmt: skip
+    for x in range(count):
+        alone = dfirst[x] * share[x] + first[x] * dshare[x]
+        beside = dsecond[x] * of_second[x] + second[x] * dof_second[x]
+        left[x] = (dfirst[x] - alone) + (dsecond[x] - beside)
+        taken[x] = alone + beside
+        paired[x] = beside
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -207,12 +228,15 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
     size = u.shape[1]
     n = (size + 1) // 2
     width = (k + 2) * LANES
-    stride = 2 * (k + 1) * LANES
+    count = (k + 1) * LANES
+    stride = 2 * count
     share = memory[: n * stride]
     dshare = memory[n * stride : 2 * n * stride]
     weight = np.empty((2, size * LANES))
     slope = np.empty(size * LANES)
+    row = np.empty(width)
     work = np.empty((4, 2 * width))
+    paired = np.empty(width)
     item = np.empty(LANES)
     pair = np.empty(LANES)
     for first in range(begin, end, LANES):
@@ -226,7 +250,7 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
         after = work[0]
         before = work[1]
         for i in range(n - 1, -1, -1):
-            _item_tangent(i, n, k, slope, share, dshare, i * stride, after, before)
+            _item_tangent(i, n, k, slope, row, after, before, share[i * stride :], dshare[i * stride :])
             after, before = before, after
         work[:] = 0.0
         law = work[0]
@@ -235,7 +259,15 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
         dlater = work[3]
         law[width - LANES : width] = 1.0
         for i in range(n):
-            _walk_tangent(i, k, share, dshare, i * stride, law, dlaw, later, dlater, item, pair)
+            here = share[i * stride :]
+            dhere = dshare[i * stride :]
+            _walk_tangent(
+                count, law[LANES:], law[width + LANES :], dlaw[LANES:], dlaw[width + LANES :],
+                here, here[count:], dhere, dhere[count:], dlater[LANES:], dlater[width:], paired,
+            )  # fmt: skip
+            _total(k + 1, dlater[width:], item)
+            _total(k + 1, paired, pair)
+            _walk(count, law[LANES:], law[width + LANES :], here, here[count:], later[LANES:], later[width:], paired)
             for lane in range(min(LANES, end - first)):
                 out[first + lane, i] = item[lane]
                 if i > 0:
