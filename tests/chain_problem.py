@@ -59,7 +59,7 @@ class Listed(sst.Structure):
         self.vertices = torch.from_numpy(vertices).double()
 
     def softmax(self, u, temperature, regularizer, *, solver=None):
-        return super().softmax(u, temperature, regularizer, solver=solver or _by_listing)
+        return super().softmax(u, temperature, regularizer, solver=solver or LISTED[type(regularizer)])
 
     def _argmax(self, u):
         found = [first_of_the_best(self.vertices.numpy(), row) for row in u.reshape(-1, u.shape[-1]).numpy()]
@@ -79,8 +79,11 @@ class Listed(sst.Structure):
 
 
 def _by_listing(structure: Listed, regularizer: sst.Regularizer, u: torch.Tensor) -> torch.Tensor:
-    assert isinstance(regularizer, sst.ExponentialFamilyEntropy)
     return torch.softmax(u @ structure.vertices.T, -1) @ structure.vertices
+
+
+# How a Listed structure is solved: apart from the library's registry, since it is no structure of the library.
+LISTED: dict[type[sst.Regularizer], sst.Solver] = {sst.ExponentialFamilyEntropy: _by_listing}
 
 
 @dataclass(frozen=True)

@@ -95,18 +95,28 @@ def shares(u: Tensor, k: int) -> tuple[list[Tensor], _Number]:
     return found[::-1], _Number(*(x[..., 0, k] for x in beta))
 
 
-def _marginals(u: Tensor, share: list[Tensor]) -> Tensor:
-    law = pad(torch.ones_like(share[0][..., :1, :1]), (share[0].shape[-1] - 1, 0, 0, 1))
+def _start(share: list[Tensor]) -> Tensor:
+    """The law of the state before the first item: all are left to choose."""
+    return pad(torch.ones_like(share[0][..., :1, :1]), (share[0].shape[-1] - 1, 0, 0, 1))
+
+
+def _moved(law: Tensor, taken: Tensor) -> Tensor:
+    """The law of the state after an item, of which `taken` chooses it."""
+    return torch.stack([(law - taken).sum(-2), pad(taken.sum(-2)[..., 1:], (0, 1))], -2)
+
+
+def _marginals(share: list[Tensor]) -> Tensor:
+    law = _start(share)
     items, pairs = [], []
     for c in share:
         taken = law * c
-        law = torch.stack([(law - taken).sum(-2), pad(taken.sum(-2)[..., 1:], (0, 1))], -2)
+        law = _moved(law, taken)
         items.append(taken.sum((-2, -1)))
         pairs.append(taken[..., 1, :].sum(-1))
     return torch.stack(items + pairs[1:], -1)
 
 
-def _marginals_jvp(u: Tensor, g: Tensor, share: list[Tensor]) -> Tensor:
+def _marginals_jvp(g: Tensor, share: list[Tensor]) -> Tensor:
     b = torch.zeros_like(share[0])
     dshare = []
     for i in range(len(share) - 1, -1, -1):
@@ -116,13 +126,12 @@ def _marginals_jvp(u: Tensor, g: Tensor, share: list[Tensor]) -> Tensor:
         moved = share[i] * gain
         dshare.append(moved * (1 - share[i]))
         b = stay + moved
-    law = pad(torch.ones_like(share[0][..., :1, :1]), (share[0].shape[-1] - 1, 0, 0, 1))
+    law = _start(share)
     dlaw = torch.zeros_like(law)
     items, pairs = [], []
     for c, dc in zip(share, reversed(dshare), strict=True):
         taken, dtaken = law * c, dlaw * c + law * dc
-        law = torch.stack([(law - taken).sum(-2), pad(taken.sum(-2)[..., 1:], (0, 1))], -2)
-        dlaw = torch.stack([(dlaw - dtaken).sum(-2), pad(dtaken.sum(-2)[..., 1:], (0, 1))], -2)
+        law, dlaw = _moved(law, taken), _moved(dlaw, dtaken)
         items.append(dtaken.sum((-2, -1)))
         pairs.append(dtaken[..., 1, :].sum(-1))
     return torch.stack(items + pairs[1:], -1)
@@ -146,7 +155,7 @@ def _launch(kernel_name: str, out: Tensor, k: int, tables: int, *rows: Tensor) -
 
     feasible = torch.empty(len(out), dtype=torch.bool)
     size = rows[0].shape[1]
-    work = (40.0 + 10.0 * k) * size
+    work = (20.0 + 6.0 * k) * size
     scratch = tables * (size + 1) * (k + 1) * LANES
     args = (k, *(r.numpy() for r in rows), out.numpy(), feasible.numpy())
     over_rows(getattr(kernels, kernel_name), len(out), work, *args, step=LANES, scratch=scratch)
@@ -167,13 +176,13 @@ def marginals(u: Tensor, k: int) -> Tensor:
     """
     share, total = shares(u, k)
     check_feasible(total.mantissa > 0, k)
-    return _marginals(u, share).clamp(0.0, 1.0)
+    return _marginals(share).clamp(0.0, 1.0)
 
 
 @operator("sstricks::chain_marginals_jvp", core=(1, 1))
 def marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, 2n − 1)."""
-    return _marginals_jvp(u, g, shares(u, k)[0])
+    return _marginals_jvp(g, shares(u, k)[0])
 
 
 @operator("sstricks::chain_log_partition", core=(1,), output_core=0)
@@ -207,7 +216,7 @@ def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tu
 # As for spanning trees: symmetric in g, and a third derivative of log Z, left to the differentiable twin, in u.
 @marginals_jvp.backward
 def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    pull_back = torch.func.vjp(lambda u: _marginals_jvp(u, g, shares(u, k)[0]), u)[1]
+    pull_back = torch.func.vjp(lambda u: _marginals_jvp(g, shares(u, k)[0]), u)[1]
     return pull_back(grad)[0], marginals_jvp(u, grad, k)
 
 

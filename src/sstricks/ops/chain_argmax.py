@@ -46,7 +46,7 @@ def chain_argmax(u: Tensor, k: int) -> Tensor:
 
 @chain_argmax.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    from sstricks.ops.kernels.chain import argmax as kernel
+    from sstricks.ops.kernels.chain_argmax import chain_argmax as kernel
 
     out = torch.empty_like(u)
     feasible = torch.empty(len(u), dtype=torch.bool)

@@ -21,7 +21,8 @@ class ChainKSubset(Structure):
     The first n coordinates are the items, the other n − 1 the pairs (i, i + 1). An item that is masked is never chosen,
     so its pairs are zero as well, masked or not: sequences of different lengths share a batch by masking the items
     beyond their ends. A pair that is masked while its items are not leaves the embeddings in which it is zero: its two
-    items are never both chosen.
+    items are never both chosen. Of two embeddings that are equally good, the argmax is the one with the first item in
+    which they differ.
 
     Args:
         n: The number of items.
