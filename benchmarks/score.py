@@ -30,6 +30,11 @@ def subset_judge(u: Tensor, g: Tensor, k: int) -> Judge:
     return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.k_subset(values, k))
 
 
+def chain_judge(u: Tensor, g: Tensor, k: int) -> Judge:
+    """Judge (marginals, vector–Jacobian product with g) on the first four examples."""
+    return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.chain_k_subset(values, k))
+
+
 def weight_judge(u: Tensor, best: Tensor) -> Callable[[Tensor], Errors]:
     """Judge a vertex by the largest utility it loses against the truth `best`, in float64."""
     optimum = (u.double() * best.double()).sum(-1)

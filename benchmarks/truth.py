@@ -53,3 +53,34 @@ def _counts(u: Array, k: int) -> list[Array]:
         table = np.logaddexp(table, shifted)
         tables.append(table)
     return tables
+
+
+def chain_k_subset(u: Array, k: int) -> Array:
+    """P(i ∈ S) and P(i, i + 1 ∈ S) for u (batch, 2n − 1): what leads to the item or pair, joined with what follows."""
+    n = (u.shape[-1] + 1) // 2
+    items, pairs = u[:, :n], u[:, n:]
+    before = _chains(items, pairs, k)
+    after = _chains(items[:, ::-1], pairs[:, ::-1], k)
+    total = np.logaddexp(before[-1][0][:, k], before[-1][1][:, k])[:, None]
+    shares = [_joined(before[i][1], after[n - 1 - i][1], k + 1) - items[:, i, None] for i in range(n)]
+    shares += [_joined(before[i][1], after[n - 2 - i][1], k) + pairs[:, i, None] for i in range(n - 1)]
+    return np.exp(np.concatenate(shares, axis=-1) - total)
+
+
+def _joined(left: Array, right: Array, count: int) -> Array:
+    """All ways of taking `count` items, those at the seam counted on either side."""
+    return np.logaddexp.reduce(left[:, : count + 1] + right[:, count::-1][:, -count - 1 :], axis=-1)[:, None]
+
+
+def _chains(items: Array, pairs: Array, k: int) -> list[tuple[Array, Array]]:
+    """After each item, by count up to k + 1: the weight of leaving it and of taking it, in logs."""
+    never = np.full((len(items), k + 2), -np.inf, dtype=np.longdouble)
+    left, taken = never.copy(), never
+    left[:, 0] = 0
+    tables = []
+    for i in range(items.shape[-1]):
+        near = taken + (pairs[:, i - 1, None] if i else 0)
+        grown = np.logaddexp(left, near)[:, :-1] + items[:, i, None]
+        left, taken = np.logaddexp(left, taken), np.concatenate([never[:, :1], grown], axis=-1)
+        tables.append((left, taken))
+    return tables

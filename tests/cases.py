@@ -12,6 +12,7 @@ import torch
 
 import sstricks as sst
 from brute_force import ExponentialFamily, Vector
+from chain_problem import ChainProblem
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
@@ -22,6 +23,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
+    sst.ChainKSubset: tuple(ChainProblem(n, k) for n, k in ((5, 2), (4, 1), (6, 3), (3, 3), (1, 1), (5, 4))),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),

@@ -11,7 +11,10 @@ SCOPE = {
     (structure, regularizer)
     for structure in (sst.OneHot, sst.Subset, sst.KSubset)
     for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
-} | {(sst.SpanningTree, sst.ExponentialFamilyEntropy)}
+} | {
+    (sst.ChainKSubset, sst.ExponentialFamilyEntropy),
+    (sst.SpanningTree, sst.ExponentialFamilyEntropy),
+}
 
 
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)

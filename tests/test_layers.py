@@ -80,8 +80,10 @@ assert settings() == before
 
 
 def test_public_names_are_all_exported():
-    structures = {"Structure", "OneHot", "Subset", "KSubset", "SpanningTree"}
+    structures = {"Structure", "OneHot", "Subset", "KSubset", "ChainKSubset", "SpanningTree"}
     regularizers = {"Regularizer", "Euclidean", "CategoricalEntropy", "BinaryEntropy", "ExponentialFamilyEntropy"}
     tricks = {"StochasticArgmaxTrick", "StochasticSoftmaxTrick", "StraightThrough", "Draw"}
-    assert structures | regularizers | tricks | {"Logistic", "Masked", "NoSolverError"} <= set(sstricks.__all__)
+    assert structures | regularizers | tricks | {"ChainUtility", "Logistic", "Masked", "NoSolverError"} <= set(
+        sstricks.__all__
+    )
     assert [name for name in sstricks.__all__ if not hasattr(sstricks, name)] == []

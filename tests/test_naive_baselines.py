@@ -7,7 +7,7 @@ import pytest
 import torch
 from benchmarks import truth
 from benchmarks.measure import interleave
-from benchmarks.naive import k_subset, kruskal, laplacian
+from benchmarks.naive import chain, k_subset, kruskal, laplacian
 
 NODES, SIZE, COUNT = 5, 6, 3
 EDGES = torch.triu_indices(NODES, NODES, 1)
@@ -101,3 +101,15 @@ def test_interleaving_gives_every_call_its_turns():
     timings = interleave({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, seconds=1e-4)
     assert set(seen) == {"a", "b"}
     assert all(t.repeats >= 3 and t.minimum <= t.median for t in timings.values())
+
+
+def test_log_space_program_of_a_chain_is_enumeration(problem):
+    u, g = problem(2 * SIZE - 1)
+    items = indicators(list(combinations(range(SIZE), COUNT)), SIZE)
+    support = torch.cat([items, items[:, 1:] * items[:, :-1]], -1)
+    expected = gradients(lambda v: expectation(v, support), u, g)
+    torch.testing.assert_close(gradients(lambda v: chain.unrolled(v, COUNT), u, g), expected)
+    found = gradients(lambda v: chain.finite_differences(v, COUNT), u, g)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    exact = truth.chain_k_subset(u.numpy().astype(np.longdouble), COUNT)
+    np.testing.assert_allclose(exact.astype(float), expected[0].numpy(), atol=1e-14)

@@ -15,10 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cases import PAIR_CASES, Case
+from chain_problem import ChainProblem
 from graphs import complete
 from problems import KSubsetProblem, TreeProblem, tree_problem
 
 LARGER = {
+    ChainProblem: ChainProblem(40, 8),
     KSubsetProblem: KSubsetProblem(50, 8),
     TreeProblem: tree_problem(complete(20)),
 }

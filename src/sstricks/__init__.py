@@ -15,15 +15,17 @@ from sstricks.regularizers import (
     SeparableRegularizer,
 )
 from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
-from sstricks.structures import KSubset, OneHot, SpanningTree, Structure, Subset
+from sstricks.structures import ChainKSubset, KSubset, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.utilities import Logistic, Masked, NegativeExponential
+from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential
 
 __version__ = version("sstricks")
 
 __all__ = [
     "BinaryEntropy",
     "CategoricalEntropy",
+    "ChainKSubset",
+    "ChainUtility",
     "Draw",
     "Euclidean",
     "ExponentialFamilyEntropy",

@@ -3,11 +3,18 @@
 Every function takes scaled utilities u = U/t, in which −∞ marks an absent coordinate; `scaled_utility` makes them.
 """
 
+from sstricks.functional.chain import (
+    chain_k_subset_argmax,
+    chain_k_subset_log_partition,
+    chain_k_subset_marginals,
+    chain_k_subset_sample,
+)
 from sstricks.functional.k_subset import (
     capped_simplex,
     capped_softmax,
     k_subset_log_partition,
     k_subset_marginals,
+    k_subset_sample,
     k_subset_sigmoid,
     top_k,
 )
@@ -21,9 +28,14 @@ from sstricks.functional.utility import from_working, scaled_utility, to_working
 __all__ = [
     "capped_simplex",
     "capped_softmax",
+    "chain_k_subset_argmax",
+    "chain_k_subset_log_partition",
+    "chain_k_subset_marginals",
+    "chain_k_subset_sample",
     "from_working",
     "k_subset_log_partition",
     "k_subset_marginals",
+    "k_subset_sample",
     "k_subset_sigmoid",
     "maximum_spanning_tree",
     "scaled_utility",

@@ -1,7 +1,8 @@
+import torch
 from torch import Tensor
 
 from sstricks.functional.utility import from_working, to_working
-from sstricks.ops import k_subset, separable
+from sstricks.ops import k_subset, sampling, separable
 
 
 def top_k(u: Tensor, k: int) -> Tensor:
@@ -66,3 +67,20 @@ def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         tensor(6.)
     """
     return from_working(k_subset.log_partition(to_working(u), k), u.dtype)
+
+
+def k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+    """One exact sample of p(x) ∝ exp(uᵀx) on Σx = k for each row (App. B.4), shape (*batch, n).
+
+    Args:
+        u: Natural parameters, shape (*batch, n).
+        k: The size of the subsets.
+        generator: What to draw from instead of torch's default generator.
+
+    Example:
+        >>> F.k_subset_sample(torch.tensor([1e4, 0.0, 1e4]), 2)
+        tensor([1., 0., 1.])
+    """
+    u_in, u = u, to_working(u.detach())
+    uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
+    return from_working(sampling.k_subset_sample(u, k, uniform), u_in.dtype)

@@ -43,6 +43,12 @@ def _shifted(u: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return v + nu, edge, nu
 
 
+def coins(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The probabilities p and 1 − p of independent coins whose law, given k heads, is the exponential family."""
+    y = _shifted(u, k)[0]
+    return y.sigmoid(), (-y).sigmoid()
+
+
 def _convolve(a: Tensor, b: Tensor, states: int) -> Tensor:
     """The law of a sum from the laws of its two parts, cut to `states` states."""
     size = min(states, a.shape[-1] + b.shape[-1] - 1)
@@ -103,8 +109,7 @@ def _root(top: Tensor, k: int) -> Tensor:
 
 def _marginals(u: Tensor, k: int) -> Tensor:
     """The twin: laws are convolved up a binary tree and weights of completion handed down it, in 2 log₂ n steps."""
-    y = _shifted(u, k)[0]
-    levels = _upward(y.sigmoid(), (-y).sigmoid(), k)
+    levels = _upward(*coins(u, k), k)
     outside = _root(levels[-1], k)
     for level in reversed(levels[:-1]):
         outside = _correlate(_handed_down(outside, level), _siblings(level), level.shape[-1])
@@ -113,8 +118,7 @@ def _marginals(u: Tensor, k: int) -> Tensor:
 
 
 def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
-    y = _shifted(u, k)[0]
-    p, q = y.sigmoid(), (-y).sigmoid()
+    p, q = coins(u, k)
     spread = p * q
     center = (spread * g).sum(-1, keepdim=True) / (spread.sum(-1, keepdim=True) + 1e-300)
     levels = _upward(p, q, k)

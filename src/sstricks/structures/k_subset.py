@@ -60,6 +60,9 @@ class KSubset(Structure):
     def _log_partition(self, u: Tensor) -> Tensor:
         return F.k_subset_log_partition(u, self.k)
 
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        return F.k_subset_sample(u, self.k, generator)
+
 
 @register_solver(KSubset, Euclidean)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:

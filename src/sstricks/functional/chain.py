@@ -1,0 +1,56 @@
+import torch
+from torch import Tensor
+
+from sstricks.functional.utility import from_working, to_working
+from sstricks.ops import chain, sampling
+from sstricks.ops.chain_argmax import chain_argmax
+
+
+def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
+    """The best subset of k items with the pairs of neighbours in it (App. B.5), shape (*batch, 2n − 1), in O(nk).
+
+    Among equals, the subset with the lower items: of two, the one that holds the first item in which they differ.
+
+    Example:
+        >>> F.chain_k_subset_argmax(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0]), 2)
+        tensor([0., 1., 1., 0., 0., 1., 0.])
+    """
+    return from_working(chain_argmax(to_working(u.detach()), k), u.dtype)
+
+
+def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
+    """The marginals of p(x) ∝ exp(uᵀx) over correlated k-subsets (App. B.5, eq. 8), shape (*batch, 2n − 1), in O(nk).
+
+    Example:
+        >>> F.chain_k_subset_marginals(torch.zeros(5), 2)
+        tensor([0.6667, 0.6667, 0.6667, 0.3333, 0.3333])
+    """
+    return from_working(chain.marginals(to_working(u), k), u.dtype)
+
+
+def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
+    """The log-partition function log Σ exp(uᵀx) over correlated k-subsets (App. B.5), shape (*batch).
+
+    Example:
+        >>> F.chain_k_subset_log_partition(torch.zeros(7), 2).exp()
+        tensor(6.)
+    """
+    return from_working(chain.log_partition(to_working(u), k), u.dtype)
+
+
+def chain_k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+    """One exact sample of p(x) ∝ exp(uᵀx) over correlated k-subsets for each row, shape (*batch, 2n − 1).
+
+    Args:
+        u: Natural parameters of the n items and the n − 1 pairs, shape (*batch, 2n − 1).
+        k: The size of the subsets.
+        generator: What to draw from instead of torch's default generator.
+
+    Example:
+        >>> F.chain_k_subset_sample(torch.tensor([0.0, 0.0, 0.0, 1e4, 0.0]), 2)
+        tensor([1., 1., 0., 1., 0.])
+    """
+    u_in, u = u, to_working(u.detach())
+    shape = (*u.shape[:-1], (u.shape[-1] + 1) // 2)
+    uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
+    return from_working(sampling.chain_sample(u, k, uniform), u_in.dtype)

@@ -1,0 +1,98 @@
+from itertools import combinations
+from math import comb
+
+import torch
+from torch import Tensor
+
+from sstricks import functional as F
+from sstricks.errors import invalid
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.structure import Structure
+from sstricks.structures.subset import check_size
+
+
+class ChainKSubset(Structure):
+    r"""The subsets of k out of n items in a row, with the pairs of neighbours that are both chosen (App. B.5, eq. 44).
+
+    .. math:: \mathcal{X} = \{ x \in \{0, 1\}^{2n-1} : \textstyle\sum_{i \le n} x_i = k, \
+              x_{n+i} = x_i x_{i+1} \text{ for } 1 \le i < n \}
+
+    The first n coordinates are the items, the other n − 1 the pairs (i, i + 1). An item that is masked is never chosen,
+    so its pairs are zero as well, masked or not: sequences of different lengths share a batch by masking the items
+    beyond their ends. A pair that is masked while its items are not leaves the embeddings in which it is zero: its two
+    items are never both chosen. Of two embeddings that are equally good, the argmax is the one with the first item in
+    which they differ.
+
+    Args:
+        n: The number of items.
+        k: How many of them are chosen, 1 ≤ k ≤ n.
+        mask: False where an item or a pair is absent, shape (*batch, 2n − 1); some embedding must remain.
+
+    Raises:
+        ValueError: k is not a size of subsets of n items, or the mask leaves no embedding.
+
+    Example:
+        >>> sst.ChainKSubset(3, 2).argmax(torch.tensor([1.0, 0.0, 0.5, 1.0, 0.0]))
+        tensor([1., 1., 0., 1., 0.])
+    """
+
+    def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
+        check_size(n)
+        if not isinstance(k, int) or not 1 <= k <= n:
+            raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")
+        super().__init__((2 * n - 1,), mask, at_least=k)
+        self.n = n
+        self.k = k
+        if mask is not None:
+            try:
+                self._argmax(torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf))
+            except ValueError as error:
+                raise invalid(
+                    "mask",
+                    f"a row that leaves no subset of k = {k} items",
+                    "at least one embedding in every row",
+                    "Unmask items; where a pair is masked, its two items are never chosen together.",
+                ) from error
+
+    def __repr__(self) -> str:
+        return f"ChainKSubset({self.n}, {self.k})"
+
+    def log_partition(self, u: Tensor) -> Tensor:
+        """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).
+
+        It is +∞ where a coordinate at +∞ is one in some embedding, which not every pair is.
+
+        Raises:
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+        """
+        infinite = u == torch.inf
+        most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
+        matters = (infinite & (most > 0)).any(-1, keepdim=True)
+        return super().log_partition(torch.where(infinite & ~matters, 0.0, u))
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return F.chain_k_subset_argmax(u, self.k)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        items, pairs = x[..., : self.n], x[..., self.n :]
+        return (items.sum(-1) == self.k) & (pairs == items[..., 1:] * items[..., :-1]).all(-1)
+
+    def _candidates(self) -> int:
+        return comb(self.n, self.k)
+
+    def _support(self) -> Tensor:
+        chosen = torch.tensor(list(combinations(range(self.n), self.k)))
+        items = torch.zeros(len(chosen), self.n).scatter(-1, chosen, 1.0)
+        return torch.cat([items, items[:, 1:] * items[:, :-1]], -1)
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return F.chain_k_subset_log_partition(u, self.k)
+
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        return F.chain_k_subset_sample(u, self.k, generator)
+
+
+@register_solver(ChainKSubset, ExponentialFamilyEntropy)
+def _(chain: ChainKSubset, f: Regularizer, u: Tensor) -> Tensor:
+    return F.chain_k_subset_marginals(u, chain.k)

@@ -1,0 +1,161 @@
+"""Correlated k-subsets beside what is known of them without the library, and what is left of them under a mask."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.optimize import linprog
+
+import sstricks as sst
+from problems import Mask, Problem
+
+
+def chain_vertices(n: int, k: int) -> np.ndarray:
+    rows = []
+    for chosen in itertools.combinations(range(n), k):
+        items = [int(i in chosen) for i in range(n)]
+        rows.append(items + [a * b for a, b in itertools.pairwise(items)])
+    return np.array(rows, dtype=np.int8)
+
+
+def outside_hull(x: np.ndarray, vertices: np.ndarray) -> float:
+    """The least largest deviation of a mixture of the vertices from each of the points, by linear programming."""
+    count, size = vertices.shape
+    worst = 0.0
+    for point in np.atleast_2d(x).reshape(-1, size):
+        mixed = np.hstack([vertices.T, -np.ones((size, 1))])
+        below = np.hstack([-vertices.T, -np.ones((size, 1))])
+        found = linprog(
+            np.append(np.zeros(count), 1.0),
+            A_ub=np.vstack([mixed, below]),
+            b_ub=np.concatenate([point, -point]),
+            A_eq=np.append(np.ones(count), 0.0)[None],
+            b_eq=[1.0],
+            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        )
+        weights = found.x[:count].clip(0)  # exactly feasible, so that its deviation is an upper bound
+        worst = max(worst, float(np.abs(weights / weights.sum() @ vertices - point).max()))
+    return worst
+
+
+def first_of_the_best(vertices: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Of the best vertices (more coordinates at +∞ first), that which has the first item in which they differ."""
+    infinite = (vertices @ np.isposinf(u)).astype(float)
+    value = np.where(vertices > 0, np.where(np.isposinf(u), 0.0, u), 0.0).sum(-1)
+    keys = zip(infinite.tolist(), value.tolist(), vertices.tolist(), strict=True)
+    return np.array(max(keys)[2], dtype=np.int8)
+
+
+class Listed(sst.Structure):
+    """Any 𝒳 by the list of its vertices, with its exponential family."""
+
+    def __init__(self, vertices: np.ndarray) -> None:
+        super().__init__((vertices.shape[1],), None, at_least=0)
+        self.vertices = torch.from_numpy(vertices).double()
+
+    def softmax(self, u, temperature, regularizer, *, solver=None):
+        return super().softmax(u, temperature, regularizer, solver=solver or LISTED[type(regularizer)])
+
+    def _argmax(self, u):
+        found = [first_of_the_best(self.vertices.numpy(), row) for row in u.reshape(-1, u.shape[-1]).numpy()]
+        return torch.from_numpy(np.stack(found)).to(u).reshape(u.shape)
+
+    def _contains(self, x):
+        return (x.unsqueeze(-2) == self.vertices).all(-1).any(-1)
+
+    def _candidates(self):
+        return len(self.vertices)
+
+    def _support(self):
+        return self.vertices
+
+    def _log_partition(self, u):
+        return (u @ self.vertices.T).logsumexp(-1)
+
+
+def _by_listing(structure: Listed, regularizer: sst.Regularizer, u: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(u @ structure.vertices.T, -1) @ structure.vertices
+
+
+# How a Listed structure is solved: apart from the library's registry, since it is no structure of the library.
+LISTED: dict[type[sst.Regularizer], sst.Solver] = {sst.ExponentialFamilyEntropy: _by_listing}
+
+
+@dataclass(frozen=True)
+class ListedProblem(Problem):
+    """What is left on some coordinates: the vertices that are zero on all others. No chain, in general."""
+
+    rows: tuple[tuple[int, ...], ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.rows[0])
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def build(self, mask: Mask = None) -> sst.Structure:
+        assert mask is None
+        return Listed(self.vertices)
+
+    def restrict(self, keep: np.ndarray) -> ListedProblem:
+        return restricted(self.vertices, keep)
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        return bool((self.vertices[:, ~keep] == 0).all(-1).any())
+
+    def list_vertices(self) -> np.ndarray:
+        return np.array(self.rows, dtype=np.int8)
+
+    def outside(self, x: np.ndarray) -> float:
+        return outside_hull(x, self.vertices)
+
+    def argmax(self, u: np.ndarray) -> np.ndarray:
+        return first_of_the_best(self.vertices, u)
+
+
+def restricted(vertices: np.ndarray, keep: np.ndarray) -> ListedProblem:
+    left = vertices[(vertices[:, ~keep] == 0).all(-1)][:, keep]
+    return ListedProblem(tuple(tuple(row) for row in left.tolist()))
+
+
+@dataclass(frozen=True)
+class ChainProblem(Problem):
+    n: int
+    k: int
+
+    @property
+    def size(self) -> int:
+        return 2 * self.n - 1
+
+    @property
+    def count(self) -> int:
+        return math.comb(self.n, self.k)
+
+    def build(self, mask: Mask = None) -> sst.Structure:
+        return sst.ChainKSubset(self.n, self.k, mask=mask)
+
+    def restrict(self, keep: np.ndarray) -> ListedProblem:
+        return restricted(self.vertices, keep)
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        return bool((self.vertices[:, ~keep] == 0).all(-1).any())
+
+    def list_vertices(self) -> np.ndarray:
+        return chain_vertices(self.n, self.k)
+
+    def outside(self, x: np.ndarray) -> float:
+        return outside_hull(x, self._hull)
+
+    def argmax(self, u: np.ndarray) -> np.ndarray:
+        return first_of_the_best(self.vertices, u)
+
+    @cached_property
+    def _hull(self) -> np.ndarray:
+        return self.vertices.astype(float)
