@@ -5,7 +5,7 @@ After Paulus, Choi, Tarlow, Krause, Maddison: Gradient Estimation with Stochasti
 
 from importlib.metadata import version
 
-from sstricks import functional
+from sstricks import baselines, estimators, functional
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -42,6 +42,8 @@ __all__ = [
     "StraightThrough",
     "Structure",
     "Subset",
+    "baselines",
+    "estimators",
     "functional",
     "register_solver",
     "registered_pairs",

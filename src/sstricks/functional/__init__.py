@@ -3,6 +3,7 @@
 Every function takes scaled utilities u = U/t, in which −∞ marks an absent coordinate; `scaled_utility` makes them.
 """
 
+from sstricks.functional.exponential_arborescence import exponential_arborescence
 from sstricks.functional.k_subset import (
     capped_simplex,
     capped_softmax,
@@ -21,6 +22,7 @@ from sstricks.functional.utility import from_working, scaled_utility, to_working
 __all__ = [
     "capped_simplex",
     "capped_softmax",
+    "exponential_arborescence",
     "from_working",
     "k_subset_log_partition",
     "k_subset_marginals",
