@@ -6,6 +6,7 @@ After Paulus, Choi, Tarlow, Krause, Maddison: Gradient Estimation with Stochasti
 from importlib.metadata import version
 
 from sstricks import baselines, estimators, functional
+from sstricks.diagnosis import diagnose
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -43,6 +44,7 @@ __all__ = [
     "Structure",
     "Subset",
     "baselines",
+    "diagnose",
     "estimators",
     "functional",
     "register_solver",
