@@ -289,11 +289,11 @@ def test_long_sinkhorn_is_doubly_stochastic_and_cold_it_is_the_assignment():
     ones = torch.ones(4, dtype=F64)
     torch.testing.assert_close(x.sum(0), ones)
     torch.testing.assert_close(x.sum(1), ones)
-    u = u + 2 * torch.eye(4, dtype=F64)[[2, 0, 3, 1]]
+    u = 0.3 * u + 2 * torch.eye(4, dtype=F64)[[2, 0, 3, 1]]  # where rows contend, e^{gap/t} iterations are due
     rows, columns = linear_sum_assignment(u.numpy(), maximize=True)
     expected = torch.zeros(4, 4, dtype=F64)
     expected[rows, columns] = 1
-    torch.testing.assert_close(baselines.truncated_sinkhorn(u, 0.01, 500), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(baselines.truncated_sinkhorn(u, 0.01), expected, atol=1e-6, rtol=0)
 
 
 def test_absent_pairs_and_padding_of_sinkhorn():
