@@ -68,7 +68,7 @@ def diagnose(
     """
     trick = trick.trick if isinstance(trick, StraightThrough) else trick
     _check(trick, temperatures, samples, group)
-    leaves = find_leaves(trick)
+    leaves = find_leaves(trick, generator)
     known = _known(trick)
     total = samples if known else samples + truth_samples
     done = 0

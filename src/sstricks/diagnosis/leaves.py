@@ -4,18 +4,23 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.randomness import drawing_from
 from sstricks.tricks.trick import Trick
 
 Loss = Callable[[Tensor], Tensor]
 
 
-def find_leaves(trick: Trick) -> tuple[Tensor, ...]:
+def find_leaves(trick: Trick, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
     """The tensors that require grad and that the trick's utility was made from, in the order they are met.
+
+    Args:
+        trick: Whose utility.
+        generator: Whose numbers to look with, without using them up, instead of those of torch's default generator.
 
     Raises:
         ValueError: There are none.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), drawing_from(None if generator is None else generator.clone_state()):
         u = trick.utility.rsample() if trick.utility.has_rsample else trick.utility.sample()
         score = trick.utility.log_prob(u.detach())
     pending = [x.grad_fn for x in (u, score)]

@@ -38,6 +38,8 @@ def exact_truth(trick: Trick, loss: Loss, leaves: tuple[Tensor, ...]) -> Truth:
     """
     hard = StochasticArgmaxTrick(trick.structure, trick.utility)
     support = trick.structure.enumerate_support().to(leaves[0])
+    with torch.no_grad():
+        support = support[hard.log_prob(support) > -torch.inf]  # without the vertices that a masked utility excludes
     with torch.enable_grad():
         expected = (hard.log_prob(support).exp() * losses(loss, support).detach()).sum()
     gradient = flat_gradient(expected, leaves)
