@@ -97,7 +97,7 @@ def test_a_batch_is_a_loop(relax: Relaxation, shape: tuple[int, ...]):
 def test_bad_arguments_are_refused(relax: Relaxation, shape: tuple[int, ...]):
     u = normal(2, *shape)
     for t in (0.0, -1.0, math.nan, torch.tensor([1.0, 0.0])):
-        with pytest.raises(ValueError, match="temperature: found .* expected positive numbers"):
+        with pytest.raises(ValueError, match=r"temperature: found .* expected positive numbers"):
             relax(u, t)
     with pytest.raises(ValueError, match="u: found NaN"):
         relax(u.index_fill(-1, torch.tensor([1]), math.nan), 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -74,7 +75,7 @@ def by_quadrature(p: Distribution, q: Distribution) -> float:
 
     top = 0.0 if isinstance(p, sst.NegativeExponential) else 60.0
     points = np.linspace(-60.0, top, 25)
-    return sum(quad(integrand, a, b, epsabs=1e-12, limit=200)[0] for a, b in zip(points, points[1:], strict=False))
+    return sum(quad(integrand, a, b, epsabs=1e-12, limit=200)[0] for a, b in itertools.pairwise(points))
 
 
 @pytest.mark.parametrize("pair", FINITE, ids=name)

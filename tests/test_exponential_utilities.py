@@ -198,7 +198,5 @@ def test_bad_rates_are_refused():
         with pytest.raises(ValueError, match="rate: found a negative, infinite or NaN entry"):
             F.exponential_arborescence(torch.tensor([1.0, 1, 1, 1, 1, bad]), edges, 3)
     unreachable = torch.tensor([[1.0] * 6, [0.0, 0, 0, 1, 0, 1]])
-    with pytest.raises(
-        ValueError, match=r"nodes in row 1 that no edges .* from root 0, expected a graph with an r-arb"
-    ):
+    with pytest.raises(ValueError, match=r"nodes in row 1 that no edges .* from root 0, expected a graph with"):
         F.exponential_arborescence(unreachable, edges, 3)

@@ -30,8 +30,9 @@ def find_leaves(trick: Trick, generator: torch.Generator | None = None) -> tuple
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            leaves.append(leaf)
         pending += [parent for parent, _ in node.next_functions]
     if not leaves:
         raise invalid(
