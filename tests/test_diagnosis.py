@@ -221,6 +221,14 @@ def test_masks_and_single_precision():
     assert all(math.isfinite(r.rmse) for r in found.rows)
 
 
+@pytest.mark.parametrize("n", [15, 40])
+def test_what_is_too_large_to_enumerate_is_sampled(n: int):
+    utility = sst.Logistic(torch.zeros(n, requires_grad=True))
+    trick = sst.StochasticSoftmaxTrick(sst.Subset(n), utility, 1.0, sst.BinaryEntropy())
+    found = sst.diagnose(trick, lambda x: x.sum(-1), temperatures=[1.0], samples=20, truth_samples=100)
+    assert not found.truth.exact
+
+
 def test_progress_ends_at_the_total():
     seen = []
     sst.diagnose(gumbel_one_hot(theta()), loss, progress=lambda done, total: seen.append((done, total)), **SIZE)

@@ -15,6 +15,7 @@ from sstricks.tricks.trick import Trick
 from sstricks.utilities import Masked
 
 _CHUNK = 250
+_MOST_VERTICES = 20_000
 Progress = Callable[[int, int], None]
 
 
@@ -33,10 +34,10 @@ def diagnose(
 
     .. math:: g = \nabla_\theta \, \mathbb{E}[L(X)]
 
-    is found by enumeration where `StochasticArgmaxTrick.log_prob` is known, else by a large sample, with its standard
-    error. Held against it, all on the same utilities, are the relaxed estimator ∇L(X_t), the straight-through one, and
-    REINFORCE without a baseline, with a moving average of the losses, and with leave-one-out baselines (RLOO), with the
-    utility U as the action and, where its probability is known, also with the vertex X.
+    is found by enumeration where `StochasticArgmaxTrick.log_prob` is known, of up to 20,000 vertices, else by a large
+    sample, with its standard error. Held against it, all on the same utilities, are the relaxed estimator ∇L(X_t), the
+    straight-through one, and REINFORCE without a baseline, with a moving average of the losses, and with leave-one-out
+    baselines (RLOO), with the utility U as the action and, where the truth is enumerated, also with the vertex X.
 
     Args:
         trick: A softmax trick on one structure small enough, without batch dimensions. The gradient is taken in
@@ -113,8 +114,10 @@ def _known(trick: Trick) -> StochasticArgmaxTrick | None:
     """The argmax trick, if its law can be enumerated."""
     try:
         find_log_prob(trick.structure, trick.utility)
-        trick.structure.enumerate_support()
+        vertices = len(trick.structure.enumerate_support())
     except (NotImplementedError, ValueError):
+        return None
+    if vertices > _MOST_VERTICES:
         return None
     return StochasticArgmaxTrick(trick.structure, trick.utility)
 

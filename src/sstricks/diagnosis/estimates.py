@@ -71,8 +71,13 @@ class Sampled:
     def scores(self, known: StochasticArgmaxTrick | None) -> Tensor:
         """∇log p of every vertex under a law that is known, or of every utility."""
         with torch.enable_grad():
-            log_p = self.trick.utility.log_prob(self.u.detach()) if known is None else known.log_prob(self.discrete)
-        return gradients(log_p, torch.ones_like(log_p), self.leaves)
+            if known is None:
+                log_p = self.trick.utility.log_prob(self.u.detach())
+                return gradients(log_p, torch.ones_like(log_p), self.leaves)
+            # Few vertices, drawn many times each.
+            vertices, which = self.discrete.unique(dim=0, return_inverse=True)
+            log_p = known.log_prob(vertices)
+            return gradients(log_p, torch.ones_like(log_p), self.leaves)[which]
 
 
 class Estimators:
