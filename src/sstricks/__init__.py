@@ -5,7 +5,8 @@ After Paulus, Choi, Tarlow, Krause, Maddison: Gradient Estimation with Stochasti
 
 from importlib.metadata import version
 
-from sstricks import functional
+from sstricks import baselines, estimators, functional
+from sstricks.diagnosis import diagnose
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -44,6 +45,9 @@ __all__ = [
     "StraightThrough",
     "Structure",
     "Subset",
+    "baselines",
+    "diagnose",
+    "estimators",
     "functional",
     "register_solver",
     "registered_pairs",

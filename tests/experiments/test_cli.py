@@ -47,7 +47,8 @@ def without_times(row):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--help"], ["train", "evaluate", "demo"]),
+        (["--help"], ["train", "evaluate", "demo", "diagnose"]),
+        (["diagnose", "--help"], ["--structure", "--temperatures", "--out"]),
         (["train", "--help"], ["nri"]),
         (["train", "nri", "--help"], ["--edges", "spanning-tree", "--estimator", "--preset", "--resume", "--lr FLOAT"]),
         (["evaluate", "--help"], ["--out"]),

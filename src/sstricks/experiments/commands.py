@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from sstricks.experiments.diagnosis.command import Diagnose
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.demo import Demo
@@ -67,6 +68,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
 )
 
 
@@ -79,7 +81,8 @@ def run_command(arguments: Sequence[str] | None) -> None:
     command = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]  # a union of types is not a type to pyright
         prog="sst",
-        description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper.",
+        description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper; "
+        "diagnose gradient estimators.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )

@@ -9,6 +9,7 @@ from sstricks.functional.chain import (
     chain_k_subset_marginals,
     chain_k_subset_sample,
 )
+from sstricks.functional.exponential_arborescence import exponential_arborescence
 from sstricks.functional.k_subset import (
     capped_simplex,
     capped_softmax,
@@ -32,6 +33,7 @@ __all__ = [
     "chain_k_subset_log_partition",
     "chain_k_subset_marginals",
     "chain_k_subset_sample",
+    "exponential_arborescence",
     "from_working",
     "k_subset_log_partition",
     "k_subset_marginals",

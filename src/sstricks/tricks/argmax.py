@@ -72,7 +72,7 @@ class StochasticArgmaxTrick(Trick):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch), where it is known exactly.
 
-        That is: OneHot with Gumbel, Subset with Logistic, and KSubset with Gumbel utilities for k ≤ 12.
+        That is: Subset with Logistic, and OneHot, or KSubset for k ≤ 12, with Gumbel or NegativeExponential utilities.
 
         Raises:
             NotImplementedError: It is not known for this structure and utility.

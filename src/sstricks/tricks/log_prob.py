@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Gumbel, Independent
 
 from sstricks.errors import invalid
 from sstricks.structures import KSubset, OneHot, Structure, Subset
-from sstricks.utilities import Logistic, Masked
+from sstricks.utilities import Logistic, Masked, NegativeExponential
 
 LogProb = Callable[[Tensor], Tensor]
 _LARGEST_K = 12  # the recursion visits all 2ᵏ subsets of the chosen
@@ -28,9 +28,9 @@ def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
         else:
             base = base.base_dist
     match structure, base:
-        case OneHot(), Gumbel():
+        case OneHot(), Gumbel() | NegativeExponential():
             k = 1
-        case KSubset(k=k), Gumbel() if k <= _LARGEST_K:
+        case KSubset(k=k), Gumbel() | NegativeExponential() if k <= _LARGEST_K:
             pass
         case Subset(), Logistic():
             logits = base.loc / base.scale
@@ -52,7 +52,10 @@ def _checked(structure: Structure, x: Tensor) -> Tensor:
     return x
 
 
-def _plackett_luce_logits(gumbel: Gumbel) -> Tensor:
+def _plackett_luce_logits(utility: Gumbel | NegativeExponential) -> Tensor:
+    if isinstance(utility, NegativeExponential):
+        return utility.rate.log()  # the least of exponentials is drawn in proportion to the rates (Prop. 6)
+    gumbel = utility
     scale = gumbel.scale[..., :1]
     if not torch.equal(gumbel.scale, scale.expand(gumbel.scale.shape)):
         raise NotImplementedError(

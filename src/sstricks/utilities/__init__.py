@@ -1,5 +1,6 @@
 """Random utilities U beyond torch's own Gumbel and Normal, and their divergences."""
 
+from sstricks.utilities import divergences as divergences
 from sstricks.utilities.chain import ChainUtility
 from sstricks.utilities.logistic import Logistic
 from sstricks.utilities.masked import Masked

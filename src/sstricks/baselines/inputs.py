@@ -1,0 +1,45 @@
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.functional.utility import scaled_utility, to_working
+
+
+def cooled(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
+    """The scaled utilities u/t in the working dtype, for the t > 0 that a relaxation without a limit of its own needs.
+
+    Args:
+        u: Utilities, shape (*batch, n); −∞ marks an absent coordinate.
+        temperature: t > 0, a number or a tensor that broadcasts with (*batch).
+        at_least: How many coordinates must be present.
+
+    Raises:
+        ValueError: t is not positive, u has NaN, or too few coordinates are present.
+    """
+    if not (torch.as_tensor(temperature) > 0).all():
+        raise invalid("temperature", temperature, "positive numbers", "For t = 0 take the argmax of the structure.")
+    return scaled_utility(u, temperature, at_least=at_least)
+
+
+def with_gumbel(logits: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
+    """Independent Gumbel utilities with the given locations, in the working dtype.
+
+    Args:
+        logits: θ, any shape.
+        generator: Where the randomness comes from, if not from torch's default generator.
+        scale: Of the noise.
+    """
+    theta = to_working(logits)
+    return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
+
+
+def check_square(argument: str, x: Tensor) -> None:
+    """Raise unless the last two dimensions are those of a square matrix."""
+    if x.dim() < 2 or x.shape[-1] != x.shape[-2]:
+        raise invalid(argument, f"shape {tuple(x.shape)}", "(*batch, n, n)", "Give one entry for each pair.")
+
+
+def check_k(k: int, n: int) -> None:
+    """Raise unless k of n items can be chosen."""
+    if not isinstance(k, int) or not 1 <= k <= n:
+        raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")

@@ -1,0 +1,7 @@
+"""Bias and variance of gradient estimators on structures small enough to know the truth."""
+
+from sstricks.diagnosis.diagnose import diagnose
+from sstricks.diagnosis.result import Diagnosis, Row
+from sstricks.diagnosis.truth import Truth
+
+__all__ = ["Diagnosis", "Row", "Truth", "diagnose"]

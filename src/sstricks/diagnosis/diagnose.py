@@ -1,0 +1,137 @@
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.distributions import Independent
+
+from sstricks.diagnosis.estimates import Estimator, Estimators, Sampled
+from sstricks.diagnosis.leaves import Loss, find_leaves
+from sstricks.diagnosis.moments import Moments
+from sstricks.diagnosis.result import Diagnosis, Row
+from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
+from sstricks.errors import invalid
+from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
+from sstricks.tricks.log_prob import find_log_prob
+from sstricks.tricks.trick import Trick
+from sstricks.utilities import Masked
+
+_CHUNK = 250
+_MOST_VERTICES = 20_000
+Progress = Callable[[int, int], None]
+
+
+def diagnose(
+    trick: Trick,
+    loss: Loss,
+    *,
+    temperatures: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+    samples: int = 10_000,
+    truth_samples: int = 200_000,
+    group: int = 4,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    r"""Bias and variance of the gradient estimators of a trick, at several temperatures: how to choose t.
+
+    .. math:: g = \nabla_\theta \, \mathbb{E}[L(X)]
+
+    is found by enumeration where `StochasticArgmaxTrick.log_prob` is known, of up to 20,000 vertices, else by a large
+    sample, with its standard error. Held against it, all on the same utilities, are the relaxed estimator ∇L(X_t), the
+    straight-through one, and REINFORCE without a baseline, with a moving average of the losses, and with leave-one-out
+    baselines (RLOO), with the utility U as the action and, where the truth is enumerated, also with the vertex X.
+
+    Args:
+        trick: A softmax trick on one structure small enough, without batch dimensions. The gradient is taken in
+            those tensors that require grad which its utility was made from. Of an argmax trick, which has no
+            relaxation, the score-function estimators alone are diagnosed.
+        loss: L, from samples (samples, *event) to (samples,), differentiable for the relaxed estimators.
+        temperatures: The grid of t > 0 on which the relaxed estimators are tried; the trick's own does not matter.
+        samples: How many utilities each estimator gets.
+        truth_samples: How many the truth takes, where it has to be estimated.
+        group: How many samples RLOO takes, ≥ 2.
+        generator: Where the randomness comes from, if not from torch's default generator.
+        progress: Called with how many samples are done, and of how many.
+
+    Returns:
+        The table: print it, `.plot(path)` it, or read its `.rows`.
+
+    Raises:
+        ValueError: The trick has batch dimensions or no parameter that requires grad, the loss returns another shape, a
+            temperature is not positive, or there are fewer samples than RLOO takes at once.
+
+    Example:
+        >>> logits = torch.tensor([0.2, 0.0, -0.5], requires_grad=True)
+        >>> trick = sst.StochasticSoftmaxTrick(
+        ...     sst.OneHot(3), torch.distributions.Gumbel(logits, 1.0), 1.0, sst.CategoricalEntropy()
+        ... )
+        >>> found = sst.diagnose(trick, lambda x: (x - 0.45).square().sum(-1), temperatures=[0.1, 1.0], samples=500)
+        >>> found.truth.method
+        'exact, by enumeration of 3 vertices'
+    """
+    trick = trick.trick if isinstance(trick, StraightThrough) else trick
+    _check(trick, temperatures, samples, group)
+    leaves = find_leaves(trick, generator)
+    known = _known(trick)
+    total = samples if known else samples + truth_samples
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done = min(total, done + count)
+        if progress is not None:
+            progress(done, total)
+
+    if known:
+        truth = exact_truth(trick, loss, leaves)
+    else:
+        truth = sampled_truth(trick, loss, leaves, truth_samples, generator, advance)
+    estimators = Estimators(trick, tuple(map(float, temperatures)), group, known)
+    moments: dict[Estimator, Moments] = {}
+    # Whole groups go into every chunk, so that no sample is left over.
+    chunk = -(-_CHUNK // group) * group
+    for begin in range(0, samples, chunk):
+        size = min(chunk, samples - begin)
+        for estimator, estimates in estimators(Sampled(trick, loss, leaves, size, generator)):
+            moments.setdefault(estimator, Moments(truth.gradient)).add(estimates)
+        advance(size)
+    rows = tuple(_row(estimator, m, truth) for estimator, m in moments.items())
+    return Diagnosis(_title(trick), truth, rows, samples)
+
+
+def _check(trick: Trick, temperatures: Sequence[float], samples: int, group: int) -> None:
+    if trick.batch_shape:
+        raise invalid(
+            "trick", f"batch shape {tuple(trick.batch_shape)}", "()", "Diagnose one example of the batch at a time."
+        )
+    if not all(t > 0 for t in temperatures):
+        raise invalid("temperatures", tuple(temperatures), "numbers > 0", "At t = 0 the relaxed gradient is zero.")
+    if group < 2:
+        raise invalid("group", group, "at least 2", "RLOO leaves one out of them.")
+    if samples < 2 * group:
+        raise invalid("samples", samples, f"at least 2 * group = {2 * group}", "A variance takes two estimates.")
+
+
+def _known(trick: Trick) -> StochasticArgmaxTrick | None:
+    """The argmax trick, if its law can be enumerated."""
+    try:
+        find_log_prob(trick.structure, trick.utility)
+        vertices = len(trick.structure.enumerate_support())
+    except (NotImplementedError, ValueError):
+        return None
+    if vertices > _MOST_VERTICES:
+        return None
+    return StochasticArgmaxTrick(trick.structure, trick.utility)
+
+
+def _row(estimator: Estimator, moments: Moments, truth: Truth) -> Row:
+    error = (moments.variance / moments.count + float(truth.standard_error.square().sum())) ** 0.5
+    return Row(*estimator, moments.bias, error, moments.variance, moments.cosine, moments.rmse)
+
+
+def _title(trick: Trick) -> str:
+    utility = trick.utility
+    while isinstance(utility, Independent | Masked):
+        utility = utility.base_dist if isinstance(utility, Independent) else utility.base
+    words = [repr(trick.structure), f"{type(utility).__name__} utilities"]
+    if isinstance(trick, StochasticSoftmaxTrick):
+        words.append(type(trick.regularizer).__name__)
+    return ", ".join(words)

@@ -1,0 +1,127 @@
+"""What each estimator makes of the same utilities: one row of gradients for each estimate."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sstricks.diagnosis.leaves import Loss, gradients, losses
+from sstricks.estimators import MovingAverage, leave_one_out
+from sstricks.randomness import drawing_from
+from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick
+from sstricks.tricks.trick import Trick
+
+
+class Estimator(NamedTuple):
+    """An estimator of the gradient of E[L(X)].
+
+    Attributes:
+        name: What it is called.
+        temperature: t, or None where there is none.
+        evaluations: How many losses one estimate costs.
+    """
+
+    name: str
+    temperature: float | None
+    evaluations: int
+
+
+class Sampled:
+    """Utilities, and what is computed from them once for all estimators.
+
+    Args:
+        trick: What to draw from.
+        loss: L.
+        leaves: What to take the gradient in.
+        size: How many.
+        generator: Where the randomness comes from, if not from torch's default generator.
+    """
+
+    def __init__(
+        self, trick: Trick, loss: Loss, leaves: tuple[Tensor, ...], size: int, generator: torch.Generator | None
+    ) -> None:
+        self.trick, self.loss, self.leaves = trick, loss, leaves
+        with torch.enable_grad(), drawing_from(generator):
+            shape = torch.Size((size,))
+            self.u = trick.utility.rsample(shape) if trick.utility.has_rsample else trick.utility.sample(shape)
+
+    @cached_property
+    def discrete(self) -> Tensor:
+        """X, the argmax of U."""
+        return self.trick.structure.argmax(self.u)
+
+    @cached_property
+    def hard_losses(self) -> Tensor:
+        """L(X)."""
+        with torch.no_grad():
+            return losses(self.loss, self.discrete)
+
+    def through(self, t: float, trick: StochasticSoftmaxTrick, straight: bool) -> Tensor:
+        """The gradients of the relaxed estimator at a temperature, or of the straight-through one."""
+        u = self.u.detach().requires_grad_()
+        with torch.enable_grad():
+            x = trick.structure.softmax(u, t, trick.regularizer, solver=trick.solver)
+            if straight:
+                x = self.discrete + (x - x.detach())
+            (cotangent,) = torch.autograd.grad(losses(self.loss, x).sum(), u)
+        return gradients(self.u, cotangent, self.leaves)
+
+    def scores(self, known: StochasticArgmaxTrick | None) -> Tensor:
+        """∇log p of every vertex under a law that is known, or of every utility."""
+        with torch.enable_grad():
+            if known is None:
+                log_p = self.trick.utility.log_prob(self.u.detach())
+                return gradients(log_p, torch.ones_like(log_p), self.leaves)
+            # Few vertices, drawn many times each.
+            vertices, which = self.discrete.unique(dim=0, return_inverse=True)
+            log_p = known.log_prob(vertices)
+            return gradients(log_p, torch.ones_like(log_p), self.leaves)[which]
+
+
+class Estimators:
+    """All estimators of one diagnosis; the moving averages go on from call to call.
+
+    Args:
+        trick: What is diagnosed.
+        temperatures: For the relaxed and the straight-through estimators, if the trick is relaxed.
+        group: How many samples RLOO takes.
+        known: The argmax trick, if the probabilities of its vertices are known.
+    """
+
+    def __init__(
+        self, trick: Trick, temperatures: tuple[float, ...], group: int, known: StochasticArgmaxTrick | None
+    ) -> None:
+        self.relaxed = trick if isinstance(trick, StochasticSoftmaxTrick) else None
+        self.temperatures = temperatures
+        self.group = group
+        self.actions = {"U": None} if known is None else {"X": known, "U": None}
+        self.averages = {name: MovingAverage().double() for name in self.actions}
+
+    def __call__(self, sampled: Sampled) -> Iterator[tuple[Estimator, Tensor]]:
+        """Each with its estimates, (estimates, parameters)."""
+        if self.relaxed is not None:
+            for name, straight in (("relaxed", False), ("straight-through", True)):
+                for t in self.temperatures:
+                    yield Estimator(name, t, 1), sampled.through(t, self.relaxed, straight)
+        loss = sampled.hard_losses.double()
+        for name, known in self.actions.items():
+            score = sampled.scores(known)
+            yield Estimator(f"REINFORCE on {name}", None, 1), loss.unsqueeze(-1) * score
+            above = loss - _averages_before(loss, self.averages[name])
+            yield Estimator(f"REINFORCE on {name}, moving average", None, 1), above.unsqueeze(-1) * score
+            groups = len(loss) // self.group
+            kept = (loss[: groups * self.group], score[: groups * self.group])
+            grouped, scores = (x.unflatten(0, (groups, self.group)).transpose(0, 1) for x in kept)
+            estimate = (leave_one_out(grouped).unsqueeze(-1) * scores).mean(0)
+            yield Estimator(f"RLOO on {name}, {self.group} samples", None, self.group), estimate
+
+
+def _averages_before(loss: Tensor, average: MovingAverage) -> Tensor:
+    """What the moving average was when each loss came."""
+    values = []
+    for one in loss:
+        values.append(average.value)
+        average.update(one)
+    return torch.stack(values)

@@ -1,0 +1,95 @@
+"""Bias, spread, direction and error of the estimators against temperature."""
+
+import math
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from sstricks.diagnosis.result import Diagnosis
+
+# Okabe and Ito's colours, which remain apart for the colour-blind; line styles and markers repeat what they say.
+_RELAXED = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
+_VARIANTS = ("#8A8A8A", "#CC79A7", "#009E73")  # no baseline, moving average, leave-one-out
+_ACTIONS = ((0, (6, 2)), (0, (1, 1.2)))
+
+
+def draw(diagnosis: Diagnosis, path: Path) -> Path:
+    """Draw the four measures; estimators without a temperature are horizontal lines.
+
+    Args:
+        diagnosis: What to draw.
+        path: A file that does not exist yet.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: The file exists.
+        ValueError: Matplotlib does not know the format that its suffix names.
+    """
+    names = dict.fromkeys(row.estimator for row in diagnosis.rows if row.temperature is not None)
+    curves = [[row for row in diagnosis.rows if row.estimator == name] for name in names]
+    levels = [row for row in diagnosis.rows if row.temperature is None]
+    figure = Figure(figsize=(10.5, 8.4), layout="constrained")
+    bias, spread, direction, error = figure.subplots(2, 2).flat
+    for rows, (color, style, marker) in zip(curves, _RELAXED, strict=True) if curves else ():
+        t = [row.temperature for row in rows]
+        for axis, values, bars in (
+            (bias, [row.bias for row in rows], [row.bias_error for row in rows]),
+            (spread, [math.sqrt(row.variance) for row in rows], None),
+            (direction, [row.cosine for row in rows], None),
+            (error, [row.rmse for row in rows], None),
+        ):
+            look = {"color": color, "linestyle": style, "marker": marker, "linewidth": 2, "label": rows[0].estimator}
+            axis.errorbar(t, values, bars, capsize=3, **look)
+    for index, row in enumerate(levels):
+        action, variant = divmod(index, len(_VARIANTS))
+        look = {"color": _VARIANTS[variant], "linestyle": _ACTIONS[action], "linewidth": 1.8, "label": row.estimator}
+        spread.axhline(math.sqrt(row.variance), **look)
+        direction.axhline(row.cosine, **look)
+        error.axhline(row.rmse, **look)
+    bias.text(0.02, 0.97, "REINFORCE and RLOO are unbiased", va="top", fontsize=9, transform=bias.transAxes)
+    for axis, title, logarithmic in (
+        (bias, "bias, with its standard error", bool(curves)),
+        (spread, "standard deviation of one estimate", True),
+        (direction, "mean cosine with the true gradient", False),
+        (error, "RMSE of one estimate", True),
+    ):
+        _finish(axis, title, sorted({row.temperature for rows in curves for row in rows if row.temperature}))
+        if logarithmic:
+            _plain_logarithms(axis)
+    handles, labels = spread.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2, fontsize=9)
+    figure.suptitle(f"{diagnosis.title}\ntrue gradient: {diagnosis.truth.method}", fontsize=11)
+    FigureCanvasAgg(figure)
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix.removeprefix(".") or "png", dpi=150)
+    with path.open("xb") as file:
+        file.write(content.getbuffer())
+    return path
+
+
+def _finish(axis: Axes, title: str, temperatures: list[float]) -> None:
+    axis.set_title(title, fontsize=11)
+    axis.grid(color="#DDDDDD", linewidth=0.7)
+    axis.spines[["top", "right"]].set_visible(False)
+    if temperatures:
+        axis.set_xscale("log")
+        axis.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel("temperature t")
+    else:
+        axis.set_xticks([])
+
+
+def _plain_logarithms(axis: Axes) -> None:
+    """A logarithmic scale with 0.2, 0.5, 1, 2 beside it."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.margins(y=0.12)

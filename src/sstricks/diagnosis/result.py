@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sstricks.diagnosis.truth import Truth
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HEAD = ("estimator", "t", "losses", "bias", "std", "cosine", "RMSE")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How good one estimator is at one temperature. Norms are Euclidean, over all parameters.
+
+    Attributes:
+        estimator: Its name.
+        temperature: t, or None if it has none.
+        evaluations: How many losses one estimate costs.
+        bias: How far the mean of the estimates is from the truth.
+        bias_error: The standard error of the bias: below about twice this, it may be zero.
+        variance: The sum of the variances of all parameters' estimates.
+        cosine: The mean cosine between an estimate and the truth.
+        rmse: The root mean square distance between an estimate and the truth.
+    """
+
+    estimator: str
+    temperature: float | None
+    evaluations: int
+    bias: float
+    bias_error: float
+    variance: float
+    cosine: float
+    rmse: float
+
+    def rmse_of_mean(self, estimates: int) -> float:
+        """The RMSE of the mean of so many estimates: averaging takes away variance, never bias.
+
+        Of the square of the bias, what its standard error explains is taken off, since that is not bias.
+        """
+        return math.sqrt(max(0.0, self.bias**2 - self.bias_error**2) + self.variance / estimates)
+
+    def cells(self) -> tuple[str, ...]:
+        """As text, in the order of the table."""
+        t = "" if self.temperature is None else f"{self.temperature:g}"
+        bias = f"{self.bias:.3g} ± {self.bias_error:.1g}"
+        numbers = (f"{math.sqrt(self.variance):.3g}", f"{self.cosine:.3f}", f"{self.rmse:.3g}")
+        return (self.estimator, t, str(self.evaluations), bias, *numbers)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Bias, variance, cosine and RMSE of every gradient estimator on one problem; what `sst.diagnose` returns.
+
+    Attributes:
+        title: The problem.
+        truth: The gradient that the estimators are held against.
+        rows: One for each estimator and temperature.
+        samples: How many utilities each estimator was given.
+    """
+
+    title: str
+    truth: Truth
+    rows: tuple[Row, ...]
+    samples: int
+
+    def best(self, estimates: int = 1) -> Row:
+        """The row of the least RMSE of the mean of so many estimates (as a batch takes), at equal numbers of losses.
+
+        Args:
+            estimates: How many losses are evaluated for one step.
+        """
+        return min(self.rows, key=lambda row: row.rmse_of_mean(max(1, estimates // row.evaluations)))
+
+    def __str__(self) -> str:
+        table = [_HEAD, *(row.cells() for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in table]
+        return "\n".join([self.title, *lines, *self._notes()])
+
+    def __rich__(self) -> Table:
+        """The same for a rich console."""
+        from rich.table import Table
+
+        table = Table(title=self.title, caption="\n".join(self._notes()), caption_justify="left")
+        for place, name in enumerate(_HEAD):
+            table.add_column(name, justify="right" if place else "left", overflow="fold")
+        last = self.rows[0].estimator
+        for row in self.rows:
+            if row.temperature is not None and row.estimator != last:
+                table.add_section()
+            last = row.estimator
+            table.add_row(*row.cells())
+        return table
+
+    def show(self) -> None:
+        """Print the table, with rich if it is installed."""
+        if find_spec("rich") is None:
+            print(self)
+            return
+        from rich.console import Console
+
+        Console().print(self)
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write the rows as CSV.
+
+        Args:
+            path: A file that does not exist yet.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExistsError: The file exists.
+        """
+        with Path(path).open("x", newline="") as file:
+            writer = csv.writer(file)
+            names = [field.name for field in fields(Row)]
+            writer.writerow(names)
+            writer.writerows([getattr(row, name) for name in names] for row in self.rows)
+        return Path(path)
+
+    def plot(self, path: Path | str) -> Path:
+        """Draw bias, standard deviation, cosine and RMSE against temperature, with matplotlib.
+
+        Args:
+            path: A file that does not exist yet; its suffix names the format, as in .png, .svg and .pdf.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExistsError: The file exists.
+            ImportError: Matplotlib is not installed.
+            ValueError: Matplotlib does not know the format.
+        """
+        if find_spec("matplotlib") is None:
+            raise ImportError("plot needs matplotlib, which is not installed. Run: pip install 'sstricks[experiments]'")
+        from sstricks.diagnosis.picture import draw
+
+        return draw(self, Path(path))
+
+    def _notes(self) -> list[str]:
+        norm = float(self.truth.gradient.norm())
+        error = "" if self.truth.exact else f" ± {float(self.truth.standard_error.norm()):.2g}"
+        return [
+            f"Truth: {self.truth.method}; norm {norm:.4g}{error}. {self.samples:,} utilities for each estimator.",
+            "bias ± its standard error; std, cosine, RMSE of one estimate. Least RMSE at equal numbers of losses:",
+            *(f"  {count:>4} losses a step: {_named(self.best(count))}" for count in (1, 32, 1024)),
+        ]
+
+
+def _named(row: Row) -> str:
+    return row.estimator if row.temperature is None else f"{row.estimator} at t = {row.temperature:g}"

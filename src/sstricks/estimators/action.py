@@ -1,0 +1,51 @@
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.types import _size as Shape
+
+from sstricks.randomness import drawing_from
+from sstricks.tricks.trick import Trick
+
+
+class Action(NamedTuple):
+    """A utility as the action of a score-function estimator, and the vertex it leads to.
+
+    Attributes:
+        log_prob: The utility's log-density, (*sample, *batch), differentiable in its parameters.
+        utility: U, (*sample, *batch, *event), without gradient.
+        discrete: X, the argmax of U, (*sample, *batch, *event), without gradient.
+    """
+
+    log_prob: Tensor
+    utility: Tensor
+    discrete: Tensor
+
+
+def draw_action(
+    trick: Trick, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None
+) -> Action:
+    r"""Draw a utility as the action of a score-function estimator (App. C.1), which any trick has a density of.
+
+    .. math:: \nabla_\theta \, \mathbb{E}[\ell(X)] = \mathbb{E}[\ell(X(U)) \, \nabla_\theta \log p_\theta(U)]
+
+    The utility is detached: differentiated through its own sample as well, the score would be another one. Where
+    `StochasticArgmaxTrick.log_prob` is known, the vertex is the better action: averaging over the utilities that lead
+    to one vertex can only lower the variance.
+
+    Args:
+        trick: An argmax or softmax trick.
+        sample_shape: How many.
+        generator: Where the randomness comes from, if not from torch's default generator.
+
+    Returns:
+        Log-density, utility and vertex.
+
+    Example:
+        >>> trick = sst.StochasticArgmaxTrick(sst.OneHot(3), torch.distributions.Normal(torch.zeros(3), 1.0))
+        >>> sst.estimators.draw_action(trick, (2,)).log_prob.shape
+        torch.Size([2])
+    """
+    with torch.no_grad(), drawing_from(generator):
+        u = trick.utility.sample(torch.Size(sample_shape))
+    return Action(trick.utility.log_prob(u), u, trick.structure.argmax(u))

@@ -1,0 +1,39 @@
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage(nn.Module):
+    r"""The exponential moving average of the losses seen before, corrected for its start at zero.
+
+    .. math:: \bar\ell_k = \frac{1 - \alpha}{1 - \alpha^k} \sum_{i \le k} \alpha^{k - i} \ell_i
+
+    It never contains the loss that it is subtracted from, so that a score-function estimator stays unbiased.
+
+    Args:
+        decay: :math:`\alpha`, in [0, 1).
+
+    Raises:
+        ValueError: If the decay is outside [0, 1).
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}, expected a number in [0, 1): 0.99 averages about 100 losses.")
+        self.decay = decay
+        self.register_buffer("total", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
+
+    @property
+    def value(self) -> Tensor:
+        """The average (), zero before the first update."""
+        return self.total / self.weight.clamp(min=torch.finfo(self.weight.dtype).tiny)
+
+    @torch.no_grad()
+    def update(self, loss: Tensor) -> None:
+        """Take the mean of a batch of losses, of any shape, into the average."""
+        self.total.mul_(self.decay).add_(loss.mean() * (1 - self.decay))
+        self.weight.mul_(self.decay).add_(1 - self.decay)

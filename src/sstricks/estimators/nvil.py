@@ -1,0 +1,44 @@
+from torch import Tensor, nn
+
+from sstricks.estimators.moving_average import MovingAverage
+from sstricks.estimators.shapes import check_shapes
+
+
+class NVIL(nn.Module):
+    r"""Neural variational inference and learning: REINFORCE with an input-dependent baseline (App. C.1).
+
+    .. math:: \nabla \, \mathbb{E}[\ell] \approx \nabla \ell + (\ell - \bar\ell - b(h)) \, \nabla \log p,
+        \qquad b \text{ fits } \ell - \bar\ell \text{ by least squares}
+
+    Args:
+        baseline: :math:`b`, a module from features (B, ...) to (B,) or (B, 1).
+        decay: The moving average's, in [0, 1).
+        weight: The weight of the least-squares loss in the surrogate.
+    """
+
+    def __init__(self, baseline: nn.Module, decay: float = 0.99, weight: float = 1.0) -> None:
+        super().__init__()
+        self.baseline = baseline
+        self.average = MovingAverage(decay)
+        self.weight = weight
+
+    def forward(self, log_prob: Tensor, loss: Tensor, features: Tensor) -> Tensor:
+        """A scalar whose gradient is the estimator plus that of the baseline's own fit.
+
+        Args:
+            log_prob: (B,), of the action that was drawn, differentiable in the distribution's parameters.
+            loss: (B,), of that action; its own gradient passes through.
+            features: What the baseline sees, (B, ...); it must not depend on the action. Detach it to keep the
+                baseline's fit from training what computed it.
+
+        Returns:
+            The surrogate, ().
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        check_shapes(log_prob, loss)
+        residual = (loss - self.average.value).detach() - self.baseline(features).reshape(loss.shape)
+        if self.training:
+            self.average.update(loss.detach())
+        return (loss + residual.detach() * log_prob + self.weight * residual.square()).mean()
