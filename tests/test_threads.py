@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from cases import PAIR_CASES, Case
 from graphs import complete
 from problems import KSubsetProblem, TreeProblem, tree_problem
+from projective_arborescence_problem import ProjectiveArborescenceProblem
 
 LARGER = {
     KSubsetProblem: KSubsetProblem(50, 8),
+    ProjectiveArborescenceProblem: ProjectiveArborescenceProblem(12),
     TreeProblem: tree_problem(complete(20)),
 }
 # What has kernels of its own, with enough work for a batch to be cut into chunks, in tensors too small for torch itself

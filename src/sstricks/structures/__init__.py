@@ -2,8 +2,9 @@
 
 from sstricks.structures.k_subset import KSubset
 from sstricks.structures.one_hot import OneHot
+from sstricks.structures.projective_arborescence import ProjectiveArborescence
 from sstricks.structures.spanning_tree import SpanningTree
 from sstricks.structures.structure import Structure
 from sstricks.structures.subset import Subset
 
-__all__ = ["KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
+__all__ = ["KSubset", "OneHot", "ProjectiveArborescence", "SpanningTree", "Structure", "Subset"]
