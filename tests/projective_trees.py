@@ -1,5 +1,7 @@
-"""Projective dependency trees from their definition, and the structure of any listed vertices; nothing from the library's
-own algorithms."""
+"""Projective dependency trees from their definition, and the structure of any listed vertices.
+
+None of the library's algorithms are used.
+"""
 
 from __future__ import annotations
 

@@ -38,9 +38,8 @@ from sstricks.ops.operator import operator
 from sstricks.ops.projective_chart import check_feasible, divisions, edge_cells, offset, size
 from sstricks.ops.threads import over_rows
 
-
 # How the spans of one width hand down: which shares, of what, to which two parts, and their `divisions`' a and b.
-# Charts are R, L, →, ←, or the last two together, which divide alike; they must have received all before they hand down.
+# Charts are R, L, →, ←, or the last two together, which divide alike, once they have received all they will.
 _BOTH = 4
 _DOWN = ((1, 0, (2, 0), 1, 1), (2, 1, (1, 3), 0, 0), (0, _BOTH, (0, 1), 0, 1))
 

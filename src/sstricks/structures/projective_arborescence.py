@@ -12,7 +12,7 @@ from sstricks.structures.structure import Structure
 
 
 class ProjectiveArborescence(Structure):
-    r"""The projective dependency trees over nodes 0, …, n − 1 in this order, as vectors of their edges (Sec. 6, App. B.8).
+    r"""The projective dependency trees over nodes 0, …, n − 1 in order, as vectors of their edges (Sec. 6, App. B.8).
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^{(n-1)^2} : T \text{ spans from } 0,
               \text{ every node's descendants are consecutive} \}

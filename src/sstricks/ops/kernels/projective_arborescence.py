@@ -55,8 +55,8 @@ def _least_loss(count, gap):
 def _load_row(nodes, u, row, lane, order, gap, rest, m, low, base, stretch, counts):
     """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
 
-    A tree has one edge into each node, so these shifts change log Z only. Losses beyond `FAR` stay beyond it; where even
-    the best tree's is, all of them are brought nearer in proportion, which keeps their order.
+    A tree has one edge into each node, so these shifts change log Z only. Losses beyond `FAR` stay beyond it; where
+    even the best tree's is, all of them are brought nearer in proportion, which keeps the order of the trees.
     """
     count = present_nodes(nodes, u, row, order)
     counts[lane] = count
