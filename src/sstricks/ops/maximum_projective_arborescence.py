@@ -52,7 +52,7 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
     rightward = leftward = right
     for width in range(1, nodes):
         between = _best(right, left, divisions(nodes, width, 0, 1, u.device))
-        start = int(offset(nodes, width))
+        start = offset(nodes, width)
         here, there = (slice(s, s + nodes - width) for s in (start, start + spans))
         rightward = _grown(rightward, (between[0] + weight[..., here], between[1] + mark[..., here]))
         leftward = _grown(leftward, (between[0] + weight[..., there], between[1] + mark[..., there]))

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.operator import operator
-from sstricks.ops.projective_chart import check_feasible, divisions, edge_cells, offset, size
+from sstricks.ops.projective_chart import check_feasible, divisions, edge_cells, edge_ends, offset, size
 from sstricks.ops.threads import over_rows
 
 # How the spans of one width hand down: which shares, of what, to which two parts, and their `divisions`' a and b.
@@ -56,7 +56,7 @@ class Inside(NamedTuple):
     """What the way up leaves behind."""
 
     cells: Tensor  # (*batch, E): where the edges stand in the charts
-    count: Tensor  # (*batch): how many nodes take part
+    present: Tensor  # (*batch): how many nodes take part
     shares: list[Shares]  # of the widths 1, …, n−1
     log_z: Tensor  # (*batch)
     feasible: Tensor  # (*batch)
@@ -108,7 +108,7 @@ def inside(u: Tensor, nodes: int) -> Inside:
     shares = []
     for width in range(1, nodes):
         between, space = _divided(right, left, divisions(nodes, width, 0, 1, u.device))
-        start = int(offset(nodes, width))
+        start = offset(nodes, width)
         here, there = (slice(s, s + nodes - width) for s in (start, start + spans))
         rightward = rightward.grown(_attached(space, edges, here))
         leftward = leftward.grown(_attached(space, edges, there))
@@ -135,13 +135,13 @@ def _handed(flow: Tensor, to: list[Tensor], parts: tuple[int, int], at: tuple[Te
 
 
 def _spans(nodes: int, width: int) -> slice:
-    start = int(offset(nodes, width))
+    start = offset(nodes, width)
     return slice(start, start + nodes - width)
 
 
 def _whole(work: Inside, like: Tensor, nodes: int) -> list[Tensor]:
     """R, L, →, ← of which the whole sentence alone is certain."""
-    root = offset(nodes, (work.count - 1).clamp(min=0)).unsqueeze(-1)
+    root = offset(nodes, (work.present - 1).clamp(min=0)).unsqueeze(-1)
     blank = like.new_zeros(*like.shape[:-2], size(nodes))
     return [blank.scatter(-1, root.expand(*blank.shape[:-1], 1), 1.0), blank, blank, blank]
 
@@ -231,7 +231,11 @@ def marginals(u: Tensor, nodes: int) -> Tensor:
     """
     work = inside(u, nodes)
     check_feasible(work.feasible)
-    return outside(work, work.shares, nodes).clamp(max=1.0)
+    x = outside(work, work.shares, nodes)
+    # Rounding errors must not leave anything to doubt where a node can have one head only.
+    to = edge_ends(nodes, u.device)[1]
+    total = x.new_zeros(len(x), nodes).index_add(-1, to, x)[..., to]
+    return x / torch.where(total > 0, total, 1.0)
 
 
 @operator("sstricks::projective_arborescence_marginals_jvp", core=(1, 1))

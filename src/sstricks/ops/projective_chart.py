@@ -3,13 +3,17 @@
 A span of width w is a stretch of nodes i…i + w. Charts are flat: spans by width, those of one width by i.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
 
+_Numbers = TypeVar("_Numbers", int, Tensor)
 
-def offset(nodes: int, width: Tensor | int) -> Tensor | int:
+
+def offset(nodes: int, width: _Numbers) -> _Numbers:
     """Where the spans of a width begin."""
     return width * nodes - width * (width - 1) // 2
 

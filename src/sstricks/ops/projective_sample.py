@@ -26,7 +26,7 @@ def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
     uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
     chosen = []
     for width, shares in enumerate(work.shares, 1):
-        start = int(offset(nodes, width))
+        start = offset(nodes, width)
         points = uniform[..., start : start + nodes - width].unbind(-2)
         chosen.append(Shares(*(_chosen(p, point) for p, point in zip(shares, points, strict=True))))
     return outside(work, chosen, nodes)

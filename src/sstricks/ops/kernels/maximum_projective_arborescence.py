@@ -93,19 +93,25 @@ def _comes_first(table, i, j, k, other, back, stack, heads):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _divide(table, i, j, before, first, after, last, steps, back, stack, heads):
-    """The best of all divisions: before[first + s] + after[last + s], s < steps; k counts from i, or from i + 1."""
-    start = i + 1 if table == _RIGHT else i
-    value = before[first] + after[last]
+def _divide(table, i, j, chart, one, first, two, last, steps, back, stack, heads):
+    """The best of all divisions: the sums of row i of chart `one`, from `first` on, and row j of `two`, from `last` on.
+
+    Divisions are numbered from i, those of RIGHT from i + 1.
+    """
+    start = np.uint64(i + 1 if table == _RIGHT else i)
+    row, column = np.uint64(i), np.uint64(j)
+    first, last = np.uint64(first), np.uint64(last)
+    value = chart[one, row, first] + chart[two, column, last]
     at = start
-    for s in range(1, steps):
-        candidate = before[first + s] + after[last + s]
-        if candidate > value or (
-            candidate == value and value > -np.inf and _comes_first(table, i, j, start + s, at, back, stack, heads)
+    for s in range(np.uint64(1), np.uint64(steps)):
+        candidate = chart[one, row, first + s] + chart[two, column, last + s]
+        if candidate >= value and (
+            candidate > value
+            or (value > -np.inf and _comes_first(table, i, j, np.int64(start + s), np.int64(at), back, stack, heads))
         ):
             value = candidate
             at = start + s
-    back[table, i, j] = at
+    back[table, row, column] = at
     return value
 
 
@@ -116,20 +122,19 @@ def eisner(count, weight, chart, back, stack, heads):
     Charts: RIGHT and LEFT by rows, both again by columns, RIGHTWARD by rows, LEFTWARD by columns, so that each
     division reads two rows.
     """
-    right, left, right_t, left_t, rightward, leftward_t = chart
     for i in range(count):
-        right[i, i] = left[i, i] = right_t[i, i] = left_t[i, i] = 0.0
+        chart[:4, i, i] = 0.0
     for width in range(1, count):
         for i in range(count - width):
             j = i + width
-            between = _divide(_BETWEEN, i, j, right[i], i, left_t[j], i + 1, width, back, stack, heads)
-            rightward[i, j] = between + weight[i, j]
-            leftward_t[j, i] = between + weight[j, i]
-            value = _divide(_RIGHT, i, j, rightward[i], i + 1, right_t[j], i + 1, width, back, stack, heads)
-            right[i, j] = right_t[j, i] = value
-            value = _divide(_LEFT, i, j, left[i], i, leftward_t[j], i, width, back, stack, heads)
-            left[i, j] = left_t[j, i] = value
-    return right[0, count - 1]
+            between = _divide(_BETWEEN, i, j, chart, 0, i, 3, i + 1, width, back, stack, heads)
+            chart[4, i, j] = between + weight[i, j]
+            chart[5, j, i] = between + weight[j, i]
+            value = _divide(_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, stack, heads)
+            chart[0, i, j] = chart[2, j, i] = value
+            value = _divide(_LEFT, i, j, chart, 1, i, 5, i, width, back, stack, heads)
+            chart[1, i, j] = chart[3, j, i] = value
+    return chart[0, 0, count - 1]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

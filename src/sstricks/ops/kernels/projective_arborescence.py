@@ -220,19 +220,25 @@ def _has_tree(nodes, counts, m, lane):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _store(nodes, first, end, orders, counts, m, x, bounded, out, feasible):
-    """Put what stands at the edges' spans into the edges' places."""
+def _store(nodes, first, end, orders, counts, m, x, certain, out, feasible):
+    """Put what stands at the edges' spans into the edges' places; if `certain`, so that every node has one head."""
     for lane in range(min(LANES, end - first)):
         row = first + lane
         order = orders[lane]
         feasible[row] = _has_tree(nodes, counts, m, lane)
         out[row] = 0.0
-        for a in range(counts[lane]):
-            for b in range(1, counts[lane]):
+        for b in range(1, counts[lane]):
+            total = 0.0
+            for a in range(counts[lane]):
                 if a != b:
                     from_ = np.int64(_width(nodes, abs(a - b))) + min(a, b) * LANES + lane
                     value = x[2 if a < b else 3, from_]
-                    out[row, edge(nodes, order[a], order[b])] = min(max(value, 0.0), 1.0) if bounded else value
+                    out[row, edge(nodes, order[a], order[b])] = value
+                    total += value
+            if certain and total > 0.0:
+                for a in range(counts[lane]):
+                    if a != b:
+                        out[row, edge(nodes, order[a], order[b])] /= total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
