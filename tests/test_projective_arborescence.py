@@ -151,7 +151,7 @@ def test_longer_sentences_at_any_scale(nodes: int, scale: str):
     assert math.isclose(trees.log_partition(u).item(), projective_total(u, edges, nodes), rel_tol=1e-12, abs_tol=1e-9)
 
 
-@pytest.mark.parametrize("gap", [1e13, 1e15, 1e100, 1e300])
+@pytest.mark.parametrize("gap", [1e13, 1e15, 1e100, 1e299])
 def test_utilities_beyond_all_reason_keep_the_order_of_whole_trees(gap: float):
     """Sums over a tree decide, not single edges; and a distant edge that no tree needs takes no digit from the rest."""
     u = gap * utilities(20, 25)
