@@ -30,7 +30,7 @@ def argmax(nodes: int, batch: int) -> Contest:
             "torch-struct DependencyCRF",
             "torch_struct",
             "torch-struct==0.5",
-            lambda: lambda: _edges(_crf(u, trees).argmax, trees),
+            lambda: lambda: _edges(_crf(u.clone().requires_grad_(), trees).argmax, trees),  # without, it fails
         ),
     ]
     return Contest("projective tree argmax", {"nodes": nodes, "batch": batch}, contenders, None, weight_judge(u, best))

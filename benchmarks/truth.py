@@ -58,8 +58,8 @@ def _counts(u: Array, k: int) -> list[Array]:
 def projective(u: Array, pairs: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
     """P(e ∈ T) of the `chosen` edges for one u (E,): the part of Z that is left without the other edges into its node.
 
-    Z by the stretches that subtrees fill: `whole[v, i, j]` has v over all of i…j−1, and in `forest[h, i, j]` subtrees of
-    dependents of h fill i…j−1. In logs, once per chosen edge and once for all.
+    Z by the stretches that subtrees fill: `whole[v, i, j]` has v over all of i…j−1, and in `forest[h, i, j]` subtrees
+    of dependents of h fill i…j−1. In logs, once per chosen edge and once for all.
     """
     head, dependent = pairs
     n = int(pairs.max()) + 1

@@ -48,7 +48,7 @@ def _least_loss(count, gap):
     """What the best tree loses against taking every node's best edge, −∞ for none at all."""
     chart = np.empty((6, count, count))
     back = np.empty((3, count, count), np.int64)
-    return eisner(count, -gap, chart, back, np.empty((2 * count + 2, 3), np.int64), np.empty((2, count), np.int64))
+    return eisner(count, -gap, chart, back, np.empty((4, 0), np.int32))[0]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
