@@ -29,9 +29,10 @@ def _grown(chart: tuple[Tensor, Tensor], wider: tuple[Tensor, Tensor]) -> tuple[
 def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
     """The indicator vector of the best projective tree from node 0 (App. B.8), shape (*batch, (n−1)²), in O(n³).
 
-    Eisner's dynamic program, max in place of the sums of `projective_arborescence`. Of trees that are worth the same, as their utilities add up in floating point, the one
-    whose indicator vector is lexicographically largest wins: that which has the lowest edge that the other lacks. The
-    twin adds up these vectors themselves, as the bits of integers, the lowest edge first.
+    Eisner's dynamic program: that of `projective_arborescence` with max in place of the sums. Of trees that are worth
+    the same, as their utilities add up in floating point, the one whose indicator vector is lexicographically largest
+    wins: that which has the lowest edge that the other lacks. The twin adds up these vectors themselves, as the bits of
+    integers, the lowest edge first.
 
     Args:
         u: Utilities, shape (*batch, (n−1)²); −∞ is an absent edge.

@@ -1,4 +1,4 @@
-"""Exact samples of the exponential family of projective trees, down the chart of `projective_arborescence`.
+"""Exact samples of the exponential family of projective trees, down its chart.
 
 Given that a tree has a span, how it divides it is independent of all else, with the shares as probabilities. Choose one
 division for every span, also for those that no tree will turn out to have, and let the whole sentence decide.
@@ -7,8 +7,8 @@ division for every span, also for those that no tree will turn out to have, and 
 import torch
 from torch import Tensor
 
-from sstricks.ops.projective_arborescence import Shares, inside, outside
 from sstricks.ops.projective_chart import check_feasible, offset, size
+from sstricks.ops.projective_passes import Shares, inside, outside
 
 
 def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
