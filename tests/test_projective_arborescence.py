@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import sstricks as sst
-from brute_force import float_marginals
+from brute_force import ExponentialFamily, exact, float_marginals
 from laws import assert_near
 from projective_trees import first_best, is_projective_tree, ordered_pairs, projective_vertices
 from recursions import projective_slope, projective_total
@@ -37,6 +37,18 @@ def test_the_oracle_knows_what_is_projective():
     assert not is_projective_tree({1: 3, 2: 0, 3: 0}, [0, 1, 2, 3])  # 3 → 1 passes over 2
     assert is_projective_tree({1: 3, 3: 0}, [0, 1, 3])
     assert not is_projective_tree({1: 2, 2: 1, 3: 0}, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_the_recursion_for_longer_sentences_agrees_with_enumeration(scale: float):
+    edges, u, g = ordered_pairs(5), scale * utilities(16).round(), utilities(16, seed=1)
+    family = ExponentialFamily(projective_vertices(edges))
+    assert math.isclose(projective_total(u, edges, 5), float(family.log_partition(exact(u))), rel_tol=1e-15)
+    values, slopes = family.value(exact(u)), family.slopes(exact(u), exact(g))[0]
+    for e in range(16):
+        value, slope = projective_slope(u, g, edges, 5, e)
+        assert math.isclose(value, float(values[e]), abs_tol=1e-15)
+        assert math.isclose(slope, float(slopes[e]), abs_tol=1e-15)
 
 
 @pytest.mark.parametrize(("nodes", "count"), [(2, 1), (3, 3), (4, 12), (5, 55), (6, 273)])

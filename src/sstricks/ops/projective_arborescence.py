@@ -9,8 +9,8 @@ all of i+1…j, L(i, j) for those in which j heads all of i…j−1, and →, �
           R(i, j) = \sum_{k=i+1}^{j} {\to}(i, k) R(k, j), \quad
           L(i, j) = \sum_{k=i}^{j-1} L(i, k) {\leftarrow}(k, j), \quad R(i, i) = L(i, i) = 1
 
-where k is the last descendant of i before those of j; the farthest dependent of i; that of j. Z = R(0, n−1). Absent edges
-have w = 0. Nodes without any edge are left out beforehand, and the others numbered anew.
+where k is the last descendant of i before those of j; the farthest dependent of i; that of j. Z = R(0, n−1). Absent
+edges have w = 0. Nodes without any edge are left out beforehand, and the others numbered anew.
 
 **Marginals.** Keep the shares p of the terms in each sum, the probabilities of the divisions of a span given that the
 tree has that span. From the whole sentence down, the probability of a span goes to the two parts of its divisions in
