@@ -19,6 +19,13 @@ from sstricks.functional.k_subset import (
     k_subset_sigmoid,
     top_k,
 )
+from sstricks.functional.projective_arborescence import (
+    maximum_projective_arborescence,
+    projective_arborescence_log_partition,
+    projective_arborescence_marginals,
+    projective_arborescence_sample,
+    projective_edges,
+)
 from sstricks.functional.spanning_tree import (
     maximum_spanning_tree,
     spanning_tree_log_partition,
@@ -39,7 +46,12 @@ __all__ = [
     "k_subset_marginals",
     "k_subset_sample",
     "k_subset_sigmoid",
+    "maximum_projective_arborescence",
     "maximum_spanning_tree",
+    "projective_arborescence_log_partition",
+    "projective_arborescence_marginals",
+    "projective_arborescence_sample",
+    "projective_edges",
     "scaled_utility",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
