@@ -15,13 +15,14 @@ from sstricks.regularizers import (
     SeparableRegularizer,
 )
 from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
-from sstricks.structures import KSubset, OneHot, SpanningTree, Structure, Subset
+from sstricks.structures import Arborescence, KSubset, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import Logistic, Masked, NegativeExponential
 
 __version__ = version("sstricks")
 
 __all__ = [
+    "Arborescence",
     "BinaryEntropy",
     "CategoricalEntropy",
     "Draw",

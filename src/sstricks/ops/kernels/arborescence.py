@@ -1,0 +1,480 @@
+"""Elimination of directed graphs on the CPU; the mathematics stands in `sstricks.ops.arborescence`.
+
+The edges of a pair of nodes i > j are stored as in `star_mesh`, those from i down to j in the first half of an array and
+those from j up to i in the second; ratios likewise. Node 0 is the root. Exponents are float64, so that no range of
+utilities is too large for them.
+"""
+
+import numpy as np
+from numba import njit
+
+from sstricks.ops.kernels.floats import (
+    LANES,
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    exp_reduced,
+    exponent,
+    mantissa,
+    power_of_two,
+)
+from sstricks.ops.kernels.star_mesh import (
+    MATHS,
+    ROW,
+    collect,
+    diagonal,
+    merge,
+    number,
+    ratios_of,
+    row_of,
+    split,
+    split_tangent,
+    tangents,
+)
+
+_ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
+_FARTHEST = 1e305  # differences of utilities end below it
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _slots(nodes, ends):
+    """Where each edge's pair and direction stand."""
+    slot = number(nodes, ends)
+    for x in range(slot.size):
+        if ends[0, x] < ends[1, x]:
+            slot[x] += nodes * (nodes - 1) // 2
+    return slot
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _exponentials(m, e):
+    """Turn logarithms m, with their rounding errors e, into weights m·2ᵉ."""
+    for x in range(np.uint64(m.size)):
+        here = m[x] > -_FARTHEST
+        value = max(m[x], -_FARTHEST)
+        k = np.floor(value * LOG2_E + 0.5)
+        rest = (value - k * LN2_HIGH) - k * LN2_LOW + (e[x] if here else 0.0)
+        # Beyond 1e16 the rest is lost in rounding, and the order of the exponents is all that matters.
+        m[x] = exp_reduced(min(max(rest, -0.5), 0.5)) if here else 0.0
+        e[x] = k if here else _ABSENT
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base):
+    """The weights exp(u − max u), the maximum over each head's edges; each edge's share; the sum of the maxima.
+
+    Every tree has one edge into each node, so the maxima do not change its law.
+    """
+    edges = u.shape[1]
+    nodes = present.size // LANES
+    top = np.empty(nodes)
+    m[:] = 0.0
+    e[:] = _ABSENT
+    present[:] = 0
+    for lane in range(LANES):
+        row = min(begin + lane, end - 1)
+        top[:] = -np.inf
+        for x in range(edges):
+            top[ends[1, x]] = max(top[ends[1, x]], u[row, x])
+        base[lane] = 0.0
+        for v in range(nodes):
+            if top[v] == -np.inf:
+                top[v] = 0.0
+            if v > 0:
+                base[lane] += top[v]
+        for x in range(edges):
+            head = ends[1, x]
+            value = u[row, x] if head > 0 else -np.inf
+            near = value - top[head]
+            back = near - value
+            m_edge[x * LANES + lane] = near
+            e_edge[x * LANES + lane] = (value - (near - back)) - (top[head] + back)
+    _exponentials(m_edge, e_edge)
+    collect(slot, ends, m_edge, e_edge, m, e, share, present)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, m_out, e_out, top, d, log_z, unreached, present):
+    """The law p of node v's parent, as numbers and as mantissas and exponents, and the weights out of v, normalised."""
+    row = row_of(v)
+    up = np.uint64(m.size // 2)
+    for lane in range(ROW):
+        top[lane] = _ABSENT
+        d[lane] = 0.0
+    for j in range(v):
+        down = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        from_ = up + down
+        to = np.uint64(j) * ROW
+        for lane in range(ROW):
+            here = m[from_ + lane] > 0.0
+            e_p[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else _ABSENT
+            m_p[to + lane] = mantissa(m[from_ + lane]) if here else 0.0
+            top[lane] = max(top[lane], e_p[to + lane])
+        for lane in range(ROW):
+            here = m[down + lane] > 0.0
+            e_out[to + lane] = e[down + lane] + exponent(m[down + lane]) if here else _ABSENT
+            m_out[to + lane] = mantissa(m[down + lane]) if here else 0.0
+    for j in range(np.uint64(v)):
+        for lane in range(ROW):
+            x = j * ROW + lane
+            e_p[x] -= top[lane]
+            p[row + x] = m_p[x] * power_of_two(e_p[x])
+            d[lane] += p[row + x]
+    for lane in range(LANES):
+        if d[lane] > 0.0:
+            log_z[lane] += np.log(d[lane]) + top[lane] * LN2
+        else:
+            unreached[lane] += present[v * LANES + lane]
+            d[lane] = 1.0
+    for j in range(np.uint64(v)):
+        for lane in range(ROW):
+            x = j * ROW + lane
+            p[row + x] /= d[lane]
+            m_p[x] /= d[lane]
+            m_all[row + x] = m_p[x]
+            e_all[row + x] = e_p[x]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
+    """Eliminate nodes n−1, …, 1: parents' laws p, ratios ρ, log Z and how many nodes the root does not reach."""
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES)
+    m_out = np.empty(nodes * LANES)
+    e_out = np.empty(nodes * LANES)
+    top = np.empty(LANES)
+    d = np.empty(LANES)
+    log_z[:] = 0.0
+    unreached[:] = 0
+    up = np.uint64(m.size // 2)
+    up_ratio = np.uint64(ratios_of(nodes))
+    for v in range(nodes - 1, 0, -1):
+        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, m_out, e_out, top, d, log_z, unreached, present)
+        at = ratios_of(v)
+        for apart in range(1, v):
+            count = (v - apart) * LANES
+            shift = np.uint64(apart) * ROW
+            to = diagonal(nodes, apart)
+            merge(count, m_p, e_p, shift, m_out, e_out, m, e, to, ratio, at)
+            merge(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, ratio, up_ratio + at)
+            at += np.uint64(count)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _restore(nodes, v, p, x, as_parent, as_child, rest):
+    """The edges of node v: x = p·(1 − S) + what each parent received, and what each child received."""
+    row = row_of(v)
+    up = np.uint64(x.size // 2)
+    for lane in range(ROW):
+        rest[lane] = 1.0
+    for j in range(np.uint64(v)):
+        for lane in range(ROW):
+            rest[lane] -= as_parent[j * ROW + lane]
+    for j in range(v):
+        to = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        at = np.uint64(j) * ROW
+        for lane in range(ROW):
+            x[up + to + lane] = p[row + at + lane] * rest[lane] + as_parent[at + lane]
+            x[to + lane] = as_child[at + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def marginals(begin, end, nodes, u, ends, out, unreached, scratch):
+    """Write the marginals of rows `begin` to `end` into `out`."""
+    pairs = nodes * (nodes - 1) // 2
+    slot = _slots(nodes, ends)
+    m = np.empty(2 * pairs * LANES)
+    e = np.empty(2 * pairs * LANES)
+    m_edge = np.empty(u.shape[1] * LANES)
+    e_edge = np.empty(u.shape[1] * LANES)
+    share = np.empty(u.shape[1] * LANES)
+    present = np.empty(nodes * LANES, np.int64)
+    p = np.empty(pairs * LANES)
+    m_all = np.empty(pairs * LANES)
+    e_all = np.empty(pairs * LANES)
+    ratio = scratch[: 2 * ratios_of(nodes)]
+    log_z = np.empty(LANES)
+    missed = np.empty(LANES, np.int64)
+    base = np.empty(LANES)
+    as_parent = np.empty(nodes * LANES)
+    as_child = np.empty(nodes * LANES)
+    rest = np.empty(LANES)
+    up = np.uint64(pairs * LANES)
+    up_ratio = np.uint64(ratios_of(nodes))
+    for first in range(begin, end, LANES):
+        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        x = m  # the weights are used up
+        for v in range(1, nodes):
+            as_parent[:] = 0.0
+            as_child[:] = 0.0
+            at = ratios_of(v)
+            for apart in range(1, v):
+                count = (v - apart) * LANES
+                shift = np.uint64(apart) * ROW
+                to = diagonal(nodes, apart)
+                split(count, shift, x, to, ratio, at, as_child, as_parent)
+                split(count, shift, x, up + to, ratio, up_ratio + at, as_parent, as_child)
+                at += np.uint64(count)
+            _restore(nodes, v, p, x, as_parent, as_child, rest)
+        for lane in range(min(LANES, end - first)):
+            unreached[first + lane] = missed[lane]
+            for k in range(u.shape[1]):
+                value = share[k * LANES + lane] * x[slot[k] * LANES + lane]
+                out[first + lane, k] = min(max(value, 0.0), 1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def log_partition(begin, end, nodes, u, ends, out, unreached, scratch):
+    """Write log Z of rows `begin` to `end` into `out`."""
+    pairs = nodes * (nodes - 1) // 2
+    slot = _slots(nodes, ends)
+    m = np.empty(2 * pairs * LANES)
+    e = np.empty(2 * pairs * LANES)
+    m_edge = np.empty(u.shape[1] * LANES)
+    e_edge = np.empty(u.shape[1] * LANES)
+    share = np.empty(u.shape[1] * LANES)
+    present = np.empty(nodes * LANES, np.int64)
+    p = np.empty(pairs * LANES)
+    m_all = np.empty(pairs * LANES)
+    e_all = np.empty(pairs * LANES)
+    ratio = scratch[: 2 * ratios_of(nodes)]
+    log_z = np.empty(LANES)
+    missed = np.empty(LANES, np.int64)
+    base = np.empty(LANES)
+    for first in range(begin, end, LANES):
+        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        for lane in range(min(LANES, end - first)):
+            unreached[first + lane] = missed[lane]
+            out[first + lane] = log_z[lane] + base[lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _center(nodes, v, p, a, a_out, t, delta):
+    """The edges out of v of a, and those into it less their mean under p, which are kept as t."""
+    row = row_of(v)
+    up = np.uint64(a.size // 2)
+    for lane in range(ROW):
+        delta[lane] = 0.0
+    for j in range(v):
+        from_ = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        at = np.uint64(j) * ROW
+        for lane in range(ROW):
+            a_out[at + lane] = a[from_ + lane]
+            t[row + at + lane] = a[up + from_ + lane]
+            delta[lane] += p[row + at + lane] * t[row + at + lane]
+    for j in range(np.uint64(v)):
+        for lane in range(ROW):
+            t[row + j * ROW + lane] -= delta[lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _restore_tangent(nodes, v, p, t, x, dx, as_parent, as_child, das_parent, das_child, rest, drest):
+    """`_restore` and its derivative."""
+    row = row_of(v)
+    up = np.uint64(x.size // 2)
+    for lane in range(ROW):
+        rest[lane] = 1.0
+        drest[lane] = 0.0
+    for j in range(np.uint64(v)):
+        for lane in range(ROW):
+            rest[lane] -= as_parent[j * ROW + lane]
+            drest[lane] -= das_parent[j * ROW + lane]
+    for j in range(v):
+        to = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        at = np.uint64(j) * ROW
+        for lane in range(ROW):
+            y = row + at + lane
+            x[up + to + lane] = p[y] * rest[lane] + as_parent[at + lane]
+            dx[up + to + lane] = p[y] * (t[y] * rest[lane] + drest[lane]) + das_parent[at + lane]
+            x[to + lane] = as_child[at + lane]
+            dx[to + lane] = das_child[at + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
+    """Write the derivative of the marginals in the direction g into `out`."""
+    pairs = nodes * (nodes - 1) // 2
+    slot = _slots(nodes, ends)
+    edges = u.shape[1]
+    m = np.empty(2 * pairs * LANES)
+    e = np.empty(2 * pairs * LANES)
+    m_edge = np.empty(edges * LANES)
+    e_edge = np.empty(edges * LANES)
+    share = np.empty(edges * LANES)
+    present = np.empty(nodes * LANES, np.int64)
+    p = np.empty(pairs * LANES)
+    m_all = np.empty(pairs * LANES)
+    e_all = np.empty(pairs * LANES)
+    up = np.uint64(pairs * LANES)
+    up_ratio = np.uint64(ratios_of(nodes))
+    ratio = scratch[: 2 * ratios_of(nodes)]
+    dratio = scratch[2 * ratios_of(nodes) : 4 * ratios_of(nodes)]
+    log_z = np.empty(LANES)
+    missed = np.empty(LANES, np.int64)
+    base = np.empty(LANES)
+    a = np.empty(2 * pairs * LANES)
+    a0 = np.empty(2 * pairs * LANES)
+    a_out = np.empty(nodes * LANES)
+    t = np.empty(pairs * LANES)
+    dx = np.empty(2 * pairs * LANES)
+    as_parent = np.empty(nodes * LANES)
+    as_child = np.empty(nodes * LANES)
+    das_parent = np.empty(nodes * LANES)
+    das_child = np.empty(nodes * LANES)
+    rest = np.empty(LANES)
+    drest = np.empty(LANES)
+    for first in range(begin, end, LANES):
+        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        a[:] = 0.0
+        for k in range(edges):
+            for lane in range(LANES):
+                a[slot[k] * LANES + lane] += share[k * LANES + lane] * g[min(first + lane, end - 1), k]
+        a0[:] = a
+        for v in range(nodes - 1, 0, -1):
+            _center(nodes, v, p, a, a_out, t, rest)
+            at = ratios_of(v)
+            row = row_of(v)
+            for apart in range(1, v):
+                count = (v - apart) * LANES
+                shift = np.uint64(apart) * ROW
+                to = diagonal(nodes, apart)
+                tangents(count, row + shift, t, a_out, np.uint64(0), a, to, ratio, dratio, at)
+                tangents(count, shift, a_out, t, row, a, up + to, ratio, dratio, up_ratio + at)
+                at += np.uint64(count)
+        x = m  # the weights are used up
+        for v in range(1, nodes):
+            as_parent[:] = 0.0
+            as_child[:] = 0.0
+            das_parent[:] = 0.0
+            das_child[:] = 0.0
+            at = ratios_of(v)
+            for apart in range(1, v):
+                count = (v - apart) * LANES
+                shift = np.uint64(apart) * ROW
+                to = diagonal(nodes, apart)
+                split_tangent(count, shift, x, dx, to, ratio, dratio, at, as_child, as_parent, das_child, das_parent)
+                split_tangent(
+                    count, shift, x, dx, up + to, ratio, dratio, up_ratio + at,
+                    as_parent, as_child, das_parent, das_child,
+                )  # fmt: skip
+                at += np.uint64(count)
+            _restore_tangent(nodes, v, p, t, x, dx, as_parent, as_child, das_parent, das_child, rest, drest)
+        for lane in range(min(LANES, end - first)):
+            unreached[first + lane] = missed[lane]
+            for k in range(edges):
+                at = slot[k] * LANES + lane
+                tilt = g[first + lane, k] - a0[at]
+                out[first + lane, k] = share[k * LANES + lane] * (dx[at] + x[at] * tilt)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _reached(v, parent, status):
+    """Mark with 1 the nodes below v whose ancestors lead to the root without passing v, with 2 the others."""
+    status[:v] = 0
+    status[0] = 1
+    status[v] = 2
+    for j in range(1, v):
+        i = j
+        while i >= 0 and status[i] == 0:
+            i = parent[i]
+        found = 2 if i < 0 else status[i]
+        i = j
+        while i >= 0 and status[i] == 0:
+            status[i] = found
+            i = parent[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_parent(v, m_all, e_all, lane, status, uniform):
+    """One of the nodes marked with 1, by the law of v's parent restricted to them; −1 where v is absent."""
+    at = np.int64(row_of(v)) + lane
+    top = _ABSENT
+    for i in range(v):
+        if status[i] == 1 and m_all[at + i * LANES] > 0.0:
+            top = max(top, e_all[at + i * LANES])
+    total = 0.0
+    chosen = -1
+    for turn in range(2):
+        left = uniform * total
+        for i in range(v):
+            weight = m_all[at + i * LANES]
+            if status[i] == 1 and weight > 0.0:
+                weight *= power_of_two(e_all[at + i * LANES] - top)
+                if turn == 0:
+                    total += weight
+                elif weight > 0.0:
+                    chosen = i
+                    left -= weight
+                    if left < 0.0:
+                        return chosen
+    return chosen
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
+    """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
+    up_ratio = np.int64(ratios_of(nodes))
+    used = 0
+    parent[0] = -1
+    for v in range(1, nodes):
+        stage = np.int64(ratios_of(v)) + lane
+        for j in range(1, v):
+            i = parent[j]
+            if i > j:
+                at = stage + np.int64(diagonal(v, i - j)) + j * LANES
+            else:
+                at = stage + np.int64(diagonal(v, j - i)) + i * LANES + up_ratio
+            if i >= 0 and uniforms[used + j - 1] < ratio[at]:
+                parent[j] = v
+        _reached(v, parent, status)
+        parent[v] = _draw_parent(v, m_all, e_all, lane, status, uniforms[used + v - 1])
+        used += v
+    return used
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
+    """Write one random tree for each row into `out`."""
+    pairs = nodes * (nodes - 1) // 2
+    slot = _slots(nodes, ends)
+    m = np.empty(2 * pairs * LANES)
+    e = np.empty(2 * pairs * LANES)
+    m_edge = np.empty(u.shape[1] * LANES)
+    e_edge = np.empty(u.shape[1] * LANES)
+    share = np.empty(u.shape[1] * LANES)
+    present = np.empty(nodes * LANES, np.int64)
+    p = np.empty(pairs * LANES)
+    m_all = np.empty(pairs * LANES)
+    e_all = np.empty(pairs * LANES)
+    ratio = scratch[: 2 * ratios_of(nodes)]
+    log_z = np.empty(LANES)
+    missed = np.empty(LANES, np.int64)
+    base = np.empty(LANES)
+    parent = np.empty(nodes, np.int64)
+    status = np.empty(nodes, np.int64)
+    left = np.empty(nodes)
+    last = np.empty(nodes, np.int64)
+    for first in range(begin, end, LANES):
+        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        for lane in range(min(LANES, end - first)):
+            row = first + lane
+            unreached[row] = missed[lane]
+            used = _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms[row], parent, status)
+            for j in range(1, nodes):
+                left[j] = uniforms[row, used + j - 1]
+                last[j] = -1
+            for x in range(u.shape[1]):  # of parallel edges, one by its share
+                out[row, x] = 0.0
+                j = ends[1, x]
+                part = share[x * LANES + lane]
+                if j > 0 and parent[j] == ends[0, x] and left[j] >= 0.0 and part > 0.0:
+                    left[j] -= part
+                    last[j] = x
+            for j in range(1, nodes):
+                if last[j] >= 0:
+                    out[row, last[j]] = 1.0
