@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import sstricks as sst
+from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, complete_directed
 from brute_force import ExponentialFamily, Vector
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
@@ -22,6 +23,13 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
+    sst.Arborescence: (
+        arborescence_problem(complete_directed(4)),
+        arborescence_problem(complete_directed(2, root=1), root=1),
+        arborescence_problem(complete_directed(4, root=2), root=2),
+        arborescence_problem(ROUNDABOUT, root=1),
+        arborescence_problem(CHAIN),
+    ),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),

@@ -11,7 +11,7 @@ SCOPE = {
     (structure, regularizer)
     for structure in (sst.OneHot, sst.Subset, sst.KSubset)
     for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
-} | {(sst.SpanningTree, sst.ExponentialFamilyEntropy)}
+} | {(structure, sst.ExponentialFamilyEntropy) for structure in (sst.SpanningTree, sst.Arborescence)}
 
 
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)

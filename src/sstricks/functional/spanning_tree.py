@@ -69,8 +69,8 @@ def spanning_tree_sample(
 ) -> Tensor:
     """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³).
 
-    With an edge in either direction for each edge of the graph, every spanning tree is one arborescence of each root. The
-    root here is one more node, with an edge to the first node that is present.
+    With an edge in either direction for each edge of the graph, every spanning tree is one arborescence of each root.
+    The root here is one more node, with an edge to the first node that is present.
 
     Args:
         u: Natural parameters, shape (*batch, E).

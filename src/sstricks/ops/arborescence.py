@@ -5,14 +5,14 @@ log Z by that constant and nothing else. The matrix-tree theorem for directed gr
 the Laplacian of in-degrees; it is computed as in `sstricks.ops.spanning_tree`, by eliminating one node after the other,
 the root last, without a subtraction of weights and hence at any range of the utilities.
 
-**Elimination.** With weights w_ij of the edges i → j, the Schur complement that takes v out of the Laplacian is again the
-Laplacian of a graph, whose edges i → j (i ≠ j) may also lead through v:
+**Elimination.** With weights w_ij of the edges i → j, the Schur complement that takes v out of the Laplacian is again
+the Laplacian of a graph, whose edges i → j (i ≠ j) may also lead through v:
 
 .. math:: d_v = \sum_i w_{iv}, \quad p_i = w_{iv} / d_v, \quad w'_{ij} = w_{ij} + q_{ij}, \quad q_{ij} = p_i w_{vj}
 
 and :math:`\log Z = \sum_v \log d_v`. Let :math:`\rho_{ij} = q_{ij} / w'_{ij}`. (The diagonal is right because
-:math:`d'_j = d_j - w_{vj} + w_{vj} \sum_{i \neq j} p_i = d_j - w_{jv} w_{vj} / d_v`.) A node with d_v = 0 is one that the
-root does not reach: of a path to it, the last node that is not yet eliminated would have an edge to v.
+:math:`d'_j = d_j - w_{vj} + w_{vj} \sum_{i \neq j} p_i = d_j - w_{jv} w_{vj} / d_v`.) A node with d_v = 0 is one that
+the root does not reach: of a path to it, the last node that is not yet eliminated would have an edge to v.
 
 **Marginals.** log Z of the smaller graph is a function of w', so with its marginals x' (x = w ∂log Z/∂w),
 
@@ -33,18 +33,19 @@ gradient.
 
 **Samples.** From a random tree T' of the graph without v, make one of the graph with v: call every edge i → j of T' an
 edge through v with probability ρ_ij, and take those out; what is left is a forest, a component C with the root in it,
-and components with roots j₁, …, j_k of their own. Hang these below v, and v below a node i of C, chosen with probability
-proportional to p_i within C. This is a sample of the larger graph's law. For let A be a forest as above, and P_0, …, P_k
-the sums of p over its components, which add up to 1. The weight of all trees T' with all their choices that leave A is
+and components with roots j₁, …, j_k of their own. Hang these below v, and v below a node i of C, chosen with
+probability proportional to p_i within C. This is a sample of the larger graph's law. For let A be a forest as above,
+and P_0, …, P_k the sums of p over its components, which add up to 1. The weight of all trees T' with all their choices
+that leave A is
 
 .. math:: w(A) \prod_m w_{v j_m} \sum_B \prod_b P_{\mathrm{parent}_B(b)}
           = w(A) \prod_m w_{v j_m} \; P_0 (P_0 + \dots + P_k)^{k-1} = w(A) \prod_m w_{v j_m} \; P_0,
 
 with B running over the arborescences of the k + 1 components rooted at C (Cayley's formula, with a variable for each
 node to the power of the number of its children; for k = 0 both sides are w(A), since then P_0 = 1). The trees T of the
-larger graph that leave A when v is taken out are those with the edges v → j_m and i → v for an i in C, as v is not its own
-ancestor; they weigh :math:`w(A) \prod_m w_{v j_m} \sum_{i \in C} w_{iv}`, which is d_v times the above, and so A is left
-with the right probability. Given A, T is chosen by its weight. Of parallel edges, one is chosen by its share.
+larger graph that leave A when v is taken out are those with the edges v → j_m and i → v for an i in C, as v is not its
+own ancestor; they weigh :math:`w(A) \prod_m w_{v j_m} \sum_{i \in C} w_{iv}`, which is d_v times the above, and so A is
+left with the right probability. Given A, T is chosen by its weight. Of parallel edges, one is chosen by its share.
 """
 
 from typing import NamedTuple

@@ -42,7 +42,7 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     Raises:
         ValueError: The root does not reach all present nodes of some graph.
     """
-    batch, count = u.shape
+    batch = len(u)
     u = torch.where(edges[1] > 0, u, -torch.inf)
     flat = (edges[0] * nodes + edges[1]).expand(batch, -1)
     w = u.new_full((batch, nodes * nodes), -torch.inf).scatter_reduce(-1, flat, u, "amax")

@@ -75,7 +75,7 @@ class Arborescence(GraphStructure):
         return f"Arborescence({self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root})"
 
     def to_adjacency(self, x: Tensor) -> Tensor:
-        """The (weighted) adjacency matrix with x of the edge i → j at [i, j], shape (*batch, n, n); parallel edges add up.
+        """The (weighted) adjacency matrix, shape (*batch, n, n), edge i → j at [i, j]; parallel edges add up.
 
         Example:
             >>> sst.Arborescence.complete(3).to_adjacency(torch.tensor([1.0, 0.0, 1.0, 0.0]))

@@ -35,12 +35,6 @@ class GraphStructure(Structure):
         expected: str,
         remedy: str,
     ) -> None:
-        given = mask
-        if not usable.all():
-            mask = usable if mask is None else mask & usable.to(mask.device)
-        super().__init__((edges.shape[1],), mask, at_least=1)
-        self.edges = edges
-        self.num_nodes = num_nodes
         reached = len(edges[:, usable].unique())
         if reached < num_nodes:
             raise invalid(
@@ -49,11 +43,16 @@ class GraphStructure(Structure):
                 f"an edge at each of the num_nodes = {num_nodes}",
                 "Number the nodes without gaps; to leave one out of some examples, mask its edges.",
             )
+        super().__init__((edges.shape[1],), mask, at_least=1)
+        if not usable.all():
+            super().__init__((edges.shape[1],), usable if mask is None else mask & usable.to(mask.device), at_least=1)
+        self.edges = edges
+        self.num_nodes = num_nodes
         everything = torch.zeros(edges.shape[1], device=edges.device)
         try:
-            self._argmax(everything if mask is None else everything.masked_fill(~mask.to(edges.device), -torch.inf))
+            self.argmax(everything)
         except ValueError as error:
-            raise invalid("edges" if given is None else "mask", trouble, expected, remedy) from error
+            raise invalid("edges" if mask is None else "mask", trouble, expected, remedy) from error
 
     @abstractmethod
     def to_adjacency(self, x: Tensor) -> Tensor:

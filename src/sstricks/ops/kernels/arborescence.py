@@ -1,7 +1,7 @@
 """Elimination of directed graphs on the CPU; the mathematics stands in `sstricks.ops.arborescence`.
 
-The edges of a pair of nodes i > j are stored as in `star_mesh`, those from i down to j in the first half of an array and
-those from j up to i in the second; ratios likewise. Node 0 is the root. Exponents are float64, so that no range of
+The edges of a pair of nodes i > j are stored as in `star_mesh`, those from i down to j in the first half of an array
+and those from j up to i in the second; ratios likewise. Node 0 is the root. Exponents are float64, so that no range of
 utilities is too large for them.
 """
 

@@ -7,9 +7,9 @@ replaces the own edges of all contractions around its head.
 
 Ties are broken as if every utility were raised by an infinitesimal of its own, that of edge 0 by far the largest, then
 that of edge 1, and so on; so among the best trees the one is found that takes the lower edges. An edge's gain is its
-utility less those of the chosen edges of all contractions around its head, its path. So of two edges with equal gains, e
-is better than f if the least index in {e} ∪ path(f) is below the least in {f} ∪ path(e), the common part of both paths
-left out.
+utility less those of the chosen edges of all contractions around its head, its path. So of two edges with equal gains,
+e is better than f if the least index in {e} ∪ path(f) is below the least in {f} ∪ path(e), the common part of both
+paths left out.
 """
 
 import numpy as np
