@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from arborescence_problem import ArborescenceProblem, arborescence_problem, complete_directed
 from cases import PAIR_CASES, Case
 from graphs import complete
 from problems import KSubsetProblem, TreeProblem, tree_problem
 
 LARGER = {
+    ArborescenceProblem: arborescence_problem(complete_directed(16)),
     KSubsetProblem: KSubsetProblem(50, 8),
     TreeProblem: tree_problem(complete(20)),
 }

@@ -206,7 +206,7 @@ def check_reached(unreached: Tensor) -> None:
         row = int(unreached.nonzero()[0])
         raise invalid(
             "u",
-            f"a graph in row {row} whose root does not reach {int(unreached[row])} nodes (without masked and -inf edges)",
+            f"a graph in row {row} whose root misses {int(unreached[row])} nodes (without masked and -inf edges)",
             "graphs in which paths lead from the root to every node",
             "Unmask edges towards these nodes. A node without any edge is padding and does not count.",
         )
