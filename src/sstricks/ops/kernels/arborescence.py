@@ -28,9 +28,6 @@ from sstricks.ops.kernels.star_mesh import (
     number,
     ratios_of,
     row_of,
-    split,
-    split_tangent,
-    tangents,
 )
 
 _ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
@@ -95,26 +92,28 @@ def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, m_out, e_out, top, d, log_z, unreached, present):
-    """The law p of node v's parent, as numbers and as mantissas and exponents, and the weights out of v, normalised."""
-    row = row_of(v)
-    up = np.uint64(m.size // 2)
-    for lane in range(ROW):
-        top[lane] = _ABSENT
-        d[lane] = 0.0
+def _read(nodes, v, start, m, e, m_row, e_row):
+    """The weights of all edges from node v, or with `start` the second half those into it, with mantissas in [1, 2)."""
     for j in range(v):
-        down = diagonal(nodes, v - j) + np.uint64(j) * ROW
-        from_ = up + down
+        from_ = start + diagonal(nodes, v - j) + np.uint64(j) * ROW
         to = np.uint64(j) * ROW
         for lane in range(ROW):
             here = m[from_ + lane] > 0.0
-            e_p[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else _ABSENT
-            m_p[to + lane] = mantissa(m[from_ + lane]) if here else 0.0
-            top[lane] = max(top[lane], e_p[to + lane])
+            e_row[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else _ABSENT
+            m_row[to + lane] = mantissa(m[from_ + lane]) if here else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present):
+    """The law p of node v's parent, as numbers and as mantissas and exponents."""
+    row = row_of(v)
+    _read(nodes, v, np.uint64(m.size // 2), m, e, m_p, e_p)
+    for lane in range(ROW):
+        top[lane] = _ABSENT
+        d[lane] = 0.0
+    for j in range(np.uint64(v)):
         for lane in range(ROW):
-            here = m[down + lane] > 0.0
-            e_out[to + lane] = e[down + lane] + exponent(m[down + lane]) if here else _ABSENT
-            m_out[to + lane] = mantissa(m[down + lane]) if here else 0.0
+            top[lane] = max(top[lane], e_p[j * ROW + lane])
     for j in range(np.uint64(v)):
         for lane in range(ROW):
             x = j * ROW + lane
@@ -137,8 +136,61 @@ def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, m_out, e_out, top, d, log_z
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
-    """Eliminate nodes n−1, …, 1: parents' laws p, ratios ρ, log Z and how many nodes the root does not reach."""
+def _add(count, m1, e1, shift, m2, e2, m, e, to):
+    """w ← w + w₁·w₂, entry by entry; w₁ is read from `shift` on."""
+    for x in range(np.uint64(count)):
+        y = to + x
+        e_product = e1[shift + x] + e2[x]
+        lead = e_product - e[y]
+        less = power_of_two(-abs(lead))
+        m[y] = m[y] * (less if lead > 0 else 1.0) + m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
+        e[y] = max(e_product, e[y])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _add_tangent(count, m1, e1, a1, shift, m2, e2, a2, m, e, dm, to):
+    """`_add` and its derivative: those of the logarithms of w₁ and w₂ are a₁ and a₂, that of w is dm."""
+    for x in range(np.uint64(count)):
+        y = to + x
+        e_product = e1[shift + x] + e2[x]
+        lead = e_product - e[y]
+        less = power_of_two(-abs(lead))
+        keep = less if lead > 0 else 1.0
+        added = m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
+        m[y] = m[y] * keep + added
+        dm[y] = dm[y] * keep + added * (a1[shift + x] + a2[x])
+        e[y] = max(e_product, e[y])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, unreached):
+    """Eliminate nodes n−1, …, 1: parents' laws p, log Z and how many nodes the root does not reach.
+
+    The weights of a node's edges stay what they were when it was eliminated.
+    """
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES)
+    m_out = np.empty(nodes * LANES)
+    e_out = np.empty(nodes * LANES)
+    top = np.empty(LANES)
+    d = np.empty(LANES)
+    log_z[:] = 0.0
+    unreached[:] = 0
+    up = np.uint64(m.size // 2)
+    for v in range(nodes - 1, 0, -1):
+        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
+        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+        for apart in range(1, v):
+            count = (v - apart) * LANES
+            shift = np.uint64(apart) * ROW
+            to = diagonal(nodes, apart)
+            _add(count, m_p, e_p, shift, m_out, e_out, m, e, to)
+            _add(count, m_out, e_out, shift, m_p, e_p, m, e, up + to)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
+    """`_eliminate` that keeps the ratios ρ of every stage."""
     m_p = np.empty(nodes * LANES)
     e_p = np.empty(nodes * LANES)
     m_out = np.empty(nodes * LANES)
@@ -150,7 +202,8 @@ def _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
     up = np.uint64(m.size // 2)
     up_ratio = np.uint64(ratios_of(nodes))
     for v in range(nodes - 1, 0, -1):
-        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, m_out, e_out, top, d, log_z, unreached, present)
+        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
+        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
         at = ratios_of(v)
         for apart in range(1, v):
             count = (v - apart) * LANES
@@ -162,10 +215,32 @@ def _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _restore(nodes, v, p, x, as_parent, as_child, rest):
-    """The edges of node v: x = p·(1 − S) + what each parent received, and what each child received."""
+def _pass(count, m1, e1, shift, m2, e2, m, e, to, high, low):
+    """Add to both ends of every edge the marginal c = w₁·w₂·y of its part that leads through the restored node."""
+    for x in range(np.uint64(count)):
+        c = m1[shift + x] * m2[x] * m[to + x] * power_of_two(e1[shift + x] + e2[x] + e[to + x])
+        high[shift + x] += c
+        low[x] += c
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _pass_tangent(count, m1, e1, a1, shift, m2, e2, a2, m, e, dm, to, high, low, dhigh, dlow):
+    """`_pass` and its derivative."""
+    for x in range(np.uint64(count)):
+        weight = m1[shift + x] * m2[x] * power_of_two(e1[shift + x] + e2[x] + e[to + x])
+        c = weight * m[to + x]
+        dc = c * (a1[shift + x] + a2[x]) + weight * dm[to + x]
+        high[shift + x] += c
+        low[x] += c
+        dhigh[shift + x] += dc
+        dlow[x] += dc
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _restore(nodes, v, p, m, e, as_parent, as_child, rest):
+    """Of the edges of node v, y = x / w in the place of w, with x = p·(1 − S) + what its other end received."""
     row = row_of(v)
-    up = np.uint64(x.size // 2)
+    up = np.uint64(m.size // 2)
     for lane in range(ROW):
         rest[lane] = 1.0
     for j in range(np.uint64(v)):
@@ -175,8 +250,13 @@ def _restore(nodes, v, p, x, as_parent, as_child, rest):
         to = diagonal(nodes, v - j) + np.uint64(j) * ROW
         at = np.uint64(j) * ROW
         for lane in range(ROW):
-            x[up + to + lane] = p[row + at + lane] * rest[lane] + as_parent[at + lane]
-            x[to + lane] = as_child[at + lane]
+            into = m[up + to + lane]
+            out_of = m[to + lane]
+            x = p[row + at + lane] * rest[lane] + as_parent[at + lane]
+            m[up + to + lane] = x / into if into > 0.0 else 0.0
+            e[up + to + lane] = -e[up + to + lane] if into > 0.0 else 0.0
+            m[to + lane] = as_child[at + lane] / out_of if out_of > 0.0 else 0.0
+            e[to + lane] = -e[to + lane] if out_of > 0.0 else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -193,36 +273,47 @@ def marginals(begin, end, nodes, u, ends, out, unreached, scratch):
     p = np.empty(pairs * LANES)
     m_all = np.empty(pairs * LANES)
     e_all = np.empty(pairs * LANES)
-    ratio = scratch[: 2 * ratios_of(nodes)]
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES)
+    m_out = np.empty(nodes * LANES)
+    e_out = np.empty(nodes * LANES)
     as_parent = np.empty(nodes * LANES)
     as_child = np.empty(nodes * LANES)
     rest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
-    up_ratio = np.uint64(ratios_of(nodes))
     for first in range(begin, end, LANES):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
-        x = m  # the weights are used up
+        _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
         for v in range(1, nodes):
             as_parent[:] = 0.0
             as_child[:] = 0.0
-            at = ratios_of(v)
+            _stage(v, m_all, m_p)
+            _stage(v, e_all, e_p)
+            _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
             for apart in range(1, v):
                 count = (v - apart) * LANES
                 shift = np.uint64(apart) * ROW
                 to = diagonal(nodes, apart)
-                split(count, shift, x, to, ratio, at, as_child, as_parent)
-                split(count, shift, x, up + to, ratio, up_ratio + at, as_parent, as_child)
-                at += np.uint64(count)
-            _restore(nodes, v, p, x, as_parent, as_child, rest)
+                _pass(count, m_p, e_p, shift, m_out, e_out, m, e, to, as_parent, as_child)
+                _pass(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, as_child, as_parent)
+            _restore(nodes, v, p, m, e, as_parent, as_child, rest)
         for lane in range(min(LANES, end - first)):
             unreached[first + lane] = missed[lane]
             for k in range(u.shape[1]):
-                value = share[k * LANES + lane] * x[slot[k] * LANES + lane]
+                at, to = k * LANES + lane, slot[k] * LANES + lane
+                value = m_edge[at] * m[to] * power_of_two(e_edge[at] + e[to])
                 out[first + lane, k] = min(max(value, 0.0), 1.0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _stage(v, rows, row):
+    """Copy what belongs to node v out of what belongs to all."""
+    at = row_of(v)
+    for x in range(np.uint64(v * LANES)):
+        row[x] = rows[at + x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -239,42 +330,68 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, scratch):
     p = np.empty(pairs * LANES)
     m_all = np.empty(pairs * LANES)
     e_all = np.empty(pairs * LANES)
-    ratio = scratch[: 2 * ratios_of(nodes)]
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
     for first in range(begin, end, LANES):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
         for lane in range(min(LANES, end - first)):
             unreached[first + lane] = missed[lane]
             out[first + lane] = log_z[lane] + base[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _center(nodes, v, p, a, a_out, t, delta):
-    """The edges out of v of a, and those into it less their mean under p, which are kept as t."""
+def _slopes(nodes, v, p, m, dm, t, a_out, delta):
+    """The derivatives of the logarithms of v's weights: of those out of v, and of p."""
     row = row_of(v)
-    up = np.uint64(a.size // 2)
+    up = np.uint64(m.size // 2)
     for lane in range(ROW):
         delta[lane] = 0.0
     for j in range(v):
         from_ = diagonal(nodes, v - j) + np.uint64(j) * ROW
         at = np.uint64(j) * ROW
         for lane in range(ROW):
-            a_out[at + lane] = a[from_ + lane]
-            t[row + at + lane] = a[up + from_ + lane]
-            delta[lane] += p[row + at + lane] * t[row + at + lane]
+            out_of, into = m[from_ + lane], m[up + from_ + lane]
+            a_out[at + lane] = dm[from_ + lane] / out_of if out_of > 0.0 else 0.0
+            t[at + lane] = dm[up + from_ + lane] / into if into > 0.0 else 0.0
+            delta[lane] += p[row + at + lane] * t[at + lane]
     for j in range(np.uint64(v)):
         for lane in range(ROW):
-            t[row + j * ROW + lane] -= delta[lane]
+            t[j * ROW + lane] -= delta[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _restore_tangent(nodes, v, p, t, x, dx, as_parent, as_child, das_parent, das_child, rest, drest):
-    """`_restore` and its derivative."""
+def _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, unreached):
+    """`_eliminate` and its derivative."""
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES)
+    m_out = np.empty(nodes * LANES)
+    e_out = np.empty(nodes * LANES)
+    t = np.empty(nodes * LANES)
+    a_out = np.empty(nodes * LANES)
+    top = np.empty(LANES)
+    d = np.empty(LANES)
+    log_z[:] = 0.0
+    unreached[:] = 0
+    up = np.uint64(m.size // 2)
+    for v in range(nodes - 1, 0, -1):
+        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
+        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+        _slopes(nodes, v, p, m, dm, t, a_out, d)
+        for apart in range(1, v):
+            count = (v - apart) * LANES
+            shift = np.uint64(apart) * ROW
+            to = diagonal(nodes, apart)
+            _add_tangent(count, m_p, e_p, t, shift, m_out, e_out, a_out, m, e, dm, to)
+            _add_tangent(count, m_out, e_out, a_out, shift, m_p, e_p, t, m, e, dm, up + to)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, das_child, rest, drest):
+    """`_restore` and its derivative: dy = (dx − x·d log w) / w."""
     row = row_of(v)
-    up = np.uint64(x.size // 2)
+    up = np.uint64(m.size // 2)
     for lane in range(ROW):
         rest[lane] = 1.0
         drest[lane] = 0.0
@@ -286,11 +403,18 @@ def _restore_tangent(nodes, v, p, t, x, dx, as_parent, as_child, das_parent, das
         to = diagonal(nodes, v - j) + np.uint64(j) * ROW
         at = np.uint64(j) * ROW
         for lane in range(ROW):
-            y = row + at + lane
-            x[up + to + lane] = p[y] * rest[lane] + as_parent[at + lane]
-            dx[up + to + lane] = p[y] * (t[y] * rest[lane] + drest[lane]) + das_parent[at + lane]
-            x[to + lane] = as_child[at + lane]
-            dx[to + lane] = das_child[at + lane]
+            into, out_of = m[up + to + lane], m[to + lane]
+            part = p[row + at + lane]
+            x = part * rest[lane] + as_parent[at + lane]
+            dx = part * (t[at + lane] * rest[lane] + drest[lane]) + das_parent[at + lane]
+            y = x / into if into > 0.0 else 0.0
+            dm[up + to + lane] = (dx - y * dm[up + to + lane]) / into if into > 0.0 else 0.0
+            m[up + to + lane] = y
+            e[up + to + lane] = -e[up + to + lane] if into > 0.0 else 0.0
+            y = as_child[at + lane] / out_of if out_of > 0.0 else 0.0
+            dm[to + lane] = (das_child[at + lane] - y * dm[to + lane]) / out_of if out_of > 0.0 else 0.0
+            m[to + lane] = y
+            e[to + lane] = -e[to + lane] if out_of > 0.0 else 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -301,6 +425,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
     edges = u.shape[1]
     m = np.empty(2 * pairs * LANES)
     e = np.empty(2 * pairs * LANES)
+    dm = np.empty(2 * pairs * LANES)
     m_edge = np.empty(edges * LANES)
     e_edge = np.empty(edges * LANES)
     share = np.empty(edges * LANES)
@@ -308,67 +433,58 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
     p = np.empty(pairs * LANES)
     m_all = np.empty(pairs * LANES)
     e_all = np.empty(pairs * LANES)
-    up = np.uint64(pairs * LANES)
-    up_ratio = np.uint64(ratios_of(nodes))
-    ratio = scratch[: 2 * ratios_of(nodes)]
-    dratio = scratch[2 * ratios_of(nodes) : 4 * ratios_of(nodes)]
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
-    a = np.empty(2 * pairs * LANES)
-    a0 = np.empty(2 * pairs * LANES)
+    m_p = np.empty(nodes * LANES)
+    e_p = np.empty(nodes * LANES)
+    m_out = np.empty(nodes * LANES)
+    e_out = np.empty(nodes * LANES)
+    t = np.empty(nodes * LANES)
     a_out = np.empty(nodes * LANES)
-    t = np.empty(pairs * LANES)
-    dx = np.empty(2 * pairs * LANES)
     as_parent = np.empty(nodes * LANES)
     as_child = np.empty(nodes * LANES)
     das_parent = np.empty(nodes * LANES)
     das_child = np.empty(nodes * LANES)
     rest = np.empty(LANES)
     drest = np.empty(LANES)
+    up = np.uint64(pairs * LANES)
     for first in range(begin, end, LANES):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
-        a[:] = 0.0
+        dm[:] = 0.0
         for k in range(edges):
             for lane in range(LANES):
-                a[slot[k] * LANES + lane] += share[k * LANES + lane] * g[min(first + lane, end - 1), k]
-        a0[:] = a
-        for v in range(nodes - 1, 0, -1):
-            _center(nodes, v, p, a, a_out, t, rest)
-            at = ratios_of(v)
-            row = row_of(v)
-            for apart in range(1, v):
-                count = (v - apart) * LANES
-                shift = np.uint64(apart) * ROW
-                to = diagonal(nodes, apart)
-                tangents(count, row + shift, t, a_out, np.uint64(0), a, to, ratio, dratio, at)
-                tangents(count, shift, a_out, t, row, a, up + to, ratio, dratio, up_ratio + at)
-                at += np.uint64(count)
-        x = m  # the weights are used up
+                to = slot[k] * LANES + lane
+                dm[to] += m[to] * share[k * LANES + lane] * g[min(first + lane, end - 1), k]
+        _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, missed)
         for v in range(1, nodes):
             as_parent[:] = 0.0
             as_child[:] = 0.0
             das_parent[:] = 0.0
             das_child[:] = 0.0
-            at = ratios_of(v)
+            _stage(v, m_all, m_p)
+            _stage(v, e_all, e_p)
+            _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+            _slopes(nodes, v, p, m, dm, t, a_out, rest)
             for apart in range(1, v):
                 count = (v - apart) * LANES
                 shift = np.uint64(apart) * ROW
                 to = diagonal(nodes, apart)
-                split_tangent(count, shift, x, dx, to, ratio, dratio, at, as_child, as_parent, das_child, das_parent)
-                split_tangent(
-                    count, shift, x, dx, up + to, ratio, dratio, up_ratio + at,
+                _pass_tangent(
+                    count, m_p, e_p, t, shift, m_out, e_out, a_out, m, e, dm, to,
                     as_parent, as_child, das_parent, das_child,
                 )  # fmt: skip
-                at += np.uint64(count)
-            _restore_tangent(nodes, v, p, t, x, dx, as_parent, as_child, das_parent, das_child, rest, drest)
+                _pass_tangent(
+                    count, m_out, e_out, a_out, shift, m_p, e_p, t, m, e, dm, up + to,
+                    as_child, as_parent, das_child, das_parent,
+                )  # fmt: skip
+            _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, das_child, rest, drest)
         for lane in range(min(LANES, end - first)):
             unreached[first + lane] = missed[lane]
             for k in range(edges):
-                at = slot[k] * LANES + lane
-                tilt = g[first + lane, k] - a0[at]
-                out[first + lane, k] = share[k * LANES + lane] * (dx[at] + x[at] * tilt)
+                at, to = k * LANES + lane, slot[k] * LANES + lane
+                weight = m_edge[at] * power_of_two(e_edge[at] + e[to])
+                out[first + lane, k] = weight * (dm[to] + m[to] * g[first + lane, k])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -460,7 +576,7 @@ def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
     last = np.empty(nodes, np.int64)
     for first in range(begin, end, LANES):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
         for lane in range(min(LANES, end - first)):
             row = first + lane
             unreached[row] = missed[lane]
