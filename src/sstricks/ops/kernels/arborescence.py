@@ -31,7 +31,23 @@ from sstricks.ops.kernels.star_mesh import (
 )
 
 _ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
+_SHIFT = 2.0**52 + 1023.0
 _FARTHEST = 1e305  # differences of utilities end below it
+
+
+@njit(inline="always")
+def _power(k):
+    """2ᵏ for a whole number k ≤ 0, and 0 where that underflows: adding 2⁵² leaves k + 1023 in the lowest bits."""
+    shifted = np.float64((k if k > -1023.0 else -1023.0) + _SHIFT)
+    return np.int64(shifted.view(np.int64) << np.int64(52)).view(np.float64)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def aligned(size):
+    """Memory whose vectors do not straddle two cache lines."""
+    whole = np.empty(size + LANES)
+    skip = (-whole.ctypes.data) % 64 // 8
+    return whole[skip : skip + size]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -65,28 +81,33 @@ def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
     """
     edges = u.shape[1]
     nodes = present.size // LANES
-    top = np.empty(nodes)
+    top = aligned(nodes * LANES)
+    top[:] = -np.inf
     m[:] = 0.0
     e[:] = _ABSENT
     present[:] = 0
+    for x in range(edges):
+        at = np.uint64(x) * ROW
+        head = np.uint64(ends[1, x]) * ROW
+        for lane in range(LANES):
+            m_edge[at + np.uint64(lane)] = u[min(begin + lane, end - 1), x] if head > 0 else -np.inf
+        for lane in range(ROW):
+            top[head + lane] = max(top[head + lane], m_edge[at + lane])
     for lane in range(LANES):
-        row = min(begin + lane, end - 1)
-        top[:] = -np.inf
-        for x in range(edges):
-            top[ends[1, x]] = max(top[ends[1, x]], u[row, x])
         base[lane] = 0.0
         for v in range(nodes):
-            if top[v] == -np.inf:
-                top[v] = 0.0
-            if v > 0:
-                base[lane] += top[v]
-        for x in range(edges):
-            head = ends[1, x]
-            value = u[row, x] if head > 0 else -np.inf
-            near = value - top[head]
+            if top[v * LANES + lane] == -np.inf:
+                top[v * LANES + lane] = 0.0
+            base[lane] += top[v * LANES + lane]
+    for x in range(edges):
+        at = np.uint64(x) * ROW
+        head = np.uint64(ends[1, x]) * ROW
+        for lane in range(ROW):
+            value = m_edge[at + lane]
+            near = value - top[head + lane]
             back = near - value
-            m_edge[x * LANES + lane] = near
-            e_edge[x * LANES + lane] = (value - (near - back)) - (top[head] + back)
+            m_edge[at + lane] = near
+            e_edge[at + lane] = (value - (near - back)) - (top[head + lane] + back)
     _exponentials(m_edge, e_edge)
     collect(slot, ends, m_edge, e_edge, m, e, share, present)
 
@@ -136,30 +157,36 @@ def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, p
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _add(count, m1, e1, shift, m2, e2, m, e, to):
-    """w ← w + w₁·w₂, entry by entry; w₁ is read from `shift` on."""
-    for x in range(np.uint64(count)):
-        y = to + x
-        e_product = e1[shift + x] + e2[x]
-        lead = e_product - e[y]
-        less = power_of_two(-abs(lead))
-        m[y] = m[y] * (less if lead > 0 else 1.0) + m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
-        e[y] = max(e_product, e[y])
+def _add(nodes, v, m1, e1, m2, e2, m, e, start):
+    """w ← w + w₁·w₂ for all pairs of the first v nodes; w₁ belongs to the higher one."""
+    for apart in range(1, v):
+        shift = np.uint64(apart) * ROW
+        to = start + diagonal(nodes, apart)
+        for x in range(np.uint64((v - apart) * LANES)):
+            y = to + x
+            e_product = e1[shift + x] + e2[x]
+            lead = e_product - e[y]
+            less = _power(-abs(lead))
+            m[y] = m[y] * (less if lead > 0 else 1.0) + m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
+            e[y] = e_product if lead > 0 else e[y]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _add_tangent(count, m1, e1, a1, shift, m2, e2, a2, m, e, dm, to):
+def _add_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start):
     """`_add` and its derivative: those of the logarithms of w₁ and w₂ are a₁ and a₂, that of w is dm."""
-    for x in range(np.uint64(count)):
-        y = to + x
-        e_product = e1[shift + x] + e2[x]
-        lead = e_product - e[y]
-        less = power_of_two(-abs(lead))
-        keep = less if lead > 0 else 1.0
-        added = m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
-        m[y] = m[y] * keep + added
-        dm[y] = dm[y] * keep + added * (a1[shift + x] + a2[x])
-        e[y] = max(e_product, e[y])
+    for apart in range(1, v):
+        shift = np.uint64(apart) * ROW
+        to = start + diagonal(nodes, apart)
+        for x in range(np.uint64((v - apart) * LANES)):
+            y = to + x
+            e_product = e1[shift + x] + e2[x]
+            lead = e_product - e[y]
+            less = _power(-abs(lead))
+            keep = less if lead > 0 else 1.0
+            added = m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
+            m[y] = m[y] * keep + added
+            dm[y] = dm[y] * keep + added * (a1[shift + x] + a2[x])
+            e[y] = e_product if lead > 0 else e[y]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -168,10 +195,10 @@ def _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, unreached):
 
     The weights of a node's edges stay what they were when it was eliminated.
     """
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES)
-    m_out = np.empty(nodes * LANES)
-    e_out = np.empty(nodes * LANES)
+    m_p = aligned(nodes * LANES)
+    e_p = aligned(nodes * LANES)
+    m_out = aligned(nodes * LANES)
+    e_out = aligned(nodes * LANES)
     top = np.empty(LANES)
     d = np.empty(LANES)
     log_z[:] = 0.0
@@ -180,21 +207,17 @@ def _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, unreached):
     for v in range(nodes - 1, 0, -1):
         _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
         _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
-        for apart in range(1, v):
-            count = (v - apart) * LANES
-            shift = np.uint64(apart) * ROW
-            to = diagonal(nodes, apart)
-            _add(count, m_p, e_p, shift, m_out, e_out, m, e, to)
-            _add(count, m_out, e_out, shift, m_p, e_p, m, e, up + to)
+        _add(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0))
+        _add(nodes, v, m_out, e_out, m_p, e_p, m, e, up)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
     """`_eliminate` that keeps the ratios ρ of every stage."""
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES)
-    m_out = np.empty(nodes * LANES)
-    e_out = np.empty(nodes * LANES)
+    m_p = aligned(nodes * LANES)
+    e_p = aligned(nodes * LANES)
+    m_out = aligned(nodes * LANES)
+    e_out = aligned(nodes * LANES)
     top = np.empty(LANES)
     d = np.empty(LANES)
     log_z[:] = 0.0
@@ -215,25 +238,31 @@ def _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, un
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _pass(count, m1, e1, shift, m2, e2, m, e, to, high, low):
-    """Add to both ends of every edge the marginal c = w₁·w₂·y of its part that leads through the restored node."""
-    for x in range(np.uint64(count)):
-        c = m1[shift + x] * m2[x] * m[to + x] * power_of_two(e1[shift + x] + e2[x] + e[to + x])
-        high[shift + x] += c
-        low[x] += c
+def _pass(nodes, v, m1, e1, m2, e2, m, e, start, high, low):
+    """Add to both ends of every edge the marginal c = w₁·w₂·y of its part that leads through node v."""
+    for apart in range(1, v):
+        shift = np.uint64(apart) * ROW
+        to = start + diagonal(nodes, apart)
+        for x in range(np.uint64((v - apart) * LANES)):
+            c = m1[shift + x] * m2[x] * m[to + x] * _power(e1[shift + x] + e2[x] + e[to + x])
+            high[shift + x] += c
+            low[x] += c
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _pass_tangent(count, m1, e1, a1, shift, m2, e2, a2, m, e, dm, to, high, low, dhigh, dlow):
+def _pass_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start, high, low, dhigh, dlow):
     """`_pass` and its derivative."""
-    for x in range(np.uint64(count)):
-        weight = m1[shift + x] * m2[x] * power_of_two(e1[shift + x] + e2[x] + e[to + x])
-        c = weight * m[to + x]
-        dc = c * (a1[shift + x] + a2[x]) + weight * dm[to + x]
-        high[shift + x] += c
-        low[x] += c
-        dhigh[shift + x] += dc
-        dlow[x] += dc
+    for apart in range(1, v):
+        shift = np.uint64(apart) * ROW
+        to = start + diagonal(nodes, apart)
+        for x in range(np.uint64((v - apart) * LANES)):
+            weight = m1[shift + x] * m2[x] * _power(e1[shift + x] + e2[x] + e[to + x])
+            c = weight * m[to + x]
+            dc = c * (a1[shift + x] + a2[x]) + weight * dm[to + x]
+            high[shift + x] += c
+            low[x] += c
+            dhigh[shift + x] += dc
+            dlow[x] += dc
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -260,28 +289,37 @@ def _restore(nodes, v, p, m, e, as_parent, as_child, rest):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+def _write(first, end, values, missed, out, unreached):
+    """Hand over what was found for the problems of all lanes."""
+    for lane in range(min(LANES, end - first)):
+        unreached[first + lane] = missed[lane]
+        for k in range(out.shape[1]):
+            out[first + lane, k] = values[k * LANES + lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, unreached, scratch):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
-    m = np.empty(2 * pairs * LANES)
-    e = np.empty(2 * pairs * LANES)
-    m_edge = np.empty(u.shape[1] * LANES)
-    e_edge = np.empty(u.shape[1] * LANES)
-    share = np.empty(u.shape[1] * LANES)
+    m = aligned(2 * pairs * LANES)
+    e = aligned(2 * pairs * LANES)
+    m_edge = aligned(u.shape[1] * LANES)
+    e_edge = aligned(u.shape[1] * LANES)
+    share = aligned(u.shape[1] * LANES)
     present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    m_all = np.empty(pairs * LANES)
-    e_all = np.empty(pairs * LANES)
+    p = aligned(pairs * LANES)
+    m_all = aligned(pairs * LANES)
+    e_all = aligned(pairs * LANES)
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES)
-    m_out = np.empty(nodes * LANES)
-    e_out = np.empty(nodes * LANES)
-    as_parent = np.empty(nodes * LANES)
-    as_child = np.empty(nodes * LANES)
+    m_p = aligned(nodes * LANES)
+    e_p = aligned(nodes * LANES)
+    m_out = aligned(nodes * LANES)
+    e_out = aligned(nodes * LANES)
+    as_parent = aligned(nodes * LANES)
+    as_child = aligned(nodes * LANES)
     rest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
     for first in range(begin, end, LANES):
@@ -293,19 +331,15 @@ def marginals(begin, end, nodes, u, ends, out, unreached, scratch):
             _stage(v, m_all, m_p)
             _stage(v, e_all, e_p)
             _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
-            for apart in range(1, v):
-                count = (v - apart) * LANES
-                shift = np.uint64(apart) * ROW
-                to = diagonal(nodes, apart)
-                _pass(count, m_p, e_p, shift, m_out, e_out, m, e, to, as_parent, as_child)
-                _pass(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, as_child, as_parent)
+            _pass(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), as_parent, as_child)
+            _pass(nodes, v, m_out, e_out, m_p, e_p, m, e, up, as_child, as_parent)
             _restore(nodes, v, p, m, e, as_parent, as_child, rest)
-        for lane in range(min(LANES, end - first)):
-            unreached[first + lane] = missed[lane]
-            for k in range(u.shape[1]):
-                at, to = k * LANES + lane, slot[k] * LANES + lane
-                value = m_edge[at] * m[to] * power_of_two(e_edge[at] + e[to])
-                out[first + lane, k] = min(max(value, 0.0), 1.0)
+        for k in range(u.shape[1]):
+            at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
+            for lane in range(ROW):
+                value = m_edge[at + lane] * m[to + lane] * _power(e_edge[at + lane] + e[to + lane])
+                m_edge[at + lane] = min(max(value, 0.0), 1.0)
+        _write(first, end, m_edge, missed, out, unreached)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -321,15 +355,15 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, scratch):
     """Write log Z of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
-    m = np.empty(2 * pairs * LANES)
-    e = np.empty(2 * pairs * LANES)
-    m_edge = np.empty(u.shape[1] * LANES)
-    e_edge = np.empty(u.shape[1] * LANES)
-    share = np.empty(u.shape[1] * LANES)
+    m = aligned(2 * pairs * LANES)
+    e = aligned(2 * pairs * LANES)
+    m_edge = aligned(u.shape[1] * LANES)
+    e_edge = aligned(u.shape[1] * LANES)
+    share = aligned(u.shape[1] * LANES)
     present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    m_all = np.empty(pairs * LANES)
-    e_all = np.empty(pairs * LANES)
+    p = aligned(pairs * LANES)
+    m_all = aligned(pairs * LANES)
+    e_all = aligned(pairs * LANES)
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
@@ -364,12 +398,12 @@ def _slopes(nodes, v, p, m, dm, t, a_out, delta):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, unreached):
     """`_eliminate` and its derivative."""
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES)
-    m_out = np.empty(nodes * LANES)
-    e_out = np.empty(nodes * LANES)
-    t = np.empty(nodes * LANES)
-    a_out = np.empty(nodes * LANES)
+    m_p = aligned(nodes * LANES)
+    e_p = aligned(nodes * LANES)
+    m_out = aligned(nodes * LANES)
+    e_out = aligned(nodes * LANES)
+    t = aligned(nodes * LANES)
+    a_out = aligned(nodes * LANES)
     top = np.empty(LANES)
     d = np.empty(LANES)
     log_z[:] = 0.0
@@ -379,12 +413,8 @@ def _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, unreach
         _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
         _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
         _slopes(nodes, v, p, m, dm, t, a_out, d)
-        for apart in range(1, v):
-            count = (v - apart) * LANES
-            shift = np.uint64(apart) * ROW
-            to = diagonal(nodes, apart)
-            _add_tangent(count, m_p, e_p, t, shift, m_out, e_out, a_out, m, e, dm, to)
-            _add_tangent(count, m_out, e_out, a_out, shift, m_p, e_p, t, m, e, dm, up + to)
+        _add_tangent(nodes, v, m_p, e_p, t, m_out, e_out, a_out, m, e, dm, np.uint64(0))
+        _add_tangent(nodes, v, m_out, e_out, a_out, m_p, e_p, t, m, e, dm, up)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -423,29 +453,30 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
     edges = u.shape[1]
-    m = np.empty(2 * pairs * LANES)
-    e = np.empty(2 * pairs * LANES)
-    dm = np.empty(2 * pairs * LANES)
-    m_edge = np.empty(edges * LANES)
-    e_edge = np.empty(edges * LANES)
-    share = np.empty(edges * LANES)
+    m = aligned(2 * pairs * LANES)
+    e = aligned(2 * pairs * LANES)
+    dm = aligned(2 * pairs * LANES)
+    m_edge = aligned(edges * LANES)
+    e_edge = aligned(edges * LANES)
+    share = aligned(edges * LANES)
+    g_edge = aligned(edges * LANES)
     present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    m_all = np.empty(pairs * LANES)
-    e_all = np.empty(pairs * LANES)
+    p = aligned(pairs * LANES)
+    m_all = aligned(pairs * LANES)
+    e_all = aligned(pairs * LANES)
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
-    m_p = np.empty(nodes * LANES)
-    e_p = np.empty(nodes * LANES)
-    m_out = np.empty(nodes * LANES)
-    e_out = np.empty(nodes * LANES)
-    t = np.empty(nodes * LANES)
-    a_out = np.empty(nodes * LANES)
-    as_parent = np.empty(nodes * LANES)
-    as_child = np.empty(nodes * LANES)
-    das_parent = np.empty(nodes * LANES)
-    das_child = np.empty(nodes * LANES)
+    m_p = aligned(nodes * LANES)
+    e_p = aligned(nodes * LANES)
+    m_out = aligned(nodes * LANES)
+    e_out = aligned(nodes * LANES)
+    t = aligned(nodes * LANES)
+    a_out = aligned(nodes * LANES)
+    as_parent = aligned(nodes * LANES)
+    as_child = aligned(nodes * LANES)
+    das_parent = aligned(nodes * LANES)
+    das_child = aligned(nodes * LANES)
     rest = np.empty(LANES)
     drest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
@@ -453,9 +484,11 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         dm[:] = 0.0
         for k in range(edges):
+            at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
             for lane in range(LANES):
-                to = slot[k] * LANES + lane
-                dm[to] += m[to] * share[k * LANES + lane] * g[min(first + lane, end - 1), k]
+                g_edge[at + np.uint64(lane)] = g[min(first + lane, end - 1), k]
+            for lane in range(ROW):
+                dm[to + lane] += m[to + lane] * share[at + lane] * g_edge[at + lane]
         _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, missed)
         for v in range(1, nodes):
             as_parent[:] = 0.0
@@ -466,25 +499,21 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
             _stage(v, e_all, e_p)
             _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
             _slopes(nodes, v, p, m, dm, t, a_out, rest)
-            for apart in range(1, v):
-                count = (v - apart) * LANES
-                shift = np.uint64(apart) * ROW
-                to = diagonal(nodes, apart)
-                _pass_tangent(
-                    count, m_p, e_p, t, shift, m_out, e_out, a_out, m, e, dm, to,
-                    as_parent, as_child, das_parent, das_child,
-                )  # fmt: skip
-                _pass_tangent(
-                    count, m_out, e_out, a_out, shift, m_p, e_p, t, m, e, dm, up + to,
-                    as_child, as_parent, das_child, das_parent,
-                )  # fmt: skip
+            _pass_tangent(
+                nodes, v, m_p, e_p, t, m_out, e_out, a_out, m, e, dm, np.uint64(0),
+                as_parent, as_child, das_parent, das_child,
+            )  # fmt: skip
+            _pass_tangent(
+                nodes, v, m_out, e_out, a_out, m_p, e_p, t, m, e, dm, up,
+                as_child, as_parent, das_child, das_parent,
+            )  # fmt: skip
             _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, das_child, rest, drest)
-        for lane in range(min(LANES, end - first)):
-            unreached[first + lane] = missed[lane]
-            for k in range(edges):
-                at, to = k * LANES + lane, slot[k] * LANES + lane
-                weight = m_edge[at] * power_of_two(e_edge[at] + e[to])
-                out[first + lane, k] = weight * (dm[to] + m[to] * g[first + lane, k])
+        for k in range(edges):
+            at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
+            for lane in range(ROW):
+                weight = m_edge[at + lane] * _power(e_edge[at + lane] + e[to + lane])
+                m_edge[at + lane] = weight * (dm[to + lane] + m[to + lane] * g_edge[at + lane])
+        _write(first, end, m_edge, missed, out, unreached)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -557,15 +586,15 @@ def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
     """Write one random tree for each row into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
-    m = np.empty(2 * pairs * LANES)
-    e = np.empty(2 * pairs * LANES)
-    m_edge = np.empty(u.shape[1] * LANES)
-    e_edge = np.empty(u.shape[1] * LANES)
-    share = np.empty(u.shape[1] * LANES)
+    m = aligned(2 * pairs * LANES)
+    e = aligned(2 * pairs * LANES)
+    m_edge = aligned(u.shape[1] * LANES)
+    e_edge = aligned(u.shape[1] * LANES)
+    share = aligned(u.shape[1] * LANES)
     present = np.empty(nodes * LANES, np.int64)
-    p = np.empty(pairs * LANES)
-    m_all = np.empty(pairs * LANES)
-    e_all = np.empty(pairs * LANES)
+    p = aligned(pairs * LANES)
+    m_all = aligned(pairs * LANES)
+    e_all = aligned(pairs * LANES)
     ratio = scratch[: 2 * ratios_of(nodes)]
     log_z = np.empty(LANES)
     missed = np.empty(LANES, np.int64)
