@@ -479,15 +479,18 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
     das_child = aligned(nodes * LANES)
     rest = np.empty(LANES)
     drest = np.empty(LANES)
+    steepest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
     for first in range(begin, end, LANES):
         _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         dm[:] = 0.0
+        steepest[:] = 0.0
         for k in range(edges):
             at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
             for lane in range(LANES):
                 g_edge[at + np.uint64(lane)] = g[min(first + lane, end - 1), k]
             for lane in range(ROW):
+                steepest[lane] = max(steepest[lane], abs(g_edge[at + lane]))
                 dm[to + lane] += m[to + lane] * share[at + lane] * g_edge[at + lane]
         _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, missed)
         for v in range(1, nodes):
@@ -512,7 +515,9 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
             at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
             for lane in range(ROW):
                 weight = m_edge[at + lane] * _power(e_edge[at + lane] + e[to + lane])
-                m_edge[at + lane] = weight * (dm[to + lane] + m[to + lane] * g_edge[at + lane])
+                slope = weight * (dm[to + lane] + m[to + lane] * g_edge[at + lane])
+                # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
+                m_edge[at + lane] = slope if abs(slope) > nodes * 2.0**-50 * steepest[lane] else 0.0
         _write(first, end, m_edge, missed, out, unreached)
 
 
