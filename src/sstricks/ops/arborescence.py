@@ -20,6 +20,9 @@ the root does not reach: of a path to it, the last node that is not yet eliminat
           x_{iv} = p_i (1 - S) + \sum_j c_{ij}, \quad S = \sum_{kl} c_{kl}.
 
 S is the expected number of children of v: the error of 1 − S is absolute, some n multiples of the machine's epsilon.
+The CPU kernels keep y = ∂log Z/∂w = x / w in the place of x. Its entries outlive the stage that finds them, since w'
+grows with w at rate 1, so that each stage only adds up :math:`c_{ij} = q_{ij} y_{ij}`, and nobody stores or divides by
+w'.
 
 **Derivative** in the direction g = d log w, node by node along with the above. Write a for d log w of the current
 graph, :math:`\delta = \sum_i p_i a_{iv}` and :math:`t_i = a_{iv} - \delta`; then
@@ -212,7 +215,7 @@ def check_reached(unreached: Tensor) -> None:
         )
 
 
-def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
+def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, scratch: int = 0) -> Tensor:
     from sstricks.ops.kernels import arborescence as kernels
     from sstricks.ops.kernels.floats import LANES
 
@@ -221,8 +224,7 @@ def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Ten
     work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
-    ratios = nodes * (nodes - 1) * (nodes - 2) // 3 * LANES
-    over_rows(getattr(kernels, kernel_name), len(out), work, *args, step=LANES, scratch=2 * ratios + 1)
+    over_rows(getattr(kernels, kernel_name), len(out), work, *args, step=LANES, scratch=scratch * LANES)
     check_reached(unreached)
     return out
 
@@ -309,7 +311,8 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 @sample.cpu
 def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    return _launch("sample", torch.empty_like(u), nodes, edges, u, uniforms)
+    ratios = nodes * (nodes - 1) * (nodes - 2) // 3
+    return _launch("sample", torch.empty_like(u), nodes, edges, u, uniforms, scratch=ratios + 1)
 
 
 @marginals.backward

@@ -298,7 +298,7 @@ def _write(first, end, values, missed, out, unreached):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals(begin, end, nodes, u, ends, out, unreached, scratch):
+def marginals(begin, end, nodes, u, ends, out, unreached):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
@@ -351,7 +351,7 @@ def _stage(v, rows, row):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def log_partition(begin, end, nodes, u, ends, out, unreached, scratch):
+def log_partition(begin, end, nodes, u, ends, out, unreached):
     """Write log Z of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)
@@ -448,7 +448,7 @@ def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, scratch):
+def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
     """Write the derivative of the marginals in the direction g into `out`."""
     pairs = nodes * (nodes - 1) // 2
     slot = _slots(nodes, ends)

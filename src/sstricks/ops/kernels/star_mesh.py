@@ -1,4 +1,4 @@
-"""What both eliminations, of undirected and of directed graphs, do to all pairs of nodes at each stage.
+"""How the eliminations of undirected and of directed graphs store pairs of nodes, and what they do to all of them.
 
 A pair of nodes i > j is stored by diagonals: those with i − j = 1 first, then those with i − j = 2, and so on, each by
 rising j. What a stage does to all pairs of the nodes still there is then, for each diagonal, one loop over contiguous
