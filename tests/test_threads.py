@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from arborescence_problem import ArborescenceProblem, arborescence_problem, complete_directed
 from cases import PAIR_CASES, Case
 from chain_problem import ChainProblem
 from graphs import complete
@@ -22,6 +23,7 @@ from projective_arborescence_problem import ProjectiveArborescenceProblem
 
 LARGER = {
     ChainProblem: ChainProblem(40, 8),
+    ArborescenceProblem: arborescence_problem(complete_directed(16)),
     KSubsetProblem: KSubsetProblem(50, 8),
     ProjectiveArborescenceProblem: ProjectiveArborescenceProblem(12),
     TreeProblem: tree_problem(complete(20)),
