@@ -25,6 +25,17 @@ def tree_judge(u: Tensor, g: Tensor, edges: Tensor, num_nodes: int, sampled: int
     return _judge(u[:2], g[:2], chosen, solve)
 
 
+def projective_judge(u: Tensor, g: Tensor, edges: Tensor, sampled: int = 10) -> Judge:
+    """Judge (marginals, vector–Jacobian product with g) on `sampled` edges of each of the first two examples."""
+    pairs = edges.numpy()
+    chosen = np.random.default_rng(0).permutation(pairs.shape[1])[:sampled]
+
+    def solve(values: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+        return np.stack([truth.projective(row, pairs, chosen) for row in values])
+
+    return _judge(u[:2], g[:2], chosen, solve)
+
+
 def subset_judge(u: Tensor, g: Tensor, k: int) -> Judge:
     """Judge (marginals, vector–Jacobian product with g) on the first four examples."""
     return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.k_subset(values, k))

@@ -84,3 +84,33 @@ def _chains(items: Array, pairs: Array, k: int) -> list[tuple[Array, Array]]:
         left, taken = np.logaddexp(left, taken), np.concatenate([never[:, :1], grown], axis=-1)
         tables.append((left, taken))
     return tables
+
+
+def projective(u: Array, pairs: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
+    """P(e ∈ T) of the `chosen` edges for one u (E,): the part of Z that is left without the other edges into its node.
+
+    Z by the stretches that subtrees fill: `whole[v, i, j]` has v over all of i…j−1, and in `forest[h, i, j]` subtrees
+    of dependents of h fill i…j−1. In logs, once per chosen edge and once for all.
+    """
+    head, dependent = pairs
+    n = int(pairs.max()) + 1
+    kept = np.full((len(chosen) + 1, n, n), -np.inf, dtype=np.longdouble)
+    kept[:, head, dependent] = u
+    for row, e in enumerate(chosen):
+        kept[row, :, dependent[e]] = -np.inf
+        kept[row, head[e], dependent[e]] = u[e]
+    shape = (len(kept), n, n + 1, n + 1)
+    whole, forest, first = (np.full(shape, -np.inf, dtype=np.longdouble) for _ in range(3))
+    for length in range(n + 1):
+        for i in range(n - length + 1):
+            j = i + length
+            if length == 0:
+                forest[:, :, i, i] = 0
+                continue
+            for v in range(i, j):
+                whole[:, v, i, j] = forest[:, v, i, v] + forest[:, v, v + 1, j]
+            first[:, :, i, j] = np.logaddexp.reduce(kept[:, :, i:j] + whole[:, None, i:j, i, j], axis=-1)
+            ends = np.arange(i + 1, j + 1)
+            forest[:, :, i, j] = np.logaddexp.reduce(first[:, :, i, ends] + forest[:, :, ends, j], axis=-1)
+    total = whole[:, 0, 0, n]
+    return np.exp(total[:-1] - total[-1])

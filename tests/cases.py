@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 import sstricks as sst
+from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, complete_directed
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
+from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import registered_pairs
 
 # The first problem of each structure is the one that costly laws are tried on.
@@ -24,6 +26,14 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
     sst.ChainKSubset: tuple(ChainProblem(n, k) for n, k in ((5, 2), (4, 1), (6, 3), (3, 3), (1, 1), (5, 4))),
+    sst.ProjectiveArborescence: tuple(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
+    sst.Arborescence: (
+        arborescence_problem(complete_directed(4)),
+        arborescence_problem(complete_directed(2, root=1), root=1),
+        arborescence_problem(complete_directed(4, root=2), root=2),
+        arborescence_problem(ROUNDABOUT, root=1),
+        arborescence_problem(CHAIN),
+    ),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),

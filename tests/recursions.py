@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mpmath
+import torch
 
-from brute_force import MP, Vector
+from brute_force import MP, Vector, exact
 from graphs import Edges
 
 STEP = MP.mpf(10) ** -18
@@ -59,3 +60,44 @@ def elementary(w: Vector, k: int) -> Vector:
         for j in range(k, 0, -1):
             e[j] += v * e[j - 1]
     return e
+
+
+def projective_weight(w: dict[tuple[int, int], mpmath.mpf], nodes: int) -> mpmath.mpf:
+    """The total weight of the projective trees from node 0, by the stretches that a node's subtrees fill.
+
+    ``whole[v, i, j]``: v is the head of everything in i..j-1. ``forest[h, i, j]``: subtrees of dependents of h, outside
+    of the stretch, fill i..j-1, the first of them up to some k.
+    """
+    whole, forest = {}, {}
+    for length in range(nodes + 1):
+        for i in range(nodes - length + 1):
+            j = i + length
+            for v in range(i, j):
+                whole[v, i, j] = forest[v, i, v] * forest[v, v + 1, j]
+            for h in [h for h in range(nodes) if not i <= h < j]:
+                forest[h, i, j] = MP.mpf(length == 0) + MP.fsum(
+                    w.get((h, v), MP.zero) * whole[v, i, k] * forest[h, k, j]
+                    for k in range(i + 1, j + 1)
+                    for v in range(i, k)
+                )
+    return whole[0, 0, nodes]
+
+
+def projective_total(u: torch.Tensor, edges: tuple[tuple[int, int], ...], nodes: int) -> float:
+    """The log-partition function."""
+    return float(MP.log(projective_weight(dict(zip(edges, map(MP.exp, exact(u)), strict=True)), nodes)))
+
+
+def projective_slope(
+    u: torch.Tensor, g: torch.Tensor, edges: tuple[tuple[int, int], ...], nodes: int, e: int
+) -> tuple[float, float]:
+    """P(e in T), as the part of the weight that is gone without e, and its derivative in the direction g."""
+
+    def share(step: mpmath.mpf) -> mpmath.mpf:
+        s = [v + step * d for v, d in zip(exact(u), exact(g), strict=True)]
+        w = dict(zip(edges, map(MP.exp, s), strict=True))
+        into = [edge for edge in edges if edge[1] == edges[e][1]]
+        with_e = projective_weight({k: v for k, v in w.items() if k == edges[e] or k not in into}, nodes)
+        return with_e / projective_weight(w, nodes)
+
+    return float(share(MP.zero)), float((share(STEP) - share(-STEP)) / (2 * STEP))

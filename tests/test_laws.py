@@ -12,8 +12,8 @@ SCOPE = {
     for structure in (sst.OneHot, sst.Subset, sst.KSubset)
     for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
 } | {
-    (sst.ChainKSubset, sst.ExponentialFamilyEntropy),
-    (sst.SpanningTree, sst.ExponentialFamilyEntropy),
+    (structure, sst.ExponentialFamilyEntropy)
+    for structure in (sst.Arborescence, sst.ChainKSubset, sst.ProjectiveArborescence, sst.SpanningTree)
 }
 
 

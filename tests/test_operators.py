@@ -81,6 +81,8 @@ def record(case: Case, u: torch.Tensor) -> list[Call]:
         case.structure.argmax(u)
         torch.autograd.grad(case.structure.log_partition(u).sum(), u)
         case.structure.contains(x)
+        if case.has_family:
+            case.structure.sample(u)
     return [Call(func, tuple(detached(a) for a in args)) for func, args in dict(recorder.calls).items()]
 
 

@@ -14,14 +14,18 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from arborescence_problem import ArborescenceProblem, arborescence_problem, complete_directed
 from cases import PAIR_CASES, Case
 from chain_problem import ChainProblem
 from graphs import complete
 from problems import KSubsetProblem, TreeProblem, tree_problem
+from projective_arborescence_problem import ProjectiveArborescenceProblem
 
 LARGER = {
     ChainProblem: ChainProblem(40, 8),
+    ArborescenceProblem: arborescence_problem(complete_directed(16)),
     KSubsetProblem: KSubsetProblem(50, 8),
+    ProjectiveArborescenceProblem: ProjectiveArborescenceProblem(12),
     TreeProblem: tree_problem(complete(20)),
 }
 # What has kernels of its own, with enough work for a batch to be cut into chunks, in tensors too small for torch itself

@@ -16,13 +16,23 @@ from sstricks.regularizers import (
     SeparableRegularizer,
 )
 from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
-from sstricks.structures import ChainKSubset, KSubset, OneHot, SpanningTree, Structure, Subset
+from sstricks.structures import (
+    Arborescence,
+    ChainKSubset,
+    KSubset,
+    OneHot,
+    ProjectiveArborescence,
+    SpanningTree,
+    Structure,
+    Subset,
+)
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential
 
 __version__ = version("sstricks")
 
 __all__ = [
+    "Arborescence",
     "BinaryEntropy",
     "CategoricalEntropy",
     "ChainKSubset",
@@ -36,6 +46,7 @@ __all__ = [
     "NegativeExponential",
     "NoSolverError",
     "OneHot",
+    "ProjectiveArborescence",
     "Regularizer",
     "SeparableRegularizer",
     "Solver",

@@ -3,6 +3,12 @@
 Every function takes scaled utilities u = U/t, in which −∞ marks an absent coordinate; `scaled_utility` makes them.
 """
 
+from sstricks.functional.arborescence import (
+    arborescence_log_partition,
+    arborescence_marginals,
+    arborescence_sample,
+    maximum_arborescence,
+)
 from sstricks.functional.chain import (
     chain_k_subset_argmax,
     chain_k_subset_log_partition,
@@ -19,14 +25,25 @@ from sstricks.functional.k_subset import (
     k_subset_sigmoid,
     top_k,
 )
+from sstricks.functional.projective_arborescence import (
+    maximum_projective_arborescence,
+    projective_arborescence_log_partition,
+    projective_arborescence_marginals,
+    projective_arborescence_sample,
+    projective_edges,
+)
 from sstricks.functional.spanning_tree import (
     maximum_spanning_tree,
     spanning_tree_log_partition,
     spanning_tree_marginals,
+    spanning_tree_sample,
 )
 from sstricks.functional.utility import from_working, scaled_utility, to_working, working_dtype
 
 __all__ = [
+    "arborescence_log_partition",
+    "arborescence_marginals",
+    "arborescence_sample",
     "capped_simplex",
     "capped_softmax",
     "chain_k_subset_argmax",
@@ -39,10 +56,17 @@ __all__ = [
     "k_subset_marginals",
     "k_subset_sample",
     "k_subset_sigmoid",
+    "maximum_arborescence",
+    "maximum_projective_arborescence",
     "maximum_spanning_tree",
+    "projective_arborescence_log_partition",
+    "projective_arborescence_marginals",
+    "projective_arborescence_sample",
+    "projective_edges",
     "scaled_utility",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
+    "spanning_tree_sample",
     "to_working",
     "top_k",
     "working_dtype",

@@ -1,5 +1,7 @@
+import torch
 from torch import Tensor
 
+from sstricks.functional.arborescence import arborescence_sample
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
 from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree as _maximum_spanning_tree
@@ -60,3 +62,37 @@ def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Ten
         tensor(3.)
     """
     return from_working(spanning_tree.log_partition(to_working(u), edges.to(u.device), num_nodes), u.dtype)
+
+
+def spanning_tree_sample(
+    u: Tensor, edges: Tensor, num_nodes: int, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³).
+
+    With an edge in either direction for each edge of the graph, every spanning tree is one arborescence of each root.
+    The root here is one more node, with an edge to the first node that is present.
+
+    Args:
+        u: Natural parameters, shape (*batch, E).
+        edges: The two ends of every edge, shape (2, E).
+        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        generator: What to draw from instead of torch's default generator.
+
+    Returns:
+        Trees, shape (*batch, E), without gradient.
+
+    Raises:
+        ValueError: Some graph is not connected.
+
+    Example:
+        >>> F.spanning_tree_sample(torch.zeros(5, 3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3).sum(-1)
+        tensor([2., 2., 2., 2., 2.])
+    """
+    edges = edges.to(u.device)
+    nodes = torch.arange(num_nodes, device=u.device)
+    end = torch.where(u > -torch.inf, edges.amin(0), num_nodes).amin(-1, keepdim=True)
+    entry = torch.where(nodes == end, 0.0, -torch.inf).to(u.dtype)
+    ways = torch.cat([edges, edges.flip(0), torch.stack([torch.full_like(nodes, num_nodes), nodes])], -1)
+    tree = arborescence_sample(torch.cat([u, u, entry], -1), ways, num_nodes + 1, num_nodes, generator=generator)
+    there, back, _ = tree.split([u.shape[-1], u.shape[-1], num_nodes], -1)
+    return there + back

@@ -37,6 +37,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.ops.extremes import FAR
+from sstricks.ops.gradients import attach_gradients
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -235,26 +236,9 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
 
 
-@marginals.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, None]:
-    return marginals_jvp(u, grad, edges, nodes), None
-
-
-# J(u)g is linear in g with a symmetric J, so its gradient in g is J(u) applied to the incoming one. In u it is a third
-# derivative of log Z; nobody needs it fast, and the twin is differentiable.
-@marginals_jvp.backward
-def _(
-    needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int
-) -> tuple[Tensor, Tensor, None]:
-    def derivative(u: Tensor) -> Tensor:
-        return _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes))
-
-    pull_back = torch.func.vjp(derivative, u)[1]
-    return pull_back(grad)[0], marginals_jvp(u, grad, edges, nodes), None
-
-
-@log_partition.backward
-def _(
-    needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, edges: Tensor, nodes: int
-) -> tuple[Tensor, None]:
-    return grad.unsqueeze(-1) * marginals(u, edges, nodes), None
+attach_gradients(
+    marginals,
+    marginals_jvp,
+    log_partition,
+    lambda u, g, edges, nodes: _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes)),
+)

@@ -61,7 +61,7 @@ def over_rows(
     blocks = -(-rows // step)
     work = rows * nanoseconds
     threads = min(torch.get_num_threads(), blocks, 1 + int(work / WORTH / 2))
-    chunks = threads if threads <= 1 else min(blocks, 4 * threads, 1 + int(work / WORTH))
+    chunks = threads if threads <= 1 else min(blocks, 8 * threads, 1 + int(work / WORTH))
     turns = count()
 
     def take_turns() -> None:

@@ -1,10 +1,14 @@
 """The structures 𝒳: one class a file, its solvers registered at the foot of the file."""
 
+from sstricks.structures.arborescence import Arborescence
 from sstricks.structures.chain_k_subset import ChainKSubset
 from sstricks.structures.k_subset import KSubset
 from sstricks.structures.one_hot import OneHot
+from sstricks.structures.projective_arborescence import ProjectiveArborescence
 from sstricks.structures.spanning_tree import SpanningTree
 from sstricks.structures.structure import Structure
 from sstricks.structures.subset import Subset
 
 __all__ = ["ChainKSubset", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
+__all__ = ["KSubset", "OneHot", "ProjectiveArborescence", "SpanningTree", "Structure", "Subset"]
+__all__ = ["Arborescence", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]

@@ -21,8 +21,8 @@ _ONE = np.int64(1023 << 52)
 
 @njit(inline="always")
 def power_of_two(k):
-    """2ᵏ for k ≤ 1023, and 0 where that underflows."""
-    return np.int64((max(k, np.int64(-1023)) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    """2ᵏ for a whole number k ≤ 1023 of either type, and 0 where that underflows."""
+    return np.int64((np.int64(max(k, np.int64(-1023))) + np.int64(1023)) << np.int64(52)).view(np.float64)
 
 
 @njit(inline="always")

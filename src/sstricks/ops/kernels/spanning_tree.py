@@ -9,12 +9,7 @@ and no ρ is stored. Its derivative comes from a = d log w and from dx/w, both i
 nodes are. Where a relaxation is a vertex, each ρ is 0 or 1 and the derivative is exactly zero, not merely small: it
 will be divided by the temperature.
 
-A pair of nodes i > j is stored by diagonals: those with i − j = 1 first, then those with i − j = 2, and so on, each by
-rising j. What a stage does to all pairs of the nodes still there is then, for each diagonal, one loop over contiguous
-memory in which the values at i, at j and at the pair all advance by one. What belongs to the row of node v is stored
-from v(v−1)/2 on, by rising j. Every array is flat, with the lane as the last index. Loops take whole arrays and
-unsigned offsets: a slice would cost two atomic operations each time, and a signed index its wrap-around test, which
-keeps a loop from being vectorised. Loops over eight lanes have few arrays each, since every one of them first tests
+How pairs are stored says `star_mesh`. Loops over eight lanes have few arrays each, since every one of them first tests
 its arrays for overlap.
 """
 
@@ -36,30 +31,7 @@ from sstricks.ops.kernels.floats import (
     power_of_two,
 )
 from sstricks.ops.kernels.separate import MATHS, separate
-
-_ROW = np.uint64(LANES)
-
-
-@njit(inline="always")
-def _row(v):
-    """Where the row of node v begins: the number of pairs of the first v nodes, times the lanes."""
-    return np.uint64(v * (v - 1) // 2 * LANES)
-
-
-@njit(inline="always")
-def _diagonal(nodes, apart):
-    """Where the pairs of nodes that are `apart` numbers apart begin."""
-    return np.uint64((apart - 1) * (2 * nodes - apart) // 2 * LANES)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _number(nodes, ends):
-    """The number of each edge's pair of nodes."""
-    pair = np.empty(ends.shape[1], np.int64)
-    for x in range(ends.shape[1]):
-        low = min(ends[0, x], ends[1, x])
-        pair[x] = np.int64(_diagonal(nodes, max(ends[0, x], ends[1, x]) - low)) // LANES + low
-    return pair
+from sstricks.ops.kernels.star_mesh import ROW, diagonal, number, row_of
 
 
 def workspace_size(nodes, edges):
@@ -145,7 +117,7 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
         far = 0
         for x in range(np.uint64(edges)):
             gap = best[lane] - u[row, x]
-            m_edge[x * _ROW + np.uint64(lane)] = -gap
+            m_edge[x * ROW + np.uint64(lane)] = -gap
             far += gap > FAR
         if far:  # or absent
             for x in range(edges):
@@ -156,48 +128,48 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
     one_m = np.ones(LANES)
     one_e = np.zeros(LANES, np.int64)
     for x in range(edges):
-        at = np.uint64(x) * _ROW
-        first = np.uint64(ends[0, x]) * _ROW
-        second = np.uint64(ends[1, x]) * _ROW
-        for lane in range(_ROW):
+        at = np.uint64(x) * ROW
+        first = np.uint64(ends[0, x]) * ROW
+        second = np.uint64(ends[1, x]) * ROW
+        for lane in range(ROW):
             present[first + lane] |= np.int64(m_edge[at + lane] > 0.0)
-        for lane in range(_ROW):
+        for lane in range(ROW):
             present[second + lane] |= np.int64(m_edge[at + lane] > 0.0)
-        _merge(LANES, m_edge, e_edge, at, one_m, one_e, np.uint64(0), m, e, np.uint64(pair[x]) * _ROW)
+        _merge(LANES, m_edge, e_edge, at, one_m, one_e, np.uint64(0), m, e, np.uint64(pair[x]) * ROW)
 
 
 @separate
 def _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d):
     """Row v of the weights, normalised; p, the law of v's neighbour; and the row's sum, d·2^top."""
-    row = _row(v)
+    row = row_of(v)
     for j in range(v):
-        from_ = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        to = row + np.uint64(j) * _ROW
-        for lane in range(_ROW):
+        from_ = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        to = row + np.uint64(j) * ROW
+        for lane in range(ROW):
             m_row[to + lane] = m[from_ + lane]
-        for lane in range(_ROW):
+        for lane in range(ROW):
             e_row[to + lane] = e[from_ + lane]
-    for x in range(row, row + np.uint64(v) * _ROW):
+    for x in range(row, row + np.uint64(v) * ROW):
         here = m_row[x] > 0.0
         e_row[x] = e_row[x] + exponent(m_row[x]) if here else NOTHING
         m_row[x] = mantissa(m_row[x]) if here else 0.0
-    for lane in range(_ROW):
+    for lane in range(ROW):
         top[lane] = NOTHING
         d[lane] = 0.0
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            top[lane] = max(top[lane], e_row[row + j * _ROW + lane])
+        for lane in range(ROW):
+            top[lane] = max(top[lane], e_row[row + j * ROW + lane])
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            e_p[row + j * _ROW + lane] = e_row[row + j * _ROW + lane] - top[lane]
-    for x in range(row, row + np.uint64(v) * _ROW):
+        for lane in range(ROW):
+            e_p[row + j * ROW + lane] = e_row[row + j * ROW + lane] - top[lane]
+    for x in range(row, row + np.uint64(v) * ROW):
         m_p[x] = m_row[x] * power_of_two(e_p[x])
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            d[lane] += m_p[row + j * _ROW + lane]
+        for lane in range(ROW):
+            d[lane] += m_p[row + j * ROW + lane]
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            x = row + j * _ROW + lane
+        for lane in range(ROW):
+            x = row + j * ROW + lane
             m_p[x] = m_row[x] / d[lane] if d[lane] > 0.0 else 0.0
 
 
@@ -224,9 +196,9 @@ def _eliminate(nodes, weights, rows, present, log_z, isolated):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
         for apart in range(1, v):
-            shift = np.uint64(apart) * _ROW
+            shift = np.uint64(apart) * ROW
             count = (v - apart) * LANES
-            _merge(count, m_row, e_row, shift, m_p, e_p, _row(v), m, e, _diagonal(nodes, apart))
+            _merge(count, m_row, e_row, shift, m_p, e_p, row_of(v), m, e, diagonal(nodes, apart))
 
 
 @separate
@@ -256,40 +228,40 @@ def _receive_tangent(count, shift, row, m_row, e_row, m_p, e_p, a_row, t, m_y, e
 @separate
 def _remain(v, whole, low, high, rest):
     """low ← what each node received in all; high ← half of what that leaves of `whole`, for every node."""
-    for x in range(np.uint64(v) * _ROW):
+    for x in range(np.uint64(v) * ROW):
         low[x] += high[x]
     rest[:] = whole
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            rest[lane] -= low[j * _ROW + lane]
+        for lane in range(ROW):
+            rest[lane] -= low[j * ROW + lane]
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            high[j * _ROW + lane] = 0.5 * rest[lane]
+        for lane in range(ROW):
+            high[j * ROW + lane] = 0.5 * rest[lane]
 
 
 @separate
 def _scatter(nodes, v, row, begin, to):
     """Put a row, which begins at `begin`, where its pairs are stored."""
     for j in range(v):
-        at = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        for lane in range(_ROW):
-            to[at + lane] = row[begin + np.uint64(j) * _ROW + lane]
+        at = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        for lane in range(ROW):
+            to[at + lane] = row[begin + np.uint64(j) * ROW + lane]
 
 
 @separate
 def _gather(nodes, v, from_, row, begin):
     """The reverse of `_scatter`."""
     for j in range(v):
-        at = _diagonal(nodes, v - j) + np.uint64(j) * _ROW
-        for lane in range(_ROW):
-            row[begin + np.uint64(j) * _ROW + lane] = from_[at + lane]
+        at = diagonal(nodes, v - j) + np.uint64(j) * ROW
+        for lane in range(ROW):
+            row[begin + np.uint64(j) * ROW + lane] = from_[at + lane]
 
 
 @separate
 def _restore(v, m_row, e_row, m_p, e_p, low, high):
     """low ← y = x/w of row v, to be read at the exponents e_row, where x = p·(1 − S) + what each node received."""
-    row = _row(v)
-    for x in range(np.uint64(v) * _ROW):
+    row = row_of(v)
+    for x in range(np.uint64(v) * ROW):
         here = m_row[row + x] > 0.0
         marginal = m_p[row + x] * power_of_two(e_p[row + x]) * high[x] + low[x]
         low[x] = marginal / m_row[row + x] if here else 0.0
@@ -299,8 +271,8 @@ def _restore(v, m_row, e_row, m_p, e_p, low, high):
 @separate
 def _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh):
     """`_restore` and its derivative: dlow ← dx/w."""
-    row = _row(v)
-    for x in range(np.uint64(v) * _ROW):
+    row = row_of(v)
+    for x in range(np.uint64(v) * ROW):
         here = m_row[row + x] > 0.0
         p = m_p[row + x] * power_of_two(e_p[row + x])
         marginal = p * high[x] + low[x]
@@ -313,7 +285,7 @@ def _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, components, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    pair = _number(nodes, ends)
+    pair = number(nodes, ends)
     weights, rows, (m_edge, e_edge, _), (low, high, _, _), present, _ = _workspace(nodes, u.shape[1], memory)
     m, e = weights
     m_row, e_row, m_p, e_p = rows
@@ -325,11 +297,11 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
         for v in range(1, nodes):
             low[:] = 0.0
             high[:] = 0.0
-            row = _row(v)
+            row = row_of(v)
             for apart in range(1, v):
-                shift = np.uint64(apart) * _ROW
+                shift = np.uint64(apart) * ROW
                 count = (v - apart) * LANES
-                _receive(count, shift, row, m_row, e_row, m_p, e_p, m, e, _diagonal(nodes, apart), low, high)
+                _receive(count, shift, row, m_row, e_row, m_p, e_p, m, e, diagonal(nodes, apart), low, high)
             _remain(v, 2.0, low, high, rest)
             _restore(v, m_row, e_row, m_p, e_p, low, high)
             _scatter(nodes, v, low, np.uint64(0), m)
@@ -345,7 +317,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, components, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
-    pair = _number(nodes, ends)
+    pair = number(nodes, ends)
     weights, rows, (m_edge, e_edge, _), _, present, _ = _workspace(nodes, u.shape[1], memory)
     log_z, best = np.empty(LANES), np.empty(LANES)
     isolated = np.empty(LANES, np.int64)
@@ -366,17 +338,17 @@ def _load_tangent(g, begin, end, pair, m_edge, e_edge, m, e, g_edge, a):
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
         for x in range(np.uint64(g.shape[1])):
-            g_edge[x * _ROW + np.uint64(lane)] = g[row, x]
+            g_edge[x * ROW + np.uint64(lane)] = g[row, x]
     a[:] = 0.0
     for k in range(g.shape[1]):
-        at, to = np.uint64(k) * _ROW, np.uint64(pair[k]) * _ROW
+        at, to = np.uint64(k) * ROW, np.uint64(pair[k]) * ROW
         _add_share(m_edge, e_edge, g_edge, at, m, e, a, to)
 
 
 @separate
 def _add_share(m_edge, e_edge, g_edge, at, m, e, a, to):
     """Add to a pair's a what one of its edges contributes."""
-    for lane in range(_ROW):
+    for lane in range(ROW):
         part = m_edge[at + lane] * power_of_two(e_edge[at + lane] - e[to + lane])
         a[to + lane] += part / (m[to + lane] + np.float64(m[to + lane] <= 0.0)) * g_edge[at + lane]
 
@@ -384,16 +356,16 @@ def _add_share(m_edge, e_edge, g_edge, at, m, e, a, to):
 @separate
 def _center(v, m_p, e_p, a_row, t, mean):
     """t: row v of a = d log w, less its mean under p."""
-    row = _row(v)
-    for x in range(row, row + np.uint64(v) * _ROW):
+    row = row_of(v)
+    for x in range(row, row + np.uint64(v) * ROW):
         t[x] = m_p[x] * power_of_two(e_p[x]) * a_row[x]
     mean[:] = 0.0
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            mean[lane] += t[row + j * _ROW + lane]
+        for lane in range(ROW):
+            mean[lane] += t[row + j * ROW + lane]
     for j in range(np.uint64(v)):
-        for lane in range(_ROW):
-            t[row + j * _ROW + lane] = a_row[row + j * _ROW + lane] - mean[lane]
+        for lane in range(ROW):
+            t[row + j * ROW + lane] = a_row[row + j * ROW + lane] - mean[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -407,19 +379,19 @@ def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
     for v in range(nodes - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
-        _gather(nodes, v, a, a_row, _row(v))
+        _gather(nodes, v, a, a_row, row_of(v))
         _center(v, m_p, e_p, a_row, t, mean)
         for apart in range(1, v):
-            shift = np.uint64(apart) * _ROW
+            shift = np.uint64(apart) * ROW
             count = (v - apart) * LANES
-            to = _diagonal(nodes, apart)
-            _merge_tangent(count, m_row, e_row, shift, m_p, e_p, _row(v), m, e, a, to, a_row, t)
+            to = diagonal(nodes, apart)
+            _merge_tangent(count, m_row, e_row, shift, m_p, e_p, row_of(v), m, e, a, to, a_row, t)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
-    pair = _number(nodes, ends)
+    pair = number(nodes, ends)
     edges = u.shape[1]
     weights, rows, at_edges, (low, high, dlow, dhigh), present, memory = _workspace(nodes, edges, memory)
     m_edge, e_edge, g_edge = at_edges
@@ -438,11 +410,11 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
             high[:] = 0.0
             dlow[:] = 0.0
             dhigh[:] = 0.0
-            row = _row(v)
+            row = row_of(v)
             for apart in range(1, v):
-                shift = np.uint64(apart) * _ROW
+                shift = np.uint64(apart) * ROW
                 count = (v - apart) * LANES
-                to = _diagonal(nodes, apart)
+                to = diagonal(nodes, apart)
                 _receive_tangent(
                     count, shift, row, m_row, e_row, m_p, e_p, a_row, t, m, e, a, dx, to, low, high, dlow, dhigh
                 )

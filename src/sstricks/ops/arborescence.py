@@ -1,0 +1,332 @@
+r"""The exponential family of arborescences, p(T) ∝ exp(Σ_{e∈T} u_e): log Z, marginals, derivative, samples (B.8).
+
+The root is node 0. Every other node has one edge into it, so that adding a constant to all edges into a node changes
+log Z by that constant and nothing else. The matrix-tree theorem for directed graphs gives log Z as a log-determinant of
+the Laplacian of in-degrees; it is computed as in `sstricks.ops.spanning_tree`, by eliminating one node after the other,
+the root last, without a subtraction of weights and hence at any range of the utilities.
+
+**Elimination.** With weights w_ij of the edges i → j, the Schur complement that takes v out of the Laplacian is again
+the Laplacian of a graph, whose edges i → j (i ≠ j) may also lead through v:
+
+.. math:: d_v = \sum_i w_{iv}, \quad p_i = w_{iv} / d_v, \quad w'_{ij} = w_{ij} + q_{ij}, \quad q_{ij} = p_i w_{vj}
+
+and :math:`\log Z = \sum_v \log d_v`. Let :math:`\rho_{ij} = q_{ij} / w'_{ij}`. (The diagonal is right because
+:math:`d'_j = d_j - w_{vj} + w_{vj} \sum_{i \neq j} p_i = d_j - w_{jv} w_{vj} / d_v`.) A node with d_v = 0 is one that
+the root does not reach: of a path to it, the last node that is not yet eliminated would have an edge to v.
+
+**Marginals.** log Z of the smaller graph is a function of w', so with its marginals x' (x = w ∂log Z/∂w),
+
+.. math:: x_{ij} = (1 - \rho_{ij}) x'_{ij}, \quad c_{ij} = \rho_{ij} x'_{ij}, \quad x_{vj} = \sum_i c_{ij}, \quad
+          x_{iv} = p_i (1 - S) + \sum_j c_{ij}, \quad S = \sum_{kl} c_{kl}.
+
+S is the expected number of children of v: the error of 1 − S is absolute, some n multiples of the machine's epsilon.
+The CPU kernels keep y = ∂log Z/∂w = x / w in the place of x. Its entries outlive the stage that finds them, since w'
+grows with w at rate 1, so that each stage only adds up :math:`c_{ij} = q_{ij} y_{ij}`, and nobody stores or divides by
+w'.
+
+**Derivative** in the direction g = d log w, node by node along with the above. Write a for d log w of the current
+graph, :math:`\delta = \sum_i p_i a_{iv}` and :math:`t_i = a_{iv} - \delta`; then
+
+.. math:: dp_i = p_i t_i, \quad d\rho_{ij} = \rho_{ij} (1 - \rho_{ij}) h_{ij}, \quad
+          a'_{ij} = a_{ij} + \rho_{ij} h_{ij}, \quad h_{ij} = t_i + a_{vj} - a_{ij}
+
+and the equations for x are differentiated by the product rule. The Jacobian is a Hessian, that of log Z, hence
+symmetric: the vector-Jacobian product of the backward pass *is* this derivative in the direction of the incoming
+gradient.
+
+**Samples.** From a random tree T' of the graph without v, make one of the graph with v: call every edge i → j of T' an
+edge through v with probability ρ_ij, and take those out; what is left is a forest, a component C with the root in it,
+and components with roots j₁, …, j_k of their own. Hang these below v, and v below a node i of C, chosen with
+probability proportional to p_i within C. This is a sample of the larger graph's law. For let A be a forest as above,
+and P_0, …, P_k the sums of p over its components, which add up to 1. The weight of all trees T' with all their choices
+that leave A is
+
+.. math:: w(A) \prod_m w_{v j_m} \sum_B \prod_b P_{\mathrm{parent}_B(b)}
+          = w(A) \prod_m w_{v j_m} \; P_0 (P_0 + \dots + P_k)^{k-1} = w(A) \prod_m w_{v j_m} \; P_0,
+
+with B running over the arborescences of the k + 1 components rooted at C (Cayley's formula, with a variable for each
+node to the power of the number of its children; for k = 0 both sides are w(A), since then P_0 = 1). The trees T of the
+larger graph that leave A when v is taken out are those with the edges v → j_m and i → v for an i in C, as v is not its
+own ancestor; they weigh :math:`w(A) \prod_m w_{v j_m} \sum_{i \in C} w_{iv}`, which is d_v times the above, and so A is
+left with the right probability. Given A, T is chosen by its weight. Of parallel edges, one is chosen by its share.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid
+from sstricks.ops.gradients import attach_gradients
+from sstricks.ops.operator import operator
+from sstricks.ops.threads import over_rows
+
+
+class _Stage(NamedTuple):
+    """What eliminating one node leaves behind."""
+
+    p: Tensor  # (*batch, v)
+    log_p: Tensor  # (*batch, v)
+    ratio: Tensor  # (*batch, v, v)
+
+
+class _Elimination(NamedTuple):
+    share: Tensor  # (*batch, E): an edge's part of the weight between its two nodes
+    stages: list[_Stage]  # of nodes n−1, …, 1
+    log_z: Tensor  # (*batch)
+    unreached: Tensor  # (*batch)
+
+
+def _pair_index(edges: Tensor, nodes: int) -> Tensor:
+    """Where each edge stands in a flattened nodes × nodes matrix."""
+    return edges[0] * nodes + edges[1]
+
+
+def _weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-weights of all pairs (0 where there is none), less the maximum into each node; where; shares; maxima."""
+    here = (u > -torch.inf) & (edges[1] > 0)
+    flat, head = _pair_index(edges, nodes).expand(u.shape), edges[1].expand(u.shape)
+    value = torch.where(here, u, 0.0)
+    known = u.detach().masked_fill(~here, -torch.inf)
+    top = u.new_full((*u.shape[:-1], nodes), -torch.inf).scatter_reduce(-1, head, known, "amax")
+    top = torch.where(top > -torch.inf, top, 0.0)
+    near = torch.where(here, value - top.gather(-1, head), 0.0)
+    blank = u.new_zeros(*u.shape[:-1], nodes * nodes)
+    peak = torch.full_like(blank, -torch.inf).scatter_reduce(
+        -1, flat, near.detach().masked_fill(~here, -torch.inf), "amax"
+    )
+    peak = torch.where(peak > -torch.inf, peak, 0.0)
+    weight = torch.where(here, (near - peak.gather(-1, flat)).exp(), 0.0)
+    total = blank.scatter_add(-1, flat, weight)
+    share = weight / torch.where(here, total.gather(-1, flat), 1.0)
+    alive = total > 0
+    log_weight = torch.where(alive, peak + torch.where(alive, total, 1.0).log(), 0.0)
+    square = (nodes, nodes)
+    return log_weight.unflatten(-1, square), alive.unflatten(-1, square), share, top.sum(-1)
+
+
+def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
+    log_w, alive, share, log_z = _weights(u, edges, nodes)
+    present = alive.any(-1) | alive.any(-2)
+    unreached = torch.zeros_like(log_z, dtype=torch.int64)
+    stages = []
+    for v in range(nodes - 1, 0, -1):
+        into, row = alive[..., :v, v], log_w[..., :v, v]
+        some = into.any(-1, keepdim=True)
+        top = torch.where(some, row.masked_fill(~into, -torch.inf).amax(-1, keepdim=True), 0.0).detach()
+        near = torch.where(into, row - top, 0.0)
+        weight = torch.where(into, near.exp(), 0.0)
+        d = torch.where(some, weight.sum(-1, keepdim=True), 1.0)
+        log_p = near - d.log()
+        joined = into.unsqueeze(-1) & alive[..., v, :v].unsqueeze(-2)
+        joined = joined & ~torch.eye(v, dtype=torch.bool, device=u.device)
+        old, log_old = alive[..., :v, :v], log_w[..., :v, :v]
+        log_q = torch.where(joined, log_p.unsqueeze(-1) + log_w[..., v, :v].unsqueeze(-2), 0.0)
+        gap = torch.where(joined & old, log_q - log_old, 0.0)
+        ratio = torch.where(joined, torch.where(old, gap.sigmoid(), 1.0), 0.0)
+        grown = log_old + torch.logaddexp(gap, torch.zeros_like(gap))
+        log_w = torch.where(joined, torch.where(old, grown, log_q), log_old)
+        alive = old | joined
+        stages.append(_Stage(weight / d, log_p.masked_fill(~into, -torch.inf), ratio))
+        log_z = log_z + (top + d.log()).squeeze(-1)
+        unreached = unreached + (present[..., v] & ~some.squeeze(-1))
+    return _Elimination(share, stages, log_z, unreached)
+
+
+def bordered(x: Tensor, into: Tensor, out_of: Tensor) -> Tensor:
+    """The matrix x with one more column and one more row."""
+    top = torch.cat([x, into.unsqueeze(-1)], -1)
+    return torch.cat([top, torch.nn.functional.pad(out_of, (0, 1)).unsqueeze(-2)], -2)
+
+
+def restored(x: Tensor, p: Tensor, ratio: Tensor) -> Tensor:
+    """The marginals with one more node, from those of the graph without it, its p and the ratios ρ."""
+    moved = x * ratio
+    parents = moved.sum(-1)
+    rest = 1 - parents.sum(-1, keepdim=True)
+    return bordered(x - moved, p * rest + parents, moved.sum(-2))
+
+
+def _marginals(u: Tensor, edges: Tensor, nodes: int, work: _Elimination) -> Tensor:
+    x = u.new_zeros(*u.shape[:-1], 1, 1)
+    for stage in reversed(work.stages):
+        x = restored(x, stage.p, stage.ratio)
+    return work.share * x[..., edges[0], edges[1]]
+
+
+def _marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int, work: _Elimination) -> Tensor:
+    flat = _pair_index(edges, nodes).expand(u.shape)
+    a = u.new_zeros(*u.shape[:-1], nodes * nodes).scatter_add(-1, flat, work.share * g)
+    first = a = a.unflatten(-1, (nodes, nodes))
+    dstages = []
+    for v, (p, _, ratio) in zip(range(nodes - 1, 0, -1), work.stages, strict=True):
+        into = a[..., :v, v]
+        t = into - (p * into).sum(-1, keepdim=True)
+        step = ratio * (t.unsqueeze(-1) + a[..., v, :v].unsqueeze(-2) - a[..., :v, :v])
+        dstages.append((p * t, step * (1 - ratio)))
+        a = a[..., :v, :v] + step
+    x = dx = u.new_zeros(*u.shape[:-1], 1, 1)
+    for (p, _, ratio), (dp, dratio) in zip(reversed(work.stages), reversed(dstages), strict=True):
+        moved, dmoved = x * ratio, dx * ratio + x * dratio
+        parents, dparents = moved.sum(-1), dmoved.sum(-1)
+        rest, drest = 1 - parents.sum(-1, keepdim=True), -dparents.sum(-1, keepdim=True)
+        x, dx = (
+            bordered(x - moved, p * rest + parents, moved.sum(-2)),
+            bordered(dx - dmoved, dp * rest + p * drest + dparents, dmoved.sum(-2)),
+        )
+    i, j = edges[0], edges[1]
+    return work.share * (dx[..., i, j] + x[..., i, j] * (g - first[..., i, j]))
+
+
+def _draw(log_p: Tensor, among: Tensor, uniform: Tensor) -> Tensor:
+    """An index drawn with probability ∝ exp(log_p) `among` those allowed, 0 where there is none."""
+    logits = log_p.masked_fill(~among, -torch.inf)
+    top = logits.amax(-1, keepdim=True)
+    weight = (logits - torch.where(top > -torch.inf, top, 0.0)).exp()
+    sums = weight.cumsum(-1)
+    return (sums <= uniform.unsqueeze(-1) * sums[..., -1:]).sum(-1).clamp(max=log_p.shape[-1] - 1)
+
+
+def _draw_tree(uniforms: Tensor, nodes: int, work: _Elimination) -> Tensor:
+    """Every node's parent, shape (*batch, n); an absent node's is itself."""
+    parent = uniforms.new_zeros(*uniforms.shape[:-1], 1, dtype=torch.int64)
+    for v, stage in zip(range(1, nodes), reversed(work.stages), strict=True):
+        used = v * (v - 1) // 2
+        through = stage.ratio.gather(-2, parent.unsqueeze(-2)).squeeze(-2)[..., 1:]
+        moves = uniforms[..., used : used + v - 1] < through
+        parent = torch.cat([parent[..., :1], torch.where(moves, v, parent[..., 1:])], -1)
+        ancestor = torch.nn.functional.pad(parent, (0, 1), value=v)
+        for _ in range(v.bit_length()):
+            ancestor = ancestor.gather(-1, ancestor)
+        among = (ancestor[..., :v] == 0) & (stage.log_p > -torch.inf)
+        chosen = torch.where(among.any(-1), _draw(stage.log_p, among, uniforms[..., used + v - 1]), v)
+        parent = torch.cat([parent, chosen.unsqueeze(-1)], -1)
+    return parent
+
+
+def check_reached(unreached: Tensor) -> None:
+    """Raise unless the root of every graph reaches all present nodes."""
+    if bool(unreached.any()):
+        row = int(unreached.nonzero()[0])
+        raise invalid(
+            "u",
+            f"a graph in row {row} whose root misses {int(unreached[row])} nodes (without masked and -inf edges)",
+            "graphs in which paths lead from the root to every node",
+            "Unmask edges towards these nodes. A node without any edge is padding and does not count.",
+        )
+
+
+def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, scratch: int = 0) -> Tensor:
+    from sstricks.ops.kernels import arborescence as kernels
+    from sstricks.ops.kernels.floats import LANES
+
+    unreached = torch.empty(len(out), dtype=torch.int64)
+    # About 2 ns per entry of every stage's matrix, and an exponential per edge.
+    work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
+    arrays = (row.numpy() for row in rows)
+    args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
+    over_rows(getattr(kernels, kernel_name), len(out), work, *args, step=LANES, scratch=scratch * LANES)
+    check_reached(unreached)
+    return out
+
+
+@operator("sstricks::arborescence_marginals", core=(1, None))
+def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The marginals P(e ∈ T), shape (*batch, E), of the exponential family with parameters u (B.8).
+
+    Args:
+        u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
+        edges: Where every edge leads from and to, shape (2, E). Those into node 0, the root, count as absent.
+        nodes: The number of nodes; one without any edge is padding.
+
+    Raises:
+        ValueError: The root does not reach all present nodes of some graph.
+    """
+    work = _eliminate(u, edges, nodes)
+    check_reached(work.unreached)
+    return _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+
+
+@operator("sstricks::arborescence_marginals_jvp", core=(1, 1, None))
+def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The derivative of `marginals` in the direction g, shape (*batch, E)."""
+    work = _eliminate(u, edges, nodes)
+    check_reached(work.unreached)
+    return _marginals_jvp(u, g, edges, nodes, work)
+
+
+@operator("sstricks::arborescence_log_partition", core=(1, None), output_core=0)
+def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The log-partition function log Σ_T exp(Σ_{e∈T} u_e), shape (*batch) (B.8)."""
+    work = _eliminate(u, edges, nodes)
+    check_reached(work.unreached)
+    return work.log_z
+
+
+@operator("sstricks::arborescence_sample", core=(1, 1, None))
+def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """A random tree as an indicator vector, shape (*batch, E), of the law p(T) ∝ exp(Σ_{e∈T} u_e).
+
+    Args:
+        u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
+        uniforms: Independent numbers, uniform on [0, 1), shape (*batch, `uniforms_needed(nodes)`).
+        edges: Where every edge leads from and to, shape (2, E).
+        nodes: The number of nodes; one without any edge is padding.
+
+    Raises:
+        ValueError: The root does not reach all present nodes of some graph.
+    """
+    work = _eliminate(u, edges, nodes)
+    check_reached(work.unreached)
+    parent = _draw_tree(uniforms, nodes, work)
+    tail, head = edges
+    # Of parallel edges, the last of those before which the shares add up to no more than the head's number.
+    number = torch.arange(len(head), device=u.device)
+    flat = _pair_index(edges, nodes)
+    earlier = (flat.unsqueeze(-1) == flat) & (number.unsqueeze(-1) < number)
+    before = work.share @ earlier.to(u.dtype)
+    own = uniforms[..., nodes * (nodes - 1) // 2 + (head - 1).clamp(min=0)]
+    begun = ((parent[..., head] == tail) & (work.share > 0) & (before <= own)).to(u.dtype)
+    return begun * (begun @ earlier.mT.to(u.dtype) == 0)
+
+
+def uniforms_needed(nodes: int) -> int:
+    """How many uniform numbers `sample` takes: one for each pair of nodes, and one for each edge of a tree."""
+    return (nodes - 1) * (nodes + 2) // 2
+
+
+@marginals.cpu
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("marginals", torch.empty_like(u), nodes, edges, u)
+
+
+@marginals_jvp.cpu
+def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("marginals_jvp", torch.empty_like(u), nodes, edges, u, g)
+
+
+@log_partition.cpu
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
+
+
+@sample.cpu
+def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    ratios = nodes * (nodes - 1) * (nodes - 2) // 3
+    return _launch("sample", torch.empty_like(u), nodes, edges, u, uniforms, scratch=ratios + 1)
+
+
+attach_gradients(
+    marginals,
+    marginals_jvp,
+    log_partition,
+    lambda u, g, edges, nodes: _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes)),
+)
+
+
+# A tree is piecewise constant in everything it is drawn from.
+@sample.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int
+) -> tuple[None, None, None]:
+    return None, None, None

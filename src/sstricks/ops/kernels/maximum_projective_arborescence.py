@@ -1,0 +1,213 @@
+"""Eisner's dynamic program on the CPU; the mathematics stands in `sstricks.ops.projective_arborescence`.
+
+Of two ways to divide a span that are worth the same, the one whose tree has the lowest edge that the other lacks is
+kept. That is the lexicographic order of the indicator vectors; since disjoint unions respect it, keeping the first tree
+of every span yields the first tree of all. To compare trees, each span's is listed, its edges in order: those of the
+first part of a division all come before those of the second. Only where something ties is this done, by a second run.
+"""
+
+import numpy as np
+from numba import njit
+
+# What spans a stretch of nodes: the dependents of its first node or of its last one, or a dependency between the two.
+RIGHT, LEFT, RIGHTWARD, LEFTWARD = 0, 1, 2, 3
+# The tables that a division is looked up in: of the nodes between two ends, of RIGHT, and of LEFT.
+_BETWEEN, _RIGHT, _LEFT = 0, 1, 2
+
+
+@njit(inline="always")
+def edge(nodes, i, j):
+    """The coordinate of i → j: pairs in lexicographic order, those with i = j or j = 0 left out."""
+    return j - 1 if i == 0 else nodes - 1 + (i - 1) * (nodes - 2) + j - 1 - (1 if j > i else 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def present_nodes(nodes, u, row, order):
+    """Write the nodes that have an edge into `order`; return how many there are, or 0 if the root is not one."""
+    count = 0
+    for v in range(nodes):
+        present = False
+        for w in range(nodes):
+            if w != v:
+                present |= w > 0 and u[row, edge(nodes, v, w)] > -np.inf
+                present |= v > 0 and u[row, edge(nodes, w, v)] > -np.inf
+        if present:
+            order[count] = v
+            count += 1
+        elif v == 0:
+            return 0
+    return count
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _push(stack, size, kind, i, j):
+    stack[size, 0] = kind
+    stack[size, 1] = i
+    stack[size, 2] = j
+    return size + 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _push_parts(stack, size, table, i, j, k):
+    """The two parts of a division at k."""
+    if table == _BETWEEN:
+        return _push(stack, _push(stack, size, RIGHT, i, k), LEFT, k + 1, j)
+    if table == _RIGHT:
+        return _push(stack, _push(stack, size, RIGHTWARD, i, k), RIGHT, k, j)
+    return _push(stack, _push(stack, size, LEFT, i, k), LEFTWARD, k, j)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def trace(i, j, back, stack, head):
+    """Write the head of every node in the tree in which i heads all up to j."""
+    size = _push(stack, 0, RIGHT, i, j)
+    while size > 0:
+        size -= 1
+        kind, i, j = stack[size, 0], stack[size, 1], stack[size, 2]
+        if kind == RIGHTWARD:
+            head[j] = i
+        elif kind == LEFTWARD:
+            head[i] = j
+        elif i == j:
+            continue
+        table = _BETWEEN if kind >= RIGHTWARD else (_RIGHT if kind == RIGHT else _LEFT)
+        size = _push_parts(stack, size, table, i, j, back[table, i, j])
+
+
+@njit(inline="always")
+def _listed(count, i, j):
+    """Where the tree of the span i…j is listed; one of width w has w edges."""
+    w = j - i
+    return count * (w * (w - 1) // 2) - (w - 1) * w * (2 * w - 1) // 6 + i * w
+
+
+@njit(inline="always")
+def _nth(table, i, j, k, at, count, lists):
+    """The edge number `at` of the tree of a division at k."""
+    one, two = (RIGHT, LEFT) if table == _BETWEEN else ((RIGHTWARD, RIGHT) if table == _RIGHT else (LEFT, LEFTWARD))
+    if at < k - i:
+        return lists[one, _listed(count, i, k) + at]
+    return lists[two, _listed(count, k + 1 if table == _BETWEEN else k, j) + at - (k - i)]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _comes_first(table, i, j, k, other, count, lists):
+    """Whether the tree of the division at k has the lowest edge in which it differs from that at `other`."""
+    for at in range(j - i - 1 if table == _BETWEEN else j - i):
+        edges = _nth(table, i, j, k, at, count, lists), _nth(table, i, j, other, at, count, lists)
+        if edges[0] != edges[1]:
+            return edges[0] < edges[1]
+    return False
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _list(kind, table, i, j, k, link, count, lists):
+    """List the tree of a span: that of its division at k and, if there is one, the edge that links the two parts."""
+    to = _listed(count, i, j)
+    for at in range(j - i - 1 if table == _BETWEEN else j - i):
+        x = _nth(table, i, j, k, at, count, lists)
+        if 0 <= link < x:
+            lists[kind, to] = link
+            link = -1
+            to += 1
+        lists[kind, to] = x
+        to += 1
+    if link >= 0:
+        lists[kind, to] = link
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists):
+    """The best of all divisions: the sums of row i of chart `one`, from `first` on, and row j of `two`, from `last` on.
+
+    Divisions are numbered from i, those of RIGHT from i + 1. Without lists the first of them is kept. Returns also
+    whether several are best.
+    """
+    start = np.uint64(i + 1 if table == _RIGHT else i)
+    row, column = np.uint64(i), np.uint64(j)
+    first, last = np.uint64(first), np.uint64(last)
+    value = chart[one, row, first] + chart[two, column, last]
+    at = start
+    ties = False
+    for s in range(np.uint64(1), np.uint64(steps)):
+        candidate = chart[one, row, first + s] + chart[two, column, last + s]
+        if candidate >= value:
+            if candidate == value:
+                if value == -np.inf:
+                    continue
+                ties = True
+                if lists.size == 0 or not _comes_first(table, i, j, np.int64(start + s), np.int64(at), count, lists):
+                    continue
+            else:
+                ties = False
+            value = candidate
+            at = start + s
+    back[table, row, column] = at
+    return value, ties
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def eisner(count, weight, chart, back, lists):
+    """Fill the charts for `count` nodes from the weights of i → j; return the best value, −∞ if there is no tree.
+
+    Charts: RIGHT and LEFT by rows, both again by columns, RIGHTWARD by rows, LEFTWARD by columns, so that each
+    division reads two rows. Returns also whether any span has several best trees; with `lists`, (4, (n³ − n)/6), those
+    are told apart.
+    """
+    tied = False
+    for i in range(count):
+        chart[:4, i, i] = 0.0
+    for width in range(1, count):
+        for i in range(count - width):
+            j = i + width
+            value, ties = _divide(_BETWEEN, i, j, chart, 0, i, 3, i + 1, width, back, count, lists)
+            tied |= ties
+            chart[4, i, j] = value + weight[i, j]
+            chart[5, j, i] = value + weight[j, i]
+            if lists.size > 0:
+                _list(RIGHTWARD, _BETWEEN, i, j, back[_BETWEEN, i, j], i * count + j, count, lists)
+                _list(LEFTWARD, _BETWEEN, i, j, back[_BETWEEN, i, j], j * count + i, count, lists)
+            value, ties = _divide(_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, count, lists)
+            tied |= ties
+            chart[0, i, j] = chart[2, j, i] = value
+            value, ties = _divide(_LEFT, i, j, chart, 1, i, 5, i, width, back, count, lists)
+            tied |= ties
+            chart[1, i, j] = chart[3, j, i] = value
+            if lists.size > 0:
+                _list(RIGHT, _RIGHT, i, j, back[_RIGHT, i, j], -1, count, lists)
+                _list(LEFT, _LEFT, i, j, back[_LEFT, i, j], -1, count, lists)
+    return chart[0, 0, count - 1], tied
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def maximum_projective_arborescence(begin, end, nodes, u, out, feasible):
+    """Write the best trees of rows `begin` to `end` into `out`, and whether there are any."""
+    order = np.empty(nodes, np.int64)
+    weight = np.empty((nodes, nodes))
+    chart = np.empty((6, nodes, nodes))
+    back = np.empty((3, nodes, nodes), np.int64)
+    stack = np.empty((2 * nodes + 2, 3), np.int64)
+    head = np.empty(nodes, np.int64)
+    unlisted = np.empty((4, 0), np.int32)
+    lists = unlisted
+    for r in range(begin, end):
+        out[r] = 0.0
+        feasible[r] = False
+        count = present_nodes(nodes, u, r, order)
+        if count == 0:
+            continue
+        for a in range(count):
+            weight[a, 0] = -np.inf
+            for b in range(1, count):
+                if a != b:
+                    weight[a, b] = u[r, edge(nodes, order[a], order[b])]
+        value, tied = eisner(count, weight, chart, back, unlisted)
+        if tied:
+            if lists.size == 0:
+                lists = np.empty((4, (nodes**3 - nodes) // 6), np.int32)
+            eisner(count, weight, chart, back, lists)
+        feasible[r] = value > -np.inf
+        if feasible[r]:
+            trace(0, count - 1, back, stack, head)
+            for b in range(1, count):
+                out[r, edge(nodes, order[head[b]], order[b])] = 1.0

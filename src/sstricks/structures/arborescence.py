@@ -1,0 +1,126 @@
+from itertools import product
+from math import prod
+
+import torch
+from torch import Tensor
+
+from sstricks import functional as F
+from sstricks.errors import invalid
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.graph import GraphStructure, check_edges, reachable
+
+
+class Arborescence(GraphStructure):
+    r"""The spanning trees of a directed graph whose edges lead away from a root, as edge indicators (App. B.8).
+
+    .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^E : T \text{ has one path from } r \text{ to every node} \}
+
+    Graphs of different sizes share a batch by masking: a node none of whose edges is present is itself absent. The root
+    must reach all others. Parallel edges are welcome; they are different edges of different trees. Edges into the root
+    count as absent.
+
+    Args:
+        edges: Where every edge leads from and to, LongTensor (2, E).
+        num_nodes: The number of nodes, n ≥ 2.
+        root: The node r that all paths begin at.
+        mask: False where an edge is absent, shape (*batch, E).
+
+    Raises:
+        ValueError: The edges do not fit the nodes, have self-loops, or do not lead from the root to all nodes.
+
+    Example:
+        >>> sst.Arborescence.complete(4).log_partition(torch.zeros(9)).exp()
+        tensor(16.)
+    """
+
+    def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
+        check_edges(edges, num_nodes)
+        if not isinstance(root, int) or not 0 <= root < num_nodes:
+            raise invalid("root", repr(root), f"an integer from 0 to num_nodes - 1 = {num_nodes - 1}", "Name a node.")
+        self.root = root
+        super().__init__(
+            edges,
+            num_nodes,
+            mask,
+            edges[1] != root,
+            f"a graph with nodes that the root {root} does not reach",
+            "graphs in which paths lead from the root to every node",
+            "Add edges towards these nodes, or unmask them. (A node none of whose edges is present is padding.)",
+        )
+
+    @classmethod
+    def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":
+        """The arborescences of the complete graph on n nodes; edges are the pairs i ≠ j ≠ root in lexicographic order.
+
+        Args:
+            n: The number of nodes, n ≥ 2.
+            root: The node that all paths begin at.
+            mask: False where an edge is absent, shape (*batch, (n−1)²).
+
+        Raises:
+            ValueError: n is below 2, or the root is not one of the nodes.
+
+        Example:
+            >>> sst.Arborescence.complete(3).edges
+            tensor([[0, 0, 1, 2],
+                    [1, 2, 2, 1]])
+        """
+        if not isinstance(n, int) or n < 2:
+            raise invalid("n", repr(n), "an integer >= 2", "A tree needs an edge.")
+        pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
+        return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
+
+    def __repr__(self) -> str:
+        return f"Arborescence({self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root})"
+
+    def to_adjacency(self, x: Tensor) -> Tensor:
+        """The (weighted) adjacency matrix, shape (*batch, n, n), edge i → j at [i, j]; parallel edges add up.
+
+        Example:
+            >>> sst.Arborescence.complete(3).to_adjacency(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+            tensor([[0., 1., 0.],
+                    [0., 0., 1.],
+                    [0., 0., 0.]])
+        """
+        return self._from_to(x)
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return F.maximum_arborescence(u, self.edges, self.num_nodes, self.root)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        adjacency = self._from_to(x)
+        present = self._present(x)
+        # With one edge into every node but the root, to be reached from the root is to be in its tree.
+        parents = present.clone()
+        parents[..., self.root] = False
+        reached = reachable(adjacency)[..., self.root, :] | ~present
+        return ((adjacency.sum(-2) == parents) & reached).all(-1)
+
+    def _choices(self) -> list[list[int]]:
+        """The edges into each node but the root, where there are any."""
+        mask = torch.ones_like(self.edges[0], dtype=torch.bool) if self.mask is None else self.mask
+        heads = self.edges[1].tolist()
+        into: dict[int, list[int]] = {}
+        for e in mask.nonzero().flatten().tolist():
+            into.setdefault(heads[e], []).append(e)
+        return list(into.values())
+
+    def _candidates(self) -> int:
+        return prod(len(edges) for edges in self._choices())
+
+    def _support(self) -> Tensor:
+        chosen = torch.tensor(list(product(*self._choices())))
+        candidates = torch.zeros(len(chosen), self.edges.shape[1]).scatter(-1, chosen, 1.0)
+        return candidates[self.contains(candidates)]
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return F.arborescence_log_partition(u, self.edges, self.num_nodes, self.root)
+
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        return F.arborescence_sample(u, self.edges, self.num_nodes, self.root, generator=generator)
+
+
+@register_solver(Arborescence, ExponentialFamilyEntropy)
+def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
+    return F.arborescence_marginals(u, trees.edges, trees.num_nodes, trees.root)

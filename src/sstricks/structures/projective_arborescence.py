@@ -1,0 +1,133 @@
+from functools import cache
+from math import comb
+
+import torch
+from torch import Tensor
+
+from sstricks import functional as F
+from sstricks.errors import invalid
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.registry import register_solver
+from sstricks.structures.structure import Structure
+
+
+class ProjectiveArborescence(Structure):
+    r"""The projective dependency trees over nodes 0, …, n − 1 in order, as vectors of their edges (Sec. 6, App. B.8).
+
+    .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^{(n-1)^2} : T \text{ spans from } 0,
+              \text{ every node's descendants are consecutive} \}
+
+    Edges are the pairs i → j with i ≠ j and j ≠ 0 in lexicographic order. Node 0 is the root and may have several
+    children. A node none of whose edges is present (masked or −∞) is padding: it is skipped wherever it stands, and
+    consecutive means among the others. Of trees that are worth the same the argmax is the lexicographically largest.
+
+    Args:
+        n: The number of nodes, n ≥ 2.
+        mask: False where an edge is absent, shape (*batch, (n−1)²).
+
+    Raises:
+        ValueError: n is no integer ≥ 2, or the mask leaves no projective tree.
+
+    Example:
+        >>> sst.ProjectiveArborescence(4).log_partition(torch.zeros(9)).exp()
+        tensor(12.)
+    """
+
+    def __init__(self, n: int, mask: Tensor | None = None) -> None:
+        if not isinstance(n, int) or n < 2:
+            raise invalid("n", repr(n), "an integer >= 2", "A tree needs an edge.")
+        super().__init__(((n - 1) ** 2,), mask, at_least=1)
+        self.num_nodes = n
+        self.edges = F.projective_edges(n)
+        if mask is not None:
+            try:
+                self._argmax(torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf))
+            except ValueError as error:
+                raise invalid(
+                    "mask",
+                    "no projective tree from node 0 among the present edges",
+                    "at least one tree for each example",
+                    "Unmask edges: those out of node 0 always allow one. (A node without present edges is padding.)",
+                ) from error
+
+    def __repr__(self) -> str:
+        return f"ProjectiveArborescence({self.num_nodes})"
+
+    def to_adjacency(self, x: Tensor) -> Tensor:
+        """The (weighted) adjacency matrix A of x, shape (*batch, n, n), with A[i, j] for the edge from i to j.
+
+        Example:
+            >>> sst.ProjectiveArborescence(3).to_adjacency(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+            tensor([[0., 1., 0.],
+                    [0., 0., 1.],
+                    [0., 0., 0.]])
+        """
+        self._check_shape("x", x)
+        i, j = self.edges.to(x.device)
+        flat = x.new_zeros(*x.shape[:-1], self.num_nodes**2)
+        filled = flat.scatter(-1, (i * self.num_nodes + j).expand(x.shape), x)
+        return filled.unflatten(-1, (self.num_nodes, self.num_nodes))
+
+    def _present(self) -> Tensor:
+        """Which nodes are not padding, shape (*batch_shape, n)."""
+        if self.mask is None:
+            return torch.ones(self.num_nodes, dtype=torch.bool)
+        adjacency = self.to_adjacency(self.mask.float())
+        return (adjacency.sum(-1) + adjacency.sum(-2)) > 0
+
+    def _argmax(self, u: Tensor) -> Tensor:
+        return F.maximum_projective_arborescence(u, self.num_nodes)
+
+    def _contains(self, x: Tensor) -> Tensor:
+        adjacency, present = self.to_adjacency(x), self._present().to(x.device)
+        one_head = (adjacency[..., 1:].sum(-2) == present[..., 1:]).all(-1)
+        # Whom one descends from, by repeated squaring.
+        reach = (adjacency + torch.eye(self.num_nodes, dtype=x.dtype, device=x.device)).clamp(max=1)
+        for _ in range((self.num_nodes - 1).bit_length()):
+            reach = (reach @ reach).clamp(max=1)
+        below = reach > 0
+        place = present.cumsum(-1).unsqueeze(-2)
+        last = torch.where(below, place, 0).amax(-1)
+        first = torch.where(below, place, self.num_nodes + 1).amin(-1)
+        consecutive = (last - first + 1 == below.sum(-1)) | ~present
+        return one_head & (below[..., 0, :] | ~present).all(-1) & consecutive.all(-1)
+
+    def _candidates(self) -> int:
+        dependents = int(self._present().sum()) - 1
+        return comb(3 * dependents, dependents) // (2 * dependents + 1)
+
+    def _support(self) -> Tensor:
+        nodes = self._present().nonzero().flatten().tolist()
+        number = {(i, j): e for e, (i, j) in enumerate(self.edges.T.tolist())}
+
+        @cache
+        def right(i: int, j: int) -> list[list[int]]:
+            """All trees in which the i-th node heads those after it up to the j-th: by its farthest dependent."""
+            if i == j:
+                return [[]]
+            return [one + two for k in range(i + 1, j + 1) for one in joined(i, k, i, k) for two in right(k, j)]
+
+        @cache
+        def left(i: int, j: int) -> list[list[int]]:
+            if i == j:
+                return [[]]
+            return [one + two for k in range(i, j) for one in left(i, k) for two in joined(k, j, j, k)]
+
+        @cache
+        def joined(i: int, j: int, head: int, dependent: int) -> list[list[int]]:
+            edge = [number[nodes[head], nodes[dependent]]] if dependent else []
+            return [edge + one + two for k in range(i, j) for one in right(i, k) for two in left(k + 1, j) if edge]
+
+        chosen = torch.tensor(right(0, len(nodes) - 1))
+        return torch.zeros(len(chosen), self.event_shape[0]).scatter(-1, chosen, 1.0)
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return F.projective_arborescence_log_partition(u, self.num_nodes)
+
+    def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        return F.projective_arborescence_sample(u, self.num_nodes, generator)
+
+
+@register_solver(ProjectiveArborescence, ExponentialFamilyEntropy)
+def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
+    return F.projective_arborescence_marginals(u, trees.num_nodes)

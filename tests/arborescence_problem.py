@@ -1,0 +1,105 @@
+"""Arborescences beside what is known of them without the library: a choice of one edge into every node, checked."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import sstricks as sst
+from graphs import Edges, touched
+from polytopes import outside_cube
+from problems import Mask, Problem
+
+
+@dataclass(frozen=True)
+class ArborescenceProblem(Problem):
+    """Trees in which paths lead from the root to every node that some edge touches."""
+
+    edges: tuple[tuple[int, int], ...]
+    num_nodes: int
+    root: int
+
+    @property
+    def size(self) -> int:
+        return len(self.edges)
+
+    @property
+    def nodes(self) -> frozenset[int]:
+        return touched(list(self.edges))
+
+    @property
+    def count(self) -> int:
+        """Tutte's matrix-tree theorem: a minor of the Laplacian of in-degrees."""
+        others = sorted(self.nodes - {self.root})
+        laplacian = np.zeros((self.num_nodes, self.num_nodes))
+        for a, b in self.edges:
+            if b != self.root:
+                laplacian[b, b] += 1
+                laplacian[a, b] -= 1
+        return round(np.linalg.det(laplacian[np.ix_(others, others)]))
+
+    def build(self, mask: Mask = None) -> sst.Arborescence:
+        return sst.Arborescence(torch.tensor(self.edges).T.contiguous(), self.num_nodes, self.root, mask=mask)
+
+    def restrict(self, keep: np.ndarray) -> ArborescenceProblem:
+        kept = [edge for edge, k in zip(self.edges, keep, strict=True) if k]
+        order = {v: i for i, v in enumerate(sorted(touched(kept)))}
+        return ArborescenceProblem(tuple((order[a], order[b]) for a, b in kept), len(order), order[self.root])
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        kept = [edge for edge, k in zip(self.edges, keep, strict=True) if k]
+        return bool(kept) and reached(kept, self.root) == touched(kept)
+
+    def list_vertices(self) -> np.ndarray:
+        into = {v: [e for e, (_, b) in enumerate(self.edges) if b == v] for v in self.nodes - {self.root}}
+        rows = []
+        for chosen in itertools.product(*into.values()):
+            if reached([self.edges[e] for e in chosen], self.root) == self.nodes:
+                rows.append(np.isin(np.arange(self.size), chosen))
+        return np.array(rows, dtype=np.int8)
+
+    def outside(self, x: np.ndarray) -> float:
+        """Edmonds: x ≥ 0, one edge into every node but the root, and x(into S) ≥ 1 for every set S without the root."""
+        others = sorted(self.nodes - {self.root})
+        worst = outside_cube(x)
+        for size in range(1, len(others) + 1):
+            for group in itertools.combinations(others, size):
+                into = [e for e, (a, b) in enumerate(self.edges) if b in group and a not in group]
+                entering = x[..., into].sum(-1)
+                worst = max(worst, float((1 - entering).max(initial=0.0)))
+                if size == 1:
+                    worst = max(worst, float((entering - 1).max(initial=0.0)))
+        rooted = [e for e, (_, b) in enumerate(self.edges) if b == self.root]
+        return max(worst, float(np.abs(x[..., rooted]).max(initial=0.0)))
+
+    def argmax(self, u: np.ndarray) -> np.ndarray:
+        """In exact arithmetic only: rounding would break ties."""
+        values = self.vertices @ u if np.isfinite(u).all() else self.vertices @ (u == np.inf)
+        best = self.vertices[values == values.max()]
+        return np.array(max(best.tolist()), dtype=np.int8)
+
+
+def reached(edges: Edges, root: int) -> frozenset[int]:
+    found, frontier = set[int](), [root]
+    while frontier:
+        v = frontier.pop()
+        if v not in found:
+            found.add(v)
+            frontier += [b for a, b in edges if a == v]
+    return frozenset(found)
+
+
+def complete_directed(n: int, root: int = 0) -> Edges:
+    return [(a, b) for a in range(n) for b in range(n) if a != b and b != root]
+
+
+def arborescence_problem(edges: Edges, root: int = 0) -> ArborescenceProblem:
+    return ArborescenceProblem(tuple(edges), len(touched(edges)), root)
+
+
+# A cycle, a pair of parallel edges and edges into the root, node 1.
+ROUNDABOUT: Edges = [(0, 2), (1, 0), (2, 3), (3, 0), (2, 3), (3, 1), (1, 3), (0, 1)]
+CHAIN: Edges = [(0, 1), (1, 2), (2, 3)]  # a single tree
