@@ -18,7 +18,7 @@ class Arcs(Picture):
 
     edges: Tensor
     words: tuple[str, ...]
-    size = (2.75, 1.75)
+    size = (2.75, 1.45)
 
     def paint(self, axis: Axes, weights: Tensor, color: str) -> None:
         """Draw the arcs that have weight.
@@ -31,15 +31,15 @@ class Arcs(Picture):
         for head, dependent, weight in zip(*self.edges.tolist(), weights.tolist(), strict=True):
             if weight > LEAST:
                 width, alpha = visible(weight)
-                # Ends stand apart so that arcs to both sides of a word are told apart.
-                shift = 0.1 if dependent > head else -0.1
+                # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
+                shift = 0.22 if dependent > head else -0.22
                 axis.add_patch(
                     FancyArrowPatch(
                         (head + shift, 0),
-                        (dependent - shift, 0),
+                        (dependent, 0),
                         arrowstyle="-|>,head_length=0.5,head_width=0.25",
                         mutation_scale=4 + 5 * weight,
-                        connectionstyle=f"arc3,rad={-0.55 if dependent > head else 0.55}",
+                        connectionstyle=f"arc3,rad={-0.6 if dependent > head else 0.6}",
                         shrinkA=1,
                         shrinkB=0,
                         linewidth=0.65 * width,
@@ -51,5 +51,5 @@ class Arcs(Picture):
         for node, word in enumerate(self.words):
             axis.annotate(word, (node, -0.14), ha="center", va="top", fontsize=7.5, color=INK)
         axis.set_xlim(-0.5, len(self.words) - 0.5)
-        axis.set_ylim(-0.6, 0.31 * len(self.words))
+        axis.set_ylim(-0.5, 1.9)
         axis.set_axis_off()

@@ -43,7 +43,7 @@ class Exhibit:
             f"$t$ = {t:g}": self.trick.structure.softmax(u, t, self.trick.regularizer, solver=self.trick.solver)
             for t in self.temperatures
         }
-        points = {**relaxed, "argmax": self.trick.structure.argmax(u)}
+        points = {**relaxed, "argmax, $t$ = 0": self.trick.structure.argmax(u)}
         count = len(points) + 1
         width, height = self.picture.size
         stacked = self.picture.stacked

@@ -79,7 +79,7 @@ def _projective() -> Exhibit:
     trees = sst.ProjectiveArborescence(len(_PARSED))
     heads, dependents = trees.edges
     gold = torch.tensor([-1, *_HEADS])[dependents] == heads
-    utility = Gumbel(gold.double(), 1.0)  # so that the parse makes some sense
+    utility = Gumbel(2 * gold.double(), 1.0)  # so that the parse makes some sense
     return Exhibit("projective-arborescence", _trick(trees, utility), Arcs(trees.edges, _PARSED))
 
 
@@ -89,7 +89,7 @@ def _paths() -> Exhibit:
     trick = sst.StochasticSoftmaxTrick(
         paths, _gumbel(paths), 1.0, sst.Euclidean(), solver=sst.FrankWolfe()
     )
-    names = ["s", *[""] * (len(places) - 2), "t"]
+    names = ["A", *[""] * (len(places) - 2), "B"]
     picture = Graph(edges, places, names, directed=True, ends=frozenset({0, len(places) - 1}))
     return Exhibit("linear-oracle", trick, picture)
 
