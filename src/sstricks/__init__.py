@@ -14,7 +14,7 @@ from sstricks.regularizers import (
     Regularizer,
     SeparableRegularizer,
 )
-from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
+from sstricks.solvers import ConvergenceWarning, FrankWolfe, NoSolverError, Solver, register_solver, registered_pairs
 from sstricks.structures import KSubset, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import Logistic, Masked, NegativeExponential
@@ -24,9 +24,11 @@ __version__ = version("sstricks")
 __all__ = [
     "BinaryEntropy",
     "CategoricalEntropy",
+    "ConvergenceWarning",
     "Draw",
     "Euclidean",
     "ExponentialFamilyEntropy",
+    "FrankWolfe",
     "KSubset",
     "Logistic",
     "Masked",
