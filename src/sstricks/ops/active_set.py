@@ -31,6 +31,8 @@ from sstricks.ops.oracles import best_vertices
 FAINT = 1e-8
 # What a step may leave of a weight, or of a distance to an end of infinite slope.
 KEPT = 0.02
+# A weight that is smaller than this and should be smaller still stays where it is.
+NOTHING = 1e-22
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
 PATIENCE = 40
 
@@ -116,7 +118,7 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
                 t[kept] for t in (here, best, since, v, lead, heavy, blocked, leads)
             )
             start, now = Start(*(t[kept] for t in start)), _Pull(*(t[kept] for t in now))
-        joins = (lead > 2 * heavy) & ~blocked & ~start.active.all(-1)
+        joins = (lead > 2 * heavy) & ~blocked
         start = _joined(start, v, joins)
         now = now._replace(sizes=start.vertices.sum(-1))
         leads = _leads(start, now)
@@ -159,25 +161,49 @@ def _leads(start: Start, now: _Pull) -> Tensor:
 
 
 def _joined(start: Start, v: Tensor, joins: Tensor) -> Start:
-    slot = start.active.to(torch.int8).argmin(-1, keepdim=True)
-    takes = torch.zeros_like(start.active).scatter(-1, slot, joins.unsqueeze(-1))
-    vertices = torch.where(takes.unsqueeze(-1), v.unsqueeze(-2), start.vertices)
-    return start._replace(vertices=vertices, active=start.active | takes)
+    """The mixture with one more vertex, which takes the place of another if it lies in their affine hull."""
+    if not joins.any():
+        return start
+    active = start.active
+    ones = active.to(v.dtype)
+    gram = start.vertices @ start.vertices.mT + ones.unsqueeze(-1) * ones.unsqueeze(-2)
+    factor = torch.linalg.cholesky_ex(gram + torch.diag_embed(1 - ones)).L
+    beside = (start.vertices @ v.unsqueeze(-1)).squeeze(-1) * ones + ones
+    shares = torch.cholesky_solve(beside.unsqueeze(-1), factor).squeeze(-1) * ones
+    outside = v.square().sum(-1) + 1 - (shares * beside).sum(-1)
+    # v = Σ shares v_j, so that weight may be moved from them to v, until one has none left.
+    inside = (joins & (outside < 1e-6)).unsqueeze(-1)
+    given = torch.where(inside & (shares.abs() > 1e-9), shares, 0.0)
+    least, leaving = torch.where(given > 0, start.weights / given, torch.inf).min(-1, keepdim=True)
+    taken = torch.where(inside, least, 0.0)
+    leaves = torch.zeros_like(active).scatter(-1, leaving, inside)
+    weights = torch.where(leaves, 0.0, (start.weights - taken * given).clamp(min=0.0))
+    active = active & ~leaves
+    slot = active.to(torch.int8).argmin(-1, keepdim=True)
+    takes = torch.zeros_like(active).scatter(-1, slot, joins.unsqueeze(-1))
+    kept = torch.where(active.unsqueeze(-1), start.vertices, 0.0)
+    vertices = torch.where(takes.unsqueeze(-1), v.unsqueeze(-2), kept)
+    return start._replace(
+        vertices=vertices, weights=torch.where(takes, taken, weights), active=active | takes
+    )
 
 
 def _newton(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> tuple[Start, Tensor]:
     """One step, and which rows could not move since a weight that is zero would become negative."""
-    active, weights = start.active, start.weights
-    direction = _direction(start, now, leads, cost)
+    active, weights, moving = start.active, start.weights, start.active
     if cost.steep_below:
-        faint, alone = (weights > 0) & (weights < FAINT), _alone(start, now, cost)
-        floor = torch.where(faint | alone, (KEPT - 1) * weights, -torch.inf)
-        # Of the faint ones that others can replace, the faintest goes.
-        idle = torch.where(faint & ~alone & (direction < floor), weights, torch.inf)
-        active = active & ((idle > idle.amin(-1, keepdim=True)) | (idle == torch.inf))
-        weights = torch.where(active, weights, 0.0)
-        direction = torch.where(active, torch.maximum(direction, floor), 0.0)
-        direction = direction - weights * direction.sum(-1, keepdim=True)
+        moving = active & ~((weights > 0) & (weights <= 2 * NOTHING) & (leads < 0))
+        direction = _direction(start, now, leads, moving, cost)
+        cut = moving & (weights > 0) & (weights < FAINT) & (direction < (KEPT - 1) * weights)
+        vital = _vital(start, now, torch.where(cut, weights, 0.0), cost)
+        direction = torch.where(cut, torch.maximum((KEPT - 1) * weights, NOTHING - weights), direction)
+        direction = direction - torch.where(cut, 0.0, weights) * direction.sum(-1, keepdim=True)
+        # Where some can go, only they go: without them the direction is another one.
+        leaves = cut & ~vital
+        waits = leaves.any(-1, keepdim=True)
+        direction = torch.where(waits, 0.0, direction)
+    else:
+        direction, leaves = _direction(start, now, leads, moving, cost), torch.zeros_like(active)
     dx = (direction.unsqueeze(-2) @ start.vertices).squeeze(-2)
     room = torch.where(active & (direction < 0), weights / -direction, torch.inf)
     nearest, leaving = room.min(-1, keepdim=True)
@@ -189,7 +215,7 @@ def _newton(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> tuple[Start,
     if cost.steep_below:
         length = _shortened(start, now, dx, length, cost)
     weights = (weights + length * direction).clamp(min=0.0)
-    leaves = torch.zeros_like(active).scatter(-1, leaving, length == nearest)
+    leaves = leaves | torch.zeros_like(active).scatter(-1, leaving, length == nearest)
     active = active & ~leaves
     weights = torch.where(active, weights, 0.0)
     vertices = torch.where(active.unsqueeze(-1), start.vertices, 0.0)
@@ -197,16 +223,16 @@ def _newton(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> tuple[Start,
     return moved, (length == 0).squeeze(-1)
 
 
-def _direction(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> Tensor:
-    ones = start.active.to(now.x.dtype)
+def _direction(start: Start, now: _Pull, leads: Tensor, moving: Tensor, cost: Cost) -> Tensor:
+    ones = moving.to(now.x.dtype)
     root = torch.where(start.free, cost.curvature(now.x, now.rest), 0.0).sqrt()
     w = (start.vertices - now.x.unsqueeze(-2)) * (root.unsqueeze(-2) * ones.unsqueeze(-1))
     matrix = w @ w.mT + ones.unsqueeze(-1) * ones.unsqueeze(-2)
     # The diagonal is graded as the weights are; scaled to one, it is well conditioned, and empty slots are apart.
-    scale = torch.where(start.active, matrix.diagonal(dim1=-2, dim2=-1), 1.0).rsqrt()
+    scale = torch.where(moving, matrix.diagonal(dim1=-2, dim2=-1), 1.0).rsqrt()
     matrix = matrix * scale.unsqueeze(-1) * scale.unsqueeze(-2)
     ridge = 16 * torch.finfo(w.dtype).eps
-    matrix = matrix + torch.diag_embed(torch.where(start.active, ridge, 1.0).to(w.dtype))
+    matrix = matrix + torch.diag_embed(torch.where(moving, ridge, 1.0).to(w.dtype))
     factor = torch.linalg.cholesky_ex(matrix).L
     sides = torch.stack([leads, ones], -1) * scale.unsqueeze(-1)
     solved = torch.cholesky_solve(sides, factor) * scale.unsqueeze(-1)
@@ -214,12 +240,14 @@ def _direction(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> Tensor:
     return z - one * (z.sum(-1, keepdim=True) / one.sum(-1, keepdim=True))
 
 
-def _alone(start: Start, now: _Pull, cost: Cost) -> Tensor:
-    """Which active vertices hold almost all of some coordinate, so that without them it would be at a steep end."""
-    share = start.vertices / torch.where(start.free, now.x, torch.inf).unsqueeze(-2)
+def _vital(start: Start, now: _Pull, cut: Tensor, cost: Cost) -> Tensor:
+    """Which active vertices some coordinate needs: if all that are to be cut left, it would be at a steep end."""
+    lost = (cut.unsqueeze(-2) @ start.vertices).squeeze(-2) > 0.9 * now.x
+    vital = (start.vertices * (lost & start.free).unsqueeze(-2)).amax(-1) > 0
     if cost.steep_above:
-        share = torch.maximum(share, (1 - start.vertices) / torch.where(start.free, now.rest, torch.inf).unsqueeze(-2))
-    return (start.weights * share.amax(-1) > 0.9) & start.active
+        lost = (cut.unsqueeze(-2) @ (1 - start.vertices)).squeeze(-2) > 0.9 * now.rest
+        vital = vital | (((1 - start.vertices) * (lost & start.free).unsqueeze(-2)).amax(-1) > 0)
+    return vital
 
 
 def _inside(distance: Tensor, change: Tensor, free: Tensor) -> Tensor:

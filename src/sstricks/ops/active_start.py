@@ -73,7 +73,7 @@ def spanning(number: int, u: Tensor, cost: Cost) -> Start:
     slots = (chosen.cumsum(-1) - 1).masked_fill(~chosen, n + 1)
     vertices = u.new_zeros(rows, n + 2, n).scatter(-2, slots.unsqueeze(-1).expand_as(candidates), candidates)
     active = torch.zeros(rows, n + 2, dtype=torch.bool, device=u.device).scatter(-1, slots, chosen)
-    heights = u.new_zeros(rows, n + 2).scatter(-1, slots, behind.clamp(max=600.0).neg().exp())
+    heights = u.new_zeros(rows, n + 2).scatter(-1, slots, behind.clamp(max=BARELY).neg().exp())
     weights = torch.where(active, heights, 0.0)
     vertices = torch.where(active.unsqueeze(-1), vertices, 0.0)
     weights = weights / weights.sum(-1, keepdim=True)
