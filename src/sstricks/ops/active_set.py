@@ -30,9 +30,9 @@ from sstricks.ops.oracles import best_vertices
 # Below this a weight cannot be seen beside the others, and may be cut without asking them.
 FAINT = 1e-8
 # What a step may leave of a weight, or of a distance to an end of infinite slope.
-KEPT = 0.02
+KEPT = 0.01
 # A weight that is smaller than this and should be smaller still stays where it is.
-NOTHING = 1e-22
+NOTHING = 1e-14
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
 PATIENCE = 40
 

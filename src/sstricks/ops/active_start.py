@@ -8,8 +8,8 @@ from torch import Tensor
 from sstricks.ops.costs import Cost
 from sstricks.ops.oracles import best_vertices
 
-# A coordinate below exp(−BARELY) is zero beside one.
-BARELY = 45.0
+# A coordinate below exp(−BARELY) is nothing beside one.
+BARELY = 33.0
 # How many numbers to give the oracle at once.
 PORTION = 1 << 22
 
