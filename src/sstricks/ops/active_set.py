@@ -108,7 +108,9 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
         over = (gap <= tol + floor) | ((since > PATIENCE) & (gap < 1e-6)) | (step == max_steps)
         if over.any():
             at = here[over]
-            values = (now.x, pull, gap, floor, torch.full_like(here, step), start.vertices, start.weights)
+            final = _without_nothing(start, leads) if cost.steep_below else start
+            steps = torch.full_like(here, step)
+            values = (_mixture(final)[0], pull, gap, floor, steps, final.vertices, final.weights)
             for whole, part in zip(found, values, strict=True):
                 whole[at] = part[over]
             kept = ~over
@@ -126,12 +128,23 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
     return found
 
 
-def _pull(start: Start, cost: Cost) -> _Pull:
-    """x and g; a coordinate that all active vertices have is exactly 1."""
+def _mixture(start: Start) -> tuple[Tensor, Tensor]:
+    """The point x and 1 − x, to the last digit where either is small: what all active vertices have is exactly 1."""
     weights = start.weights.unsqueeze(-2)
     x = (weights @ start.vertices).squeeze(-2)
     rest = (weights @ (1 - start.vertices)).squeeze(-2)
-    x = torch.where(rest < 0.5, 1 - rest, x)
+    return torch.where(rest < 0.5, 1 - rest, x), rest
+
+
+def _without_nothing(start: Start, leads: Tensor) -> Start:
+    """The mixture without the weights that are positive only for their logarithms to be finite."""
+    weights = torch.where((start.weights <= 2 * NOTHING) & (leads <= 0), 0.0, start.weights)
+    vertices = torch.where((weights > 0).unsqueeze(-1), start.vertices, 0.0)
+    return start._replace(vertices=vertices, weights=weights / weights.sum(-1, keepdim=True))
+
+
+def _pull(start: Start, cost: Cost) -> _Pull:
+    x, rest = _mixture(start)
     g = torch.where(start.free, start.u - cost.slope(x, rest), 0.0)
     sizes = start.vertices.sum(-1)
     # Of vertices of one size the mixture has exactly that size, however large the common part of u.
