@@ -14,8 +14,8 @@ from sstricks.regularizers import (
     Regularizer,
     SeparableRegularizer,
 )
-from sstricks.solvers import ConvergenceWarning, FrankWolfe, NoSolverError, Solver, register_solver, registered_pairs
-from sstricks.structures import KSubset, OneHot, SpanningTree, Structure, Subset
+from sstricks.solvers import ConvergenceWarning, FiniteDifference, FrankWolfe, NoSolverError, Solver, register_solver, registered_pairs
+from sstricks.structures import KSubset, LinearOracle, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import Logistic, Masked, NegativeExponential
 
@@ -28,8 +28,10 @@ __all__ = [
     "Draw",
     "Euclidean",
     "ExponentialFamilyEntropy",
+    "FiniteDifference",
     "FrankWolfe",
     "KSubset",
+    "LinearOracle",
     "Logistic",
     "Masked",
     "NegativeExponential",

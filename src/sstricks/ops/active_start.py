@@ -37,7 +37,7 @@ class Start(NamedTuple):
 
 def _centred(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     absent = u == -torch.inf
-    centre = torch.where(absent, torch.nan, u).nanmedian(-1, keepdim=True).values
+    centre = torch.where(absent, torch.nan, u).nanmedian(-1, keepdim=True).values.nan_to_num(0.0)
     return torch.where(absent, 0.0, u - centre), centre, absent
 
 
