@@ -29,11 +29,15 @@ def _binary(x: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     return mpmath.log(x / (1 - x)), 1 / x + 1 / (1 - x)
 
 
+def _float_binary(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.log(x / (1 - x)), 1 / x + 1 / (1 - x)
+
+
 SLOPES = {euclidean: _euclidean, categorical: _categorical, binary: _binary}  # φ' and φ''
 FLOAT_SLOPES = {
     euclidean: lambda x: (x, np.ones_like(x)),
     categorical: lambda x: (np.log(x), 1 / x),
-    binary: lambda x: (np.log(x / (1 - x)), 1 / x + 1 / (1 - x)),
+    binary: lambda x: _float_binary(np.minimum(x, 1 - 1e-15)),
 }
 STEEP = {euclidean: (), categorical: (0,), binary: (0, 1)}
 PROOF = MP.mpf(10) ** -40
@@ -135,7 +139,7 @@ class HullOptimum:
     def _proved(self, x: Vector, vertices: np.ndarray, face: np.ndarray, s: Vector) -> bool:
         """Whether no vertex is better for the gradient than those of the face, of which x is a mixture."""
         free = (vertices.min(0) == 0) & (vertices.max(0) == 1)
-        if any(f and float(v) in STEEP[self.response] for v, f in zip(x, free, strict=True)):
+        if any(f and any((v <= 0, v >= 1)[end] for end in STEEP[self.response]) for v, f in zip(x, free, strict=True)):
             return False
         pull = [v - self._slope(c)[0] if f else MP.zero for v, c, f in zip(s, x, free, strict=True)]
         values = [MP.fsum(p for p, b in zip(pull, row, strict=True) if b) for row in vertices]

@@ -172,7 +172,8 @@ def test_plus_infinity_is_certain(case: Case):
         u = case.utilities().masked_fill(chosen, math.inf).requires_grad_()
         t = torch.tensor(T, dtype=torch.float64, requires_grad=True)
         x = case.softmax(u, t)
-        raised = u.detach().masked_fill(chosen, 1e9)
+        # The oracle of hulls is for ordinary ranges, at which e⁻⁴⁰ is nothing either.
+        raised = u.detach().masked_fill(chosen, 30.0 if case.iterative else 1e9)
         assert_near(x, true_value(case, raised, T), 1e-9)
         assert (x[chosen] == 1).all()
         du, dt = torch.autograd.grad((x * weights(u)).sum(), (u, t))

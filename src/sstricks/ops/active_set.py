@@ -97,7 +97,7 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
         if not len(here):
             break
         now = _pull(start, cost)
-        pull = _for_oracle(start, now.g)
+        pull = _for_oracle(start, now)
         v = best_vertices(number, pull)
         lead, floor = _lead(start, now, v)
         leads = _leads(start, now)
@@ -152,9 +152,11 @@ def _pull(start: Start, cost: Cost) -> _Pull:
     return _Pull(x, rest, g, sizes, first + (start.weights * (sizes - first)).sum(-1, keepdim=True))
 
 
-def _for_oracle(start: Start, g: Tensor) -> Tensor:
-    whole = g + start.centre
-    above = g.shape[-1] * whole.abs().amax(-1, keepdim=True) + 1
+def _for_oracle(start: Start, now: _Pull) -> Tensor:
+    whole = now.g + start.centre
+    highest = whole.amax(-1, keepdim=True)
+    lowest = torch.where(now.x > 0, whole, torch.inf).amin(-1, keepdim=True)
+    above = whole.shape[-1] * (highest - lowest).clamp(min=0.0) + highest.abs() + 1
     return torch.where(start.absent, -torch.inf, torch.where(start.sure, above, whole))
 
 
@@ -162,7 +164,7 @@ def _lead(start: Start, now: _Pull, v: Tensor) -> tuple[Tensor, Tensor]:
     """gᵀ(v − x) for the oracle's vertex, and its rounding error."""
     ahead, sizes = v - now.x, v.sum(-1, keepdim=True) - now.size
     lead = (ahead * now.g).sum(-1) + (start.centre * sizes).squeeze(-1)
-    noise = (ahead * now.g).abs().sum(-1) + (start.centre * sizes).abs().squeeze(-1)
+    noise = torch.where(v + now.x > 0, now.g.abs(), 0.0).sum(-1) + (start.centre * sizes).abs().squeeze(-1)
     return lead, 4 * torch.finfo(v.dtype).eps * noise
 
 

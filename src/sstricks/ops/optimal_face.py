@@ -47,8 +47,9 @@ def _normals(number: int, w: Tensor) -> Tensor:
     rows, n = w.shape
     finite = torch.where(w == -torch.inf, 0.0, w)
     eps = torch.finfo(w.dtype).eps
-    nudge = eps**0.625 + 512 * eps * finite.abs().amax(-1)
     best = best_vertices(number, w)
+    # More than the rounding of a sum, less than any difference that matters.
+    nudge = eps**0.625 + 512 * eps * (best * finite).abs().amax(-1)
     gram = w.new_zeros(rows, n, n)
     normals = torch.eye(n, dtype=w.dtype, device=w.device).repeat(rows, 1, 1)
     generator = torch.Generator(w.device).manual_seed(0)
@@ -88,7 +89,9 @@ def on_face(u: Tensor, x: Tensor, normals: Tensor, code: int) -> Tensor:
 
 def _along(x: Tensor, normals: Tensor, g: Tensor, code: int) -> Tensor:
     """J g."""
-    s = COSTS[code].spread(x)
+    # What does not vary on the face has exactly zero slope.
+    varies = (1 - normals.square().sum(-1) > RANK).to(x.dtype)
+    s = COSTS[code].spread(x) * varies
     sn = s.unsqueeze(-1) * normals
     matrix = normals.mT @ sn
     # Columns of zeros stand apart; where all of a block is at steep ends, the matrix is as good as singular.
