@@ -14,7 +14,15 @@ from sstricks.regularizers import (
     Regularizer,
     SeparableRegularizer,
 )
-from sstricks.solvers import ConvergenceWarning, FiniteDifference, FrankWolfe, NoSolverError, Solver, register_solver, registered_pairs
+from sstricks.solvers import (
+    ConvergenceWarning,
+    FiniteDifference,
+    FrankWolfe,
+    NoSolverError,
+    Solver,
+    register_solver,
+    registered_pairs,
+)
 from sstricks.structures import KSubset, LinearOracle, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import Logistic, Masked, NegativeExponential

@@ -198,9 +198,7 @@ def _joined(start: Start, v: Tensor, joins: Tensor) -> Start:
     takes = torch.zeros_like(active).scatter(-1, slot, joins.unsqueeze(-1))
     kept = torch.where(active.unsqueeze(-1), start.vertices, 0.0)
     vertices = torch.where(takes.unsqueeze(-1), v.unsqueeze(-2), kept)
-    return start._replace(
-        vertices=vertices, weights=torch.where(takes, taken, weights), active=active | takes
-    )
+    return start._replace(vertices=vertices, weights=torch.where(takes, taken, weights), active=active | takes)
 
 
 def _newton(start: Start, now: _Pull, leads: Tensor, cost: Cost) -> tuple[Start, Tensor]:

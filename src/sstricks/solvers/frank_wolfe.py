@@ -44,12 +44,12 @@ class FrankWolfe:
     .. math:: x = \sum_j \lambda_j v_j, \quad v_j \in \mathcal{X}; \qquad
               \text{gap} = \max_{v \in \mathcal{X}} (u - \nabla f(x))^\top (v - x)
 
-    A fully corrective Frank–Wolfe (active-set) method: each step adds the vertex that is best for the gradient and takes
-    a Newton step in the weights of all. SparseMAP (Niculae et al. 2018) is the Euclidean case. The result is always a
-    point of conv 𝒳. Its gradient is exact: with H = ∇²f and B the directions of the optimal face, which is found by
-    argmax too, :math:`dx = B (B^\top H B)^{-1} B^\top du/t`; it can be differentiated again.
+    A fully corrective Frank–Wolfe (active-set) method: each step adds the vertex that is best for the gradient and
+    takes a Newton step in the weights of all. SparseMAP (Niculae et al. 2018) is the Euclidean case. The result is
+    always a point of conv 𝒳. Its gradient is exact: with H = ∇²f and B the directions of the optimal face, which is
+    found by argmax too, :math:`dx = B (B^\top H B)^{-1} B^\top du/t`; it can be differentiated again.
 
-    Coordinates that the entropies make smaller than 10⁻¹⁹ are returned as 0.
+    Coordinates that the entropies make smaller than 10⁻¹⁴ may be returned as 0; the gap is that of the point before.
 
     Args:
         max_steps: After how many steps to give up.

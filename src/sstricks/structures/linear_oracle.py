@@ -70,7 +70,10 @@ class LinearOracle(Structure):
         if not isinstance(x, Tensor) or x.shape != rows.shape:
             found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
             raise invalid(
-                "argmax", found, f"a tensor of shape {tuple(rows.shape)}", "Return one vertex for each row of utilities."
+                "argmax",
+                found,
+                f"a tensor of shape {tuple(rows.shape)}",
+                "Return one vertex for each row of utilities.",
             )
         wrong = ~((x == 0) | (x == 1))  # NaN included
         if wrong.any():
