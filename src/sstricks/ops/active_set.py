@@ -82,12 +82,13 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
     start = spanning(number, u, cost) if cost.steep_below else single(number, u)
     rows, slots, n = start.vertices.shape
     found = Mixture(
-        torch.zeros_like(u),
-        torch.zeros_like(u),
-        *(u.new_zeros(rows) for _ in range(2)),
-        torch.zeros(rows, dtype=torch.int64, device=u.device),
-        u.new_zeros(rows, slots, n),
-        u.new_zeros(rows, slots),
+        point=torch.zeros_like(u),
+        pull=torch.zeros_like(u),
+        gap=u.new_zeros(rows),
+        floor=u.new_zeros(rows),
+        steps=torch.zeros(rows, dtype=torch.int64, device=u.device),
+        vertices=u.new_zeros(rows, slots, n),
+        weights=u.new_zeros(rows, slots),
     )
     here = torch.arange(rows, device=u.device)
     best = u.new_full((rows,), torch.inf)
@@ -119,7 +120,7 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
             here, best, since, v, lead, heavy, blocked, leads = (
                 t[kept] for t in (here, best, since, v, lead, heavy, blocked, leads)
             )
-            start, now = Start(*(t[kept] for t in start)), _Pull(*(t[kept] for t in now))
+            start, now = Start._make(t[kept] for t in start), _Pull._make(t[kept] for t in now)
         joins = (lead > 2 * heavy) & ~blocked
         start = _joined(start, v, joins)
         now = now._replace(sizes=start.vertices.sum(-1))

@@ -70,7 +70,8 @@ class _Difference(torch.autograd.Function):
         return solve(u)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = grads
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "sst.FiniteDifference can be differentiated once only: found create_graph=True. Use a solver with an "

@@ -58,7 +58,7 @@ class Structure(ABC):
             )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self.number = enrolled(self)  # a copy is another one
 
     def argmax(self, u: Tensor) -> Tensor:
