@@ -9,9 +9,9 @@ from sstricks.solvers import registered_pairs
 
 SCOPE = {
     (structure, regularizer)
-    for structure in (sst.OneHot, sst.Subset, sst.KSubset)
+    for structure in (sst.OneHot, sst.Subset, sst.KSubset, sst.SpanningTree)
     for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
-} | {(sst.SpanningTree, sst.ExponentialFamilyEntropy)}
+}
 
 
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)

@@ -38,7 +38,7 @@ class FiniteDifference:
         >>> x = sst.KSubset(3, 2).softmax(u, 1.0, sst.ExponentialFamilyEntropy(), solver=sst.FiniteDifference())
         >>> x[0].backward()
         >>> u.grad
-        tensor([ 0.1522, -0.0621, -0.0900])
+        tensor([ 0.1516, -0.0572, -0.0944])
     """
 
     def __init__(self, solver: Solver | None = None, eps: float | None = None) -> None:
