@@ -118,7 +118,9 @@ def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
     if not callable(case.regularizer):
         return
     rng = np.random.default_rng(0)
-    mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)
+    mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices).clamp(
+        max=1
+    )
     u, t = case.utilities(), 0.5
     x = case.softmax(u, t)
     best = x @ u - t * case.regularizer(x)

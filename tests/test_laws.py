@@ -9,11 +9,16 @@ from sstricks.solvers import registered_pairs
 
 SCOPE = {
     (structure, regularizer)
-    for structure in (sst.OneHot, sst.Subset, sst.KSubset)
+    for structure in (
+        sst.Arborescence,
+        sst.ChainKSubset,
+        sst.KSubset,
+        sst.OneHot,
+        sst.ProjectiveArborescence,
+        sst.SpanningTree,
+        sst.Subset,
+    )
     for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
-} | {
-    (structure, sst.ExponentialFamilyEntropy)
-    for structure in (sst.Arborescence, sst.ChainKSubset, sst.ProjectiveArborescence, sst.SpanningTree)
 }
 
 

@@ -32,7 +32,9 @@ LARGER = {
 # to start its threads. Those are OpenMP's, for which a forked child waits for ever: subsets and one-hot vectors are
 # torch's exp and softmax, and hang in a forked child as these do, unless it calls torch.set_num_threads(1) first.
 WORK = [
-    (Case(LARGER[type(case.problem)], case.regularizer), 150) for case in PAIR_CASES if type(case.problem) in LARGER
+    (case, 5) if case.iterative else (Case(LARGER[type(case.problem)], case.regularizer), 150)
+    for case in PAIR_CASES
+    if type(case.problem) in LARGER
 ]
 DEADLINE = 120.0  # seconds
 

@@ -15,11 +15,20 @@ from sstricks.regularizers import (
     Regularizer,
     SeparableRegularizer,
 )
-from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
+from sstricks.solvers import (
+    ConvergenceWarning,
+    FiniteDifference,
+    FrankWolfe,
+    NoSolverError,
+    Solver,
+    register_solver,
+    registered_pairs,
+)
 from sstricks.structures import (
     Arborescence,
     ChainKSubset,
     KSubset,
+    LinearOracle,
     OneHot,
     ProjectiveArborescence,
     SpanningTree,
@@ -37,10 +46,14 @@ __all__ = [
     "CategoricalEntropy",
     "ChainKSubset",
     "ChainUtility",
+    "ConvergenceWarning",
     "Draw",
     "Euclidean",
     "ExponentialFamilyEntropy",
+    "FiniteDifference",
+    "FrankWolfe",
     "KSubset",
+    "LinearOracle",
     "Logistic",
     "Masked",
     "NegativeExponential",

@@ -1,5 +1,8 @@
 """How to find the soft argmax: the (𝒳, f) registry."""
 
+from sstricks.solvers.convergence import ConvergenceWarning
+from sstricks.solvers.finite_difference import FiniteDifference
+from sstricks.solvers.frank_wolfe import FrankWolfe, Solution, register_frank_wolfe
 from sstricks.solvers.registry import (
     NoSolverError,
     Solver,
@@ -10,10 +13,15 @@ from sstricks.solvers.registry import (
 )
 
 __all__ = [
+    "ConvergenceWarning",
+    "FiniteDifference",
+    "FrankWolfe",
     "NoSolverError",
+    "Solution",
     "Solver",
     "declare_intractable",
     "find_solver",
+    "register_frank_wolfe",
     "register_solver",
     "registered_pairs",
 ]
