@@ -15,7 +15,7 @@ from sstricks.regularizers import (
     SeparableRegularizer,
 )
 from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
-from sstricks.structures import KSubset, OneHot, SpanningTree, Structure, Subset
+from sstricks.structures import KSubset, Matching, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.utilities import Logistic, Masked, NegativeExponential
 
@@ -30,6 +30,7 @@ __all__ = [
     "KSubset",
     "Logistic",
     "Masked",
+    "Matching",
     "NegativeExponential",
     "NoSolverError",
     "OneHot",

@@ -249,9 +249,7 @@ def matchings(begin, end, partial, u, out, feasible):
     distance, entered = np.empty(m), np.empty(m)
     before, todo, seen = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64)
     for r in range(begin, end):
-        feasible[r] = assign(
-            u[r], partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered
-        )
+        feasible[r] = assign(u[r], partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered)
         if feasible[r]:
             _prefer_low(n, m, u[r], partial, partial or n < m, alpha, beta, match, owner, queue, after)
         for i in range(n):
