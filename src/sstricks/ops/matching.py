@@ -18,7 +18,7 @@ matched pair is then moved until its next best offers by row and by column are e
 
 **Iteration.** The rows are always solved exactly, each by its own a_i, which leaves a smooth convex function of b with
 the gradient −γ, where γ is what the columns lack. Its Newton step is the bipartite Laplacian system of `two_way`,
-:math:`L (\delta a, -\delta b) = (0, -\gamma)`, slightly damped, and halved as long as it leads too far. Bounded
+:math:`L (\delta a, -\delta b) = (0, -\gamma)`, slightly damped, and shortened while it leads too far. Bounded
 multipliers follow the primal-dual active set method: where the step would pass the bound, the column is put there and
 the others are solved again. An entropy begins with some sweeps of Sinkhorn's algorithm.
 
@@ -179,7 +179,9 @@ def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
         if not going.any():
             break
         d = _SLOPES[response](x)
-        step = _step(d, full, free, present, gamma, room - delta, 1e-3 * worst)
+        # At a kink: a row that is all but full may be bound as soon as it moves.
+        bound = full | ((stuck % 2 == 1) & (x.sum(-1) > 1 - 2 * worst)) if partial else full
+        step = _step(d, bound, free, present, gamma, room - delta, 1e-3 * worst)
         length = going.to(u.dtype)
         for _ in range(_HALVINGS):
             moved = torch.minimum(delta + length * step, room) - delta

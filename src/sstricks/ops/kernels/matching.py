@@ -281,6 +281,13 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
                         d[i, j] = x[i, j]
                     else:
                         d[i, j] = x[i, j] * (1.0 - x[i, j])
+            if partial and stuck % 2 == 1:
+                # At a kink: a row that is all but full may be bound as soon as it moves.
+                for i in range(n):
+                    total = 0.0
+                    for j in range(m):
+                        total += x[i, j]
+                    tight[i] |= total > 1.0 - 2.0 * worst
             for j in range(m):
                 moving[j] = free[j]
                 lack[j] = gamma[j]
