@@ -14,6 +14,8 @@ import sstricks as sst
 from brute_force import ExponentialFamily, Vector
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
+from matching_optimum import MatchingOptimum, exponential, positive_part
+from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
 from sstricks.solvers import registered_pairs
 
@@ -22,6 +24,8 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
+    FlatMatching: (matching_problem(2, 3), matching_problem(2, 2, partial=True), matching_problem(3, 2)),
+    sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),
@@ -34,6 +38,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     ),
 }
 RESPONSES = {sst.Euclidean: euclidean, sst.CategoricalEntropy: categorical, sst.BinaryEntropy: binary}
+UNCAPPED = {sst.Euclidean: positive_part, sst.CategoricalEntropy: exponential, sst.BinaryEntropy: binary}
 
 
 class Truth(Protocol):
@@ -91,6 +96,8 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return ExponentialFamily(problem.vertices)
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
+    if isinstance(problem, MatchingProblem) and type(regularizer) in RESPONSES:
+        return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
     raise LookupError(f"no oracle for {type(problem).__name__} with {type(regularizer).__name__}: write one")
 
 

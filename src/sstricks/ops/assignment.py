@@ -4,8 +4,8 @@ With n ≤ m, the linear program :math:`\max u^\top x` over matchings of the n r
 α of the rows and β of the columns with :math:`\alpha_i + \beta_j \ge u_{ij}`, tight where :math:`x_{ij} = 1`; β_j ≥ 0,
 and zero for unmatched columns, wherever columns may stay unmatched, and the same of α and rows. A row is added by
 the shortest path, in the slacks α + β − u, to an unmatched column (or, in a partial matching, to a row that had better
-be left alone); Dijkstra's algorithm finds it, since no slack is negative. Rows that a short auction has matched at tight
-pairs already need no path (Jonker & Volgenant).
+be left alone); Dijkstra's algorithm finds it, since no slack is negative. Rows that a short auction has matched at
+tight pairs already need no path (Jonker & Volgenant).
 
 All optima lie on tight pairs. Of these the one is returned whose indicator vector is lexicographically largest: row by
 row, the lowest column that an alternating cycle of tight pairs can give to it. Slacks are floating-point numbers, so
