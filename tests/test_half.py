@@ -41,6 +41,8 @@ def test_argmax_and_log_partition_keep_the_dtype(case: Case, dtype: torch.dtype)
     assert vertex.dtype == dtype
     assert torch.equal(vertex.float(), case.structure.argmax(u.float()))
     assert case.structure.contains(vertex).all()
+    if not case.has_family:
+        return
     log_z = case.structure.log_partition(u)
     assert log_z.dtype == dtype
     assert torch.equal(log_z, case.structure.log_partition(u.float()).to(dtype))

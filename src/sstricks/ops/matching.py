@@ -108,6 +108,8 @@ def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, partial: boo
     every, spare = torch.arange(batch, device=c.device), partial or n < m
     delta = torch.zeros_like(beta)
     nothing = torch.full_like(alpha[:, 0], -torch.inf)
+    # Out of sight, and beyond what rounding may have cost.
+    far = (1e-9 * torch.maximum(alpha.abs().amax(-1), beta.abs().amax(-1))).clamp(min=_FARTHEST)
     for i in [*range(n)] * _BALANCES:
         matched, mine = match[:, i] >= 0, match[:, i].clamp(min=0)
         offers = (c[:, i] + delta).index_put((every, mine), nothing)
@@ -116,8 +118,11 @@ def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, partial: boo
         out = torch.maximum(offers.amax(-1), -alpha[:, i] if partial else nothing)
         back = torch.maximum(backs.amax(-1), -beta[every, mine] if spare else nothing)
         if not spare:
-            out = torch.maximum(out, delta[every, mine] - _FARTHEST)
-            back = torch.maximum(back, -delta[every, mine] - _FARTHEST)
+            # On no cycle, so it cannot be chosen.
+            out, back = (
+                torch.where((out == -torch.inf) & (back > -torch.inf), back - 2 * far, out),
+                torch.where((back == -torch.inf) & (out > -torch.inf), out - 2 * far, back),
+            )
         moved = matched & (out > -torch.inf) & (back > -torch.inf)
         target = 0.5 * (out - back)
         if spare:

@@ -4,8 +4,8 @@ With A the matrix that adds a row vector p and a column vector −q to a table, 
 D = diag(d) for weights d ≥ 0, this is :math:`A (A^\top D A)^+ A^\top k`. AᵀDA is the Laplacian of the bipartite graph
 whose edge ij has the conductance d_ij; rows and columns that have no effect are the ground. It is solved by
 eliminating nodes, first the columns, :math:`w_{ik} = \sum_j d_{ij} d_{kj} / \sum_i d_{ij}`, then the rows (star–mesh),
-which subtracts nothing, so that weak links keep their digits; a component without ground has one free constant, taken as
-zero at its last node. Links weaker than 10⁻¹⁸ are none.
+which subtracts nothing, so that weak links keep their digits; a component without ground has one free constant, taken
+as zero at its last node. Links weaker than 10⁻¹⁸ are none.
 
 **Backward.** F(k) = A L⁺ Aᵀ k is symmetric in k. Since dL⁺ = −L⁺ (dL) L⁺, the derivative in d of hᵀF(k) is −F(h)∘F(k).
 """

@@ -61,7 +61,10 @@ def _top(m, z):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _row_euclidean(m, z, top, cap, x):
     """Whether the row is full."""
-    tau = max(top - 1.0, -cap)
+    for j in range(m):
+        z[j] -= top
+    least = -cap - top
+    tau = max(-1.0, least)
     before = -1.0
     for _ in range(_ROW_STEPS):  # Newton's method from the left on a convex function: it never steps back
         total, count = _relu(m, z, tau, x)
@@ -69,7 +72,7 @@ def _row_euclidean(m, z, top, cap, x):
             break
         before = count
         tau += (total - 1.0) / count
-    if tau == -cap:
+    if tau == least:
         return False
     for j in range(m):  # the last digits, which the row may have lost to a large τ
         x[j] /= total
@@ -182,6 +185,11 @@ def _slacks(n, m, u, alpha, beta, c):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
     """Move each matched pair so that its best other offers, by row and by column, are equally far away."""
+    far = _FARTHEST
+    for i in range(n):  # and beyond what rounding may have cost
+        far = max(far, 1e-9 * abs(alpha[i]))
+    for j in range(m):
+        far = max(far, 1e-9 * abs(beta[j]))
     for _ in range(_BALANCES):
         for i in range(n):
             mine = match[i]
@@ -196,8 +204,10 @@ def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
                 if k != i:
                     there = delta[match[k]] if match[k] >= 0 else 0.0
                     back = max(back, c[k, mine] - there)
-            if not spare:  # without any way back, what goes out is on no cycle, and cannot be chosen
-                out, back = max(out, delta[mine] - _FARTHEST), max(back, -delta[mine] - _FARTHEST)
+            if not spare and out > -np.inf and back == -np.inf:
+                back = out - 2.0 * far  # on no cycle, so it cannot be chosen
+            elif not spare and back > -np.inf and out == -np.inf:
+                out = back - 2.0 * far
             if out > -np.inf and back > -np.inf:
                 delta[mine] = 0.5 * (out - back)
                 if spare:
