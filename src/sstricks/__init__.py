@@ -17,7 +17,7 @@ from sstricks.regularizers import (
 from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
 from sstricks.structures import KSubset, Matching, OneHot, SpanningTree, Structure, Subset
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.utilities import Logistic, Masked, NegativeExponential
+from sstricks.utilities import Logistic, Masked, NegativeExponential, Sorting
 
 __version__ = version("sstricks")
 
@@ -37,6 +37,7 @@ __all__ = [
     "Regularizer",
     "SeparableRegularizer",
     "Solver",
+    "Sorting",
     "SpanningTree",
     "StochasticArgmaxTrick",
     "StochasticSoftmaxTrick",
