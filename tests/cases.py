@@ -24,7 +24,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
-    FlatMatching: (matching_problem(2, 3), matching_problem(2, 2, partial=True), matching_problem(3, 2)),
+    FlatMatching: (matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
     sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),
     sst.SpanningTree: (
         tree_problem(complete(4)),

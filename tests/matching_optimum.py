@@ -113,20 +113,21 @@ class MatchingOptimum:
     def _linear_multipliers(self, s: Vector) -> Vector:
         """Multipliers of the linear program: the least β that satisfies α + β ≥ s, with equality on the best vertex."""
         best = max(self.problem.vertices, key=lambda v: MP.fsum(s[e] for e in np.flatnonzero(v)))
-        rows = sorted({i for i, _ in self.pairs})
-        columns = sorted({j for _, j in self.pairs})
-        chosen = {self.pairs[e]: s[e] for e in np.flatnonzero(best)}
-        column_of = dict(chosen.keys())
-        beta = dict.fromkeys(columns, MP.zero)
-        alpha = dict.fromkeys(rows, MP.zero)
-        for _ in range(len(columns) + 2):
-            for (i, j), v in zip(self.pairs, s, strict=True):
-                if i in column_of:
-                    alpha[i] = chosen[i, column_of[i]] - beta[column_of[i]]
+        turned = self.problem.n > self.problem.m  # the side that must be full comes first
+        pairs = [(j, i) if turned else (i, j) for i, j in self.pairs]
+        partner = dict(pairs[e] for e in np.flatnonzero(best))
+        worth = dict(zip(pairs, s, strict=True))
+        alpha = {i: MP.zero for i, _ in sorted(pairs)}
+        beta = {j: MP.zero for _, j in sorted((0, j) for _, j in pairs)}
+        for _ in range(len(beta) + 2):
+            for (i, j), v in worth.items():
+                if i in partner:
+                    alpha[i] = worth[i, partner[i]] - beta[partner[i]]
                 beta[j] = max(beta[j], v - alpha[i])
-        for i, j in chosen:
-            alpha[i] = chosen[i, j] - beta[j]
-        return [-alpha[i] for i in rows] + [-beta[j] for j in columns]
+        for i, j in partner.items():
+            alpha[i] = worth[i, j] - beta[j]
+        sides = [[-v for v in alpha.values()], [-v for v in beta.values()]]
+        return sides[turned] + sides[not turned]
 
     def _newton(self, s: Vector, full: frozenset[int], start: Vector) -> Vector | None:
         """Multipliers that make exactly these sums full, or None."""

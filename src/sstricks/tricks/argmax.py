@@ -72,8 +72,8 @@ class StochasticArgmaxTrick(Trick):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch), where it is known exactly.
 
-        That is: OneHot with Gumbel, Subset with Logistic, KSubset with Gumbel utilities for k ≤ 12, and Matching(n) with
-        Sorting utilities.
+        That is: OneHot with Gumbel, Subset with Logistic, KSubset with Gumbel utilities for k ≤ 12, and square Matching
+        with Sorting utilities.
 
         Raises:
             NotImplementedError: It is not known for this structure and utility.
