@@ -12,7 +12,7 @@ from benchmarks.contest import Row
 from benchmarks.report import save, show
 
 # each is a module of this package with run(seconds) -> list[Row]
-SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "import_time", "nri_step")
+SUBJECTS = ("spanning_tree", "k_subset", "matching", "one_hot", "import_time", "nri_step")
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from matching_problem import MatchingProblem, Pairs
 
 ENOUGH = MP.mpf(10) ** -34  # of what a full sum may miss
 STEPS = 250
-PATIENCE = 80  # steps after which a sum that still misses a thousandth never will be full
+PATIENCE = 40  # steps after which a sum that still misses a thousandth never will be full
 
 
 def positive_part(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
@@ -83,7 +83,7 @@ class MatchingOptimum:
 
     def _optimum(self, s: Vector) -> Vector:
         start = self._linear_multipliers(s)
-        for full in self._guesses():
+        for full in self._guesses(start):
             multipliers = self._newton(s, full, start)
             if multipliers is None:
                 continue
@@ -95,12 +95,14 @@ class MatchingOptimum:
                 return x
         raise AssertionError("no set of full sums satisfies the optimality conditions")
 
-    def _guesses(self) -> Iterator[frozenset[int]]:
+    def _guesses(self, start: Vector) -> Iterator[frozenset[int]]:
+        """First those that differ least from what is full in the linear program."""
         certain = frozenset(k for k, (must, _) in enumerate(self.sums) if must)
         perhaps = [k for k in range(len(self.sums)) if k not in certain]
+        bound = frozenset(k for k in perhaps if start[k] < 0)
         for size in range(len(perhaps) + 1):
-            for more in itertools.combinations(perhaps, size):
-                yield certain | frozenset(more)
+            for changed in itertools.combinations(perhaps, size):
+                yield certain | (bound ^ frozenset(changed))
 
     def _point(self, s: Vector, multipliers: Vector) -> tuple[Vector, Vector]:
         z = list(s)
