@@ -187,7 +187,7 @@ def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
         # At a kink: a row that is all but full may be bound as soon as it moves.
         bound = full | ((stuck % 2 == 1) & (x.sum(-1) > 1 - 2 * worst)) if partial else full
         step = _step(d, bound, free, present, gamma, room - delta, 1e-3 * worst)
-        length = going.to(u.dtype)
+        length, trial = going.to(u.dtype), (x, full, gamma, free, worst)
         for _ in range(_HALVINGS):
             moved = torch.minimum(delta + length * step, room) - delta
             trial = state(delta + moved)
