@@ -65,7 +65,7 @@ def _row_euclidean(m, z, top, cap, x):
         z[j] -= top
     least = -cap - top
     tau = max(-1.0, least)
-    before = -1.0
+    before, total = -1.0, 1.0
     for _ in range(_ROW_STEPS):  # Newton's method from the left on a convex function: it never steps back
         total, count = _relu(m, z, tau, x)
         if total <= 1.0 or count == before:
@@ -308,7 +308,7 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
                 solve(d, tight, moving, 1e-3 * worst, rho, gain, p, q, share, w, loss, right, inverse, ground, held)
                 if not spare or not _pin(n, m, d, delta, beta, lack, present, p, q, moving, pinned, rho):
                     break
-            length, slope = 1.0, 0.0
+            length, slope, now = 1.0, 0.0, worst
             for _ in range(40):
                 slope, after = 0.0, 0.0
                 for j in range(m):
