@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -85,6 +86,7 @@ class MatchingProblem(Problem):
             table[pair] = 1
         columns = frozenset(np.flatnonzero(table.any(0)))
 
+        @cache
         def ways(row: int, left: frozenset[int]) -> int:
             if row == self.n:
                 return int(not (self.columns_must and left))
