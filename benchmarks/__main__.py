@@ -16,6 +16,7 @@ SUBJECTS = ("spanning_tree", "k_subset", "chain", "one_hot", "import_time", "nri
 SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "projective", "import_time", "nri_step")
 SUBJECTS = ("spanning_tree", "arborescence", "k_subset", "one_hot", "import_time", "nri_step")
 SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "import_time", "nri_step", "active_set")
+SUBJECTS = ("spanning_tree", "k_subset", "matching", "one_hot", "import_time", "nri_step")
 
 
 def main() -> int:

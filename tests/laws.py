@@ -118,9 +118,8 @@ def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
     if not callable(case.regularizer):
         return
     rng = np.random.default_rng(0)
-    mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices).clamp(
-        max=1
-    )
+    mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)
+    mixtures = mixtures.clamp(max=1.0)  # what the sums round to above it
     u, t = case.utilities(), 0.5
     x = case.softmax(u, t)
     best = x @ u - t * case.regularizer(x)

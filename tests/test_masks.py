@@ -68,6 +68,8 @@ def test_each_mask_is_the_smaller_problem(case: Case, spelling: str):
         assert_near(gradients[1], dt, 1e-12)
         small = case.restrict(keep.numpy()).structure
         assert torch.equal(structure.argmax(given), spread(small.argmax(u[keep]), keep))
+        if not case.has_family:
+            continue
         assert_near(structure.log_partition(given), small.log_partition(u[keep]), 1e-12)
         (marginals,) = torch.autograd.grad(structure.log_partition(given), given)
         assert torch.count_nonzero(marginals[~keep]) == 0
@@ -81,12 +83,14 @@ def test_one_mask_for_each_example(case: Case):
     assert structure.event_shape == (case.problem.size,)
     t = torch.linspace(0.5, 2, 4, dtype=torch.float64)
     x = structure.softmax(u, t, case.regularizer)
-    vertices, log_z = structure.argmax(u), structure.log_partition(u)
+    vertices = structure.argmax(u)
+    log_z = structure.log_partition(u) if case.has_family else None
     for i in range(4):
         alone = case.problem.build(keep[i])
         assert_near(x[i], alone.softmax(u[i], t[i], case.regularizer), 1e-12)
         assert torch.equal(vertices[i], alone.argmax(u[i]))
-        assert_near(log_z[i], alone.log_partition(u[i]), 1e-12)
+        if log_z is not None:
+            assert_near(log_z[i], alone.log_partition(u[i]), 1e-12)
     assert structure.contains(vertices).tolist() == [True] * 4
     more = case.utilities(3, 4)
     assert_near(structure.softmax(more, t, case.regularizer)[1], structure.softmax(more[1], t, case.regularizer), 1e-12)
@@ -111,6 +115,8 @@ def test_a_mask_changes_what_is_contained_and_counted(case: Case):
         inside = structure.contains(vertices).tolist()
         assert inside == [tuple(row) in allowed for row in vertices.tolist()]
         assert structure.contains(torch.tensor(sorted(allowed))).all()
+        if not case.has_family:
+            continue
         zeros = torch.zeros(case.problem.size, dtype=torch.float64)
         assert math.isclose(structure.log_partition(zeros), math.log(small.count), abs_tol=1e-12)
 
@@ -200,6 +206,8 @@ def test_more_infinities_than_fit_still_give_a_point_of_the_hull(case: Case):
 
 @PAIRS
 def test_infinite_partition_function(case: Case):
+    if not case.has_family:
+        return
     u = case.utilities()
     u[0] = math.inf
     assert case.structure.log_partition(u) == math.inf

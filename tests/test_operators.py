@@ -79,7 +79,8 @@ def record(case: Case, u: torch.Tensor) -> list[Call]:
         if du.requires_grad:
             torch.autograd.grad((du * weights.flip(0)).sum(), u, allow_unused=True)
         case.structure.argmax(u)
-        torch.autograd.grad(case.structure.log_partition(u).sum(), u)
+        if case.has_family:
+            torch.autograd.grad(case.structure.log_partition(u).sum(), u)
         case.structure.contains(x)
         if case.has_family:
             case.structure.sample(u)

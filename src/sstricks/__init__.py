@@ -29,6 +29,7 @@ from sstricks.structures import (
     ChainKSubset,
     KSubset,
     LinearOracle,
+    Matching,
     OneHot,
     ProjectiveArborescence,
     SpanningTree,
@@ -36,7 +37,7 @@ from sstricks.structures import (
     Subset,
 )
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential
+from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential, Sorting
 
 __version__ = version("sstricks")
 
@@ -56,6 +57,7 @@ __all__ = [
     "LinearOracle",
     "Logistic",
     "Masked",
+    "Matching",
     "NegativeExponential",
     "NoSolverError",
     "OneHot",
@@ -63,6 +65,7 @@ __all__ = [
     "Regularizer",
     "SeparableRegularizer",
     "Solver",
+    "Sorting",
     "SpanningTree",
     "StochasticArgmaxTrick",
     "StochasticSoftmaxTrick",
