@@ -1,6 +1,6 @@
 """How to find the soft argmax: the (𝒳, f) registry."""
 
-from sstricks.solvers.convergence import ConvergenceWarning
+from sstricks.errors import ConvergenceWarning
 from sstricks.solvers.finite_difference import FiniteDifference
 from sstricks.solvers.frank_wolfe import FrankWolfe, Solution, register_frank_wolfe
 from sstricks.solvers.registry import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import ConvergenceWarning, invalid
 from sstricks.ops.active_set import Mixture, mix
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import frank_wolfe
@@ -14,7 +14,6 @@ from sstricks.ops.operator import is_plain
 from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer
-from sstricks.solvers.convergence import ConvergenceWarning
 from sstricks.solvers.registry import register_solver
 
 if TYPE_CHECKING:
