@@ -114,10 +114,10 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return ExponentialFamily(problem.vertices)
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
-    if type(regularizer) in RESPONSES:
-        return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
     if isinstance(problem, MatchingProblem) and type(regularizer) in RESPONSES:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
+    if type(regularizer) in RESPONSES:
+        return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
     raise LookupError(f"no oracle for {type(problem).__name__} with {type(regularizer).__name__}: write one")
 
 

@@ -127,6 +127,20 @@ def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
 
 
 @law
+def the_duality_gap_certifies_the_relaxation(case: Case) -> None:
+    if not isinstance(case.regularizer, sst.SeparableRegularizer):
+        return
+    u, t = case.utilities(4), torch.tensor([0.2, 0.7, 1.0, 5.0], dtype=torch.float64)
+    structure = case.structure
+    x = case.softmax(u, t)
+    assert sst.duality_gap(structure, case.regularizer, x, u, t).max() <= 1e-8
+    # Of any other point it bounds the loss.
+    other = structure.argmax(-u)
+    best, found = ((y * u).sum(-1) - t * case.regularizer(y) for y in (x, other))
+    assert (sst.duality_gap(structure, case.regularizer, other, u, t) >= best - found - 1e-9).all()
+
+
+@law
 def cold_is_the_argmax(case: Case) -> None:
     u = case.utilities(5)
     assert_near(case.softmax(u, 1e-6), case.structure.argmax(u), 1e-9)

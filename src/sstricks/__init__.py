@@ -21,6 +21,7 @@ from sstricks.solvers import (
     FrankWolfe,
     NoSolverError,
     Solver,
+    duality_gap,
     register_solver,
     registered_pairs,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Subset",
     "baselines",
     "diagnose",
+    "duality_gap",
     "estimators",
     "functional",
     "register_solver",

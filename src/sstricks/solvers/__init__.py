@@ -3,6 +3,7 @@
 from sstricks.errors import ConvergenceWarning
 from sstricks.solvers.finite_difference import FiniteDifference
 from sstricks.solvers.frank_wolfe import FrankWolfe, Solution, register_frank_wolfe
+from sstricks.solvers.gap import duality_gap
 from sstricks.solvers.registry import (
     NoSolverError,
     Solver,
@@ -20,6 +21,7 @@ __all__ = [
     "Solution",
     "Solver",
     "declare_intractable",
+    "duality_gap",
     "find_solver",
     "register_frank_wolfe",
     "register_solver",
