@@ -51,6 +51,7 @@ own ancestor; they weigh :math:`w(A) \prod_m w_{v j_m} \sum_{i \in C} w_{iv}`, w
 left with the right probability. Given A, T is chosen by its weight. Of parallel edges, one is chosen by its share.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -216,8 +217,9 @@ def check_reached(unreached: Tensor) -> None:
         )
 
 
-def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, scratch: int = 0) -> Tensor:
-    from sstricks.ops.kernels import arborescence as kernels
+def _launch(
+    kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, scratch: int = 0
+) -> Tensor:
     from sstricks.ops.kernels.floats import LANES
 
     unreached = torch.empty(len(out), dtype=torch.int64)
@@ -225,7 +227,7 @@ def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Ten
     work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
-    over_rows(getattr(kernels, kernel_name), len(out), work, *args, step=LANES, scratch=scratch * LANES)
+    over_rows(kernel, len(out), work, *args, step=LANES, scratch=scratch * LANES)
     check_reached(unreached)
     return out
 
@@ -297,23 +299,31 @@ def uniforms_needed(nodes: int) -> int:
 
 @marginals.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    return _launch("marginals", torch.empty_like(u), nodes, edges, u)
+    from sstricks.ops.kernels.arborescence import marginals as kernel
+
+    return _launch(kernel, torch.empty_like(u), nodes, edges, u)
 
 
 @marginals_jvp.cpu
 def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    return _launch("marginals_jvp", torch.empty_like(u), nodes, edges, u, g)
+    from sstricks.ops.kernels.arborescence import marginals_jvp as kernel
+
+    return _launch(kernel, torch.empty_like(u), nodes, edges, u, g)
 
 
 @log_partition.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
+    from sstricks.ops.kernels.arborescence import log_partition as kernel
+
+    return _launch(kernel, u.new_empty(len(u)), nodes, edges, u)
 
 
 @sample.cpu
 def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.kernels.arborescence_sample import sample as kernel
+
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
-    return _launch("sample", torch.empty_like(u), nodes, edges, u, uniforms, scratch=ratios + 1)
+    return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, scratch=ratios + 1)
 
 
 attach_gradients(

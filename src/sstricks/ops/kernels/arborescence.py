@@ -19,18 +19,16 @@ from sstricks.ops.kernels.floats import (
     mantissa,
     power_of_two,
 )
-from sstricks.ops.kernels.separate import MATHS
+from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.star_mesh import (
     ROW,
     collect,
     diagonal,
-    merge,
     number,
-    ratios_of,
     row_of,
 )
 
-_ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
+ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
 _SHIFT = 2.0**52 + 1023.0
 _FARTHEST = 1e305  # differences of utilities end below it
 
@@ -51,7 +49,7 @@ def aligned(size):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _slots(nodes, ends):
+def slots(nodes, ends):
     """Where each edge's pair and direction stand."""
     slot = number(nodes, ends)
     for x in range(slot.size):
@@ -60,7 +58,7 @@ def _slots(nodes, ends):
     return slot
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _exponentials(m, e):
     """Turn logarithms m, with their rounding errors e, into weights m·2ᵉ."""
     for x in range(np.uint64(m.size)):
@@ -70,11 +68,11 @@ def _exponentials(m, e):
         rest = (value - k * LN2_HIGH) - k * LN2_LOW + (e[x] if here else 0.0)
         # Beyond 1e16 the rest is lost in rounding, and the order of the exponents is all that matters.
         m[x] = exp_reduced(min(max(rest, -0.5), 0.5)) if here else 0.0
-        e[x] = k if here else _ABSENT
+        e[x] = k if here else ABSENT
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base):
+def load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base):
     """The weights exp(u − max u), the maximum over each head's edges; each edge's share; the sum of the maxima.
 
     Every tree has one edge into each node, so the maxima do not change its law.
@@ -84,7 +82,7 @@ def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
     top = aligned(nodes * LANES)
     top[:] = -np.inf
     m[:] = 0.0
-    e[:] = _ABSENT
+    e[:] = ABSENT
     present[:] = 0
     for x in range(edges):
         at = np.uint64(x) * ROW
@@ -112,25 +110,25 @@ def _load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
     collect(slot, ends, m_edge, e_edge, m, e, share, present)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _read(nodes, v, start, m, e, m_row, e_row):
+@separate
+def read(nodes, v, start, m, e, m_row, e_row):
     """The weights of all edges from node v, or with `start` the second half those into it, with mantissas in [1, 2)."""
     for j in range(v):
         from_ = start + diagonal(nodes, v - j) + np.uint64(j) * ROW
         to = np.uint64(j) * ROW
         for lane in range(ROW):
             here = m[from_ + lane] > 0.0
-            e_row[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else _ABSENT
+            e_row[to + lane] = e[from_ + lane] + exponent(m[from_ + lane]) if here else ABSENT
             m_row[to + lane] = mantissa(m[from_ + lane]) if here else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present):
+@separate
+def laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present):
     """The law p of node v's parent, as numbers and as mantissas and exponents."""
     row = row_of(v)
-    _read(nodes, v, np.uint64(m.size // 2), m, e, m_p, e_p)
+    read(nodes, v, np.uint64(m.size // 2), m, e, m_p, e_p)
     for lane in range(ROW):
-        top[lane] = _ABSENT
+        top[lane] = ABSENT
         d[lane] = 0.0
     for j in range(np.uint64(v)):
         for lane in range(ROW):
@@ -156,7 +154,7 @@ def _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, p
             e_all[row + x] = e_p[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _add(nodes, v, m1, e1, m2, e2, m, e, start):
     """w ← w + w₁·w₂ for all pairs of the first v nodes; w₁ belongs to the higher one."""
     for apart in range(1, v):
@@ -171,7 +169,7 @@ def _add(nodes, v, m1, e1, m2, e2, m, e, start):
             e[y] = e_product if lead > 0 else e[y]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _add_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start):
     """`_add` and its derivative: those of the logarithms of w₁ and w₂ are a₁ and a₂, that of w is dm."""
     for apart in range(1, v):
@@ -205,39 +203,13 @@ def _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, unreached):
     unreached[:] = 0
     up = np.uint64(m.size // 2)
     for v in range(nodes - 1, 0, -1):
-        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
-        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+        laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
+        read(nodes, v, np.uint64(0), m, e, m_out, e_out)
         _add(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0))
         _add(nodes, v, m_out, e_out, m_p, e_p, m, e, up)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
-    """`_eliminate` that keeps the ratios ρ of every stage."""
-    m_p = aligned(nodes * LANES)
-    e_p = aligned(nodes * LANES)
-    m_out = aligned(nodes * LANES)
-    e_out = aligned(nodes * LANES)
-    top = np.empty(LANES)
-    d = np.empty(LANES)
-    log_z[:] = 0.0
-    unreached[:] = 0
-    up = np.uint64(m.size // 2)
-    up_ratio = np.uint64(ratios_of(nodes))
-    for v in range(nodes - 1, 0, -1):
-        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
-        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
-        at = ratios_of(v)
-        for apart in range(1, v):
-            count = (v - apart) * LANES
-            shift = np.uint64(apart) * ROW
-            to = diagonal(nodes, apart)
-            merge(count, m_p, e_p, shift, m_out, e_out, m, e, to, ratio, at)
-            merge(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, ratio, up_ratio + at)
-            at += np.uint64(count)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _pass(nodes, v, m1, e1, m2, e2, m, e, start, high, low):
     """Add to both ends of every edge the marginal c = w₁·w₂·y of its part that leads through node v."""
     for apart in range(1, v):
@@ -249,7 +221,7 @@ def _pass(nodes, v, m1, e1, m2, e2, m, e, start, high, low):
             low[x] += c
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _pass_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start, high, low, dhigh, dlow):
     """`_pass` and its derivative."""
     for apart in range(1, v):
@@ -265,7 +237,7 @@ def _pass_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start, high, low, 
             dlow[x] += dc
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _restore(nodes, v, p, m, e, as_parent, as_child, rest):
     """Of the edges of node v, y = x / w in the place of w, with x = p·(1 − S) + what its other end received."""
     row = row_of(v)
@@ -301,7 +273,7 @@ def _write(first, end, values, missed, out, unreached):
 def marginals(begin, end, nodes, u, ends, out, unreached):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
-    slot = _slots(nodes, ends)
+    slot = slots(nodes, ends)
     m = aligned(2 * pairs * LANES)
     e = aligned(2 * pairs * LANES)
     m_edge = aligned(u.shape[1] * LANES)
@@ -323,14 +295,14 @@ def marginals(begin, end, nodes, u, ends, out, unreached):
     rest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
         for v in range(1, nodes):
             as_parent[:] = 0.0
             as_child[:] = 0.0
             _stage(v, m_all, m_p)
             _stage(v, e_all, e_p)
-            _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+            read(nodes, v, np.uint64(0), m, e, m_out, e_out)
             _pass(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), as_parent, as_child)
             _pass(nodes, v, m_out, e_out, m_p, e_p, m, e, up, as_child, as_parent)
             _restore(nodes, v, p, m, e, as_parent, as_child, rest)
@@ -342,7 +314,7 @@ def marginals(begin, end, nodes, u, ends, out, unreached):
         _write(first, end, m_edge, missed, out, unreached)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _stage(v, rows, row):
     """Copy what belongs to node v out of what belongs to all."""
     at = row_of(v)
@@ -354,7 +326,7 @@ def _stage(v, rows, row):
 def log_partition(begin, end, nodes, u, ends, out, unreached):
     """Write log Z of rows `begin` to `end` into `out`."""
     pairs = nodes * (nodes - 1) // 2
-    slot = _slots(nodes, ends)
+    slot = slots(nodes, ends)
     m = aligned(2 * pairs * LANES)
     e = aligned(2 * pairs * LANES)
     m_edge = aligned(u.shape[1] * LANES)
@@ -368,14 +340,14 @@ def log_partition(begin, end, nodes, u, ends, out, unreached):
     missed = np.empty(LANES, np.int64)
     base = np.empty(LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
         for lane in range(min(LANES, end - first)):
             unreached[first + lane] = missed[lane]
             out[first + lane] = log_z[lane] + base[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _slopes(nodes, v, p, m, dm, t, a_out, delta):
     """The derivatives of the logarithms of v's weights: of those out of v, and of p."""
     row = row_of(v)
@@ -410,14 +382,14 @@ def _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, unreach
     unreached[:] = 0
     up = np.uint64(m.size // 2)
     for v in range(nodes - 1, 0, -1):
-        _laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
-        _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+        laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
+        read(nodes, v, np.uint64(0), m, e, m_out, e_out)
         _slopes(nodes, v, p, m, dm, t, a_out, d)
         _add_tangent(nodes, v, m_p, e_p, t, m_out, e_out, a_out, m, e, dm, np.uint64(0))
         _add_tangent(nodes, v, m_out, e_out, a_out, m_p, e_p, t, m, e, dm, up)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, das_child, rest, drest):
     """`_restore` and its derivative: dy = (dx − x·d log w) / w."""
     row = row_of(v)
@@ -451,7 +423,7 @@ def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, 
 def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
     """Write the derivative of the marginals in the direction g into `out`."""
     pairs = nodes * (nodes - 1) // 2
-    slot = _slots(nodes, ends)
+    slot = slots(nodes, ends)
     edges = u.shape[1]
     m = aligned(2 * pairs * LANES)
     e = aligned(2 * pairs * LANES)
@@ -482,7 +454,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
     steepest = np.empty(LANES)
     up = np.uint64(pairs * LANES)
     for first in range(begin, end, LANES):
-        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
+        load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         dm[:] = 0.0
         steepest[:] = 0.0
         for k in range(edges):
@@ -500,7 +472,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
             das_child[:] = 0.0
             _stage(v, m_all, m_p)
             _stage(v, e_all, e_p)
-            _read(nodes, v, np.uint64(0), m, e, m_out, e_out)
+            read(nodes, v, np.uint64(0), m, e, m_out, e_out)
             _slopes(nodes, v, p, m, dm, t, a_out, rest)
             _pass_tangent(
                 nodes, v, m_p, e_p, t, m_out, e_out, a_out, m, e, dm, np.uint64(0),
@@ -519,112 +491,3 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
                 # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
                 m_edge[at + lane] = slope if abs(slope) > nodes * 2.0**-50 * steepest[lane] else 0.0
         _write(first, end, m_edge, missed, out, unreached)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _reached(v, parent, status):
-    """Mark with 1 the nodes below v whose ancestors lead to the root without passing v, with 2 the others."""
-    status[:v] = 0
-    status[0] = 1
-    status[v] = 2
-    for j in range(1, v):
-        i = j
-        while i >= 0 and status[i] == 0:
-            i = parent[i]
-        found = 2 if i < 0 else status[i]
-        i = j
-        while i >= 0 and status[i] == 0:
-            status[i] = found
-            i = parent[i]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _draw_parent(v, m_all, e_all, lane, status, uniform):
-    """One of the nodes marked with 1, by the law of v's parent restricted to them; −1 where v is absent."""
-    at = np.int64(row_of(v)) + lane
-    top = _ABSENT
-    for i in range(v):
-        if status[i] == 1 and m_all[at + i * LANES] > 0.0:
-            top = max(top, e_all[at + i * LANES])
-    total = 0.0
-    chosen = -1
-    for turn in range(2):
-        left = uniform * total
-        for i in range(v):
-            weight = m_all[at + i * LANES]
-            if status[i] == 1 and weight > 0.0:
-                weight *= power_of_two(e_all[at + i * LANES] - top)
-                if turn == 0:
-                    total += weight
-                elif weight > 0.0:
-                    chosen = i
-                    left -= weight
-                    if left < 0.0:
-                        return chosen
-    return chosen
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
-    """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
-    up_ratio = np.int64(ratios_of(nodes))
-    used = 0
-    parent[0] = -1
-    for v in range(1, nodes):
-        stage = np.int64(ratios_of(v)) + lane
-        for j in range(1, v):
-            i = parent[j]
-            if i > j:
-                at = stage + np.int64(diagonal(v, i - j)) + j * LANES
-            else:
-                at = stage + np.int64(diagonal(v, j - i)) + i * LANES + up_ratio
-            if i >= 0 and uniforms[used + j - 1] < ratio[at]:
-                parent[j] = v
-        _reached(v, parent, status)
-        parent[v] = _draw_parent(v, m_all, e_all, lane, status, uniforms[used + v - 1])
-        used += v
-    return used
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
-    """Write one random tree for each row into `out`."""
-    pairs = nodes * (nodes - 1) // 2
-    slot = _slots(nodes, ends)
-    m = aligned(2 * pairs * LANES)
-    e = aligned(2 * pairs * LANES)
-    m_edge = aligned(u.shape[1] * LANES)
-    e_edge = aligned(u.shape[1] * LANES)
-    share = aligned(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = aligned(pairs * LANES)
-    m_all = aligned(pairs * LANES)
-    e_all = aligned(pairs * LANES)
-    ratio = scratch[: 2 * ratios_of(nodes)]
-    log_z = np.empty(LANES)
-    missed = np.empty(LANES, np.int64)
-    base = np.empty(LANES)
-    parent = np.empty(nodes, np.int64)
-    status = np.empty(nodes, np.int64)
-    left = np.empty(nodes)
-    last = np.empty(nodes, np.int64)
-    for first in range(begin, end, LANES):
-        _load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
-        for lane in range(min(LANES, end - first)):
-            row = first + lane
-            unreached[row] = missed[lane]
-            used = _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms[row], parent, status)
-            for j in range(1, nodes):
-                left[j] = uniforms[row, used + j - 1]
-                last[j] = -1
-            for x in range(u.shape[1]):  # of parallel edges, one by its share
-                out[row, x] = 0.0
-                j = ends[1, x]
-                part = share[x * LANES + lane]
-                if j > 0 and parent[j] == ends[0, x] and left[j] >= 0.0 and part > 0.0:
-                    left[j] -= part
-                    last[j] = x
-            for j in range(1, nodes):
-                if last[j] >= 0:
-                    out[row, last[j]] = 1.0
