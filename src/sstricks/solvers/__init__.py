@@ -17,8 +17,8 @@ from sstricks.solvers.registry import (
 )
 
 __all__ = [
-    "Entry",
     "ConvergenceWarning",
+    "Entry",
     "FiniteDifference",
     "FrankWolfe",
     "NoSolverError",
@@ -26,10 +26,9 @@ __all__ = [
     "Solver",
     "declare_intractable",
     "declare_iterative",
-    "find_solver",
-    "look_up",
     "duality_gap",
     "find_solver",
+    "look_up",
     "register_frank_wolfe",
     "register_solver",
     "registered_pairs",

@@ -33,13 +33,28 @@ class Bipartite(Picture):
             for j, weight in enumerate(row):
                 if weight > LEAST:
                     width, alpha = visible(weight)
-                    axis.plot([0, 1], [left[i], right[j]], color=color, linewidth=width, alpha=alpha,
-                              solid_capstyle="butt", zorder=1 + weight)
+                    axis.plot(
+                        [0, 1],
+                        [left[i], right[j]],
+                        color=color,
+                        linewidth=width,
+                        alpha=alpha,
+                        solid_capstyle="butt",
+                        zorder=1 + weight,
+                    )
         for x, places, names, side in ((0, left, self.rows, "right"), (1, right, self.columns, "left")):
             axis.scatter([x] * len(places), places, s=34, color="#FFFFFF", edgecolors=INK, linewidths=1.1, zorder=3)
             for y, name in zip(places, names, strict=True):
-                axis.annotate(name, (x, y), (-6 if side == "right" else 6, 0), textcoords="offset points", ha=side,
-                              va="center", fontsize=8.5, color=INK)
+                axis.annotate(
+                    name,
+                    (x, y),
+                    (-6 if side == "right" else 6, 0),
+                    textcoords="offset points",
+                    ha=side,
+                    va="center",
+                    fontsize=8.5,
+                    color=INK,
+                )
         axis.set_xlim(-0.62, 1.62)
         axis.set_ylim(0, 1)
         axis.set_axis_off()

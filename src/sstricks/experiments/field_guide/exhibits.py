@@ -86,9 +86,7 @@ def _projective() -> Exhibit:
 def _paths() -> Exhibit:
     edges, places = lattice(4)
     paths = sst.LinearOracle(lambda u: best_paths(u, edges), (edges.shape[1],))
-    trick = sst.StochasticSoftmaxTrick(
-        paths, _gumbel(paths), 1.0, sst.Euclidean(), solver=sst.FrankWolfe()
-    )
+    trick = sst.StochasticSoftmaxTrick(paths, _gumbel(paths), 1.0, sst.Euclidean(), solver=sst.FrankWolfe())
     names = ["A", *[""] * (len(places) - 2), "B"]
     picture = Graph(edges, places, names, directed=True, ends=frozenset({0, len(places) - 1}))
     return Exhibit("linear-oracle", trick, picture)

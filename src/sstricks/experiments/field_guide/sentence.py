@@ -45,13 +45,13 @@ class Sentence(Picture):
         shade = torch.cat([height[: len(self.words)], pairs / max([1.0, *pairs.tolist()])]) * 0.45
         self._mark(axis, shade, u, INK, lambda value: f"{value:+z.1f}")
 
-    def _mark(
-        self, axis: Axes, shade: Tensor, values: Tensor, color: str, text: Callable[[float], str]
-    ) -> None:
+    def _mark(self, axis: Axes, shade: Tensor, values: Tensor, color: str, text: Callable[[float], str]) -> None:
         n = len(self.words)
         widths = [len(word) + 3.2 for word in self.words]
         left = [sum(widths[:i]) for i in range(n)]
-        for word, x, width, alpha, value in zip(self.words, left, widths, shade.tolist(), values.tolist(), strict=False):
+        for word, x, width, alpha, value in zip(
+            self.words, left, widths, shade.tolist(), values.tolist(), strict=False
+        ):
             axis.add_patch(
                 Rectangle(
                     (x + 0.75, 0.42),
@@ -68,8 +68,14 @@ class Sentence(Picture):
             axis.annotate(text(value), (x + width / 2, 0.2), ha="center", va="center", fontsize=7.5, color=INK)
         for i, alpha in enumerate(shade[n:].tolist()):
             edge = left[i + 1]
-            axis.plot([edge - 0.75, edge + 0.75], [0.64, 0.64], color=(*_rgb(color), alpha), linewidth=7,
-                      solid_capstyle="butt", zorder=1)
+            axis.plot(
+                [edge - 0.75, edge + 0.75],
+                [0.64, 0.64],
+                color=(*_rgb(color), alpha),
+                linewidth=7,
+                solid_capstyle="butt",
+                zorder=1,
+            )
         axis.set_xlim(0, sum(widths))
         axis.set_ylim(0, 1)
         axis.set_axis_off()
