@@ -49,6 +49,17 @@ def aligned(size):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def workspace(nodes, edges):
+    """What every kernel works in: weights, edges, which nodes are present, rows, what each lane has one of."""
+    pairs = nodes * (nodes - 1) // 2 * LANES
+    weights = (aligned(2 * pairs), aligned(2 * pairs))
+    at_edges = (aligned(edges * LANES), aligned(edges * LANES), aligned(edges * LANES))
+    rows = (aligned(pairs), aligned(pairs), aligned(pairs))
+    lanes = (np.empty(LANES), np.empty(LANES))
+    return weights, at_edges, np.empty(nodes * LANES, np.int64), rows, lanes, np.empty(LANES, np.int64)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def slots(nodes, ends):
     """Where each edge's pair and direction stand."""
     slot = number(nodes, ends)
@@ -272,20 +283,8 @@ def _write(first, end, values, missed, out, unreached):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, unreached):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     slot = slots(nodes, ends)
-    m = aligned(2 * pairs * LANES)
-    e = aligned(2 * pairs * LANES)
-    m_edge = aligned(u.shape[1] * LANES)
-    e_edge = aligned(u.shape[1] * LANES)
-    share = aligned(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = aligned(pairs * LANES)
-    m_all = aligned(pairs * LANES)
-    e_all = aligned(pairs * LANES)
-    log_z = np.empty(LANES)
-    missed = np.empty(LANES, np.int64)
-    base = np.empty(LANES)
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
     m_p = aligned(nodes * LANES)
     e_p = aligned(nodes * LANES)
     m_out = aligned(nodes * LANES)
@@ -293,7 +292,7 @@ def marginals(begin, end, nodes, u, ends, out, unreached):
     as_parent = aligned(nodes * LANES)
     as_child = aligned(nodes * LANES)
     rest = np.empty(LANES)
-    up = np.uint64(pairs * LANES)
+    up = np.uint64(m.size // 2)
     for first in range(begin, end, LANES):
         load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
@@ -325,20 +324,8 @@ def _stage(v, rows, row):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, unreached):
     """Write log Z of rows `begin` to `end` into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     slot = slots(nodes, ends)
-    m = aligned(2 * pairs * LANES)
-    e = aligned(2 * pairs * LANES)
-    m_edge = aligned(u.shape[1] * LANES)
-    e_edge = aligned(u.shape[1] * LANES)
-    share = aligned(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = aligned(pairs * LANES)
-    m_all = aligned(pairs * LANES)
-    e_all = aligned(pairs * LANES)
-    log_z = np.empty(LANES)
-    missed = np.empty(LANES, np.int64)
-    base = np.empty(LANES)
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
     for first in range(begin, end, LANES):
         load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
@@ -422,23 +409,11 @@ def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
     """Write the derivative of the marginals in the direction g into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     slot = slots(nodes, ends)
     edges = u.shape[1]
-    m = aligned(2 * pairs * LANES)
-    e = aligned(2 * pairs * LANES)
-    dm = aligned(2 * pairs * LANES)
-    m_edge = aligned(edges * LANES)
-    e_edge = aligned(edges * LANES)
-    share = aligned(edges * LANES)
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, edges)
+    dm = aligned(m.size)
     g_edge = aligned(edges * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = aligned(pairs * LANES)
-    m_all = aligned(pairs * LANES)
-    e_all = aligned(pairs * LANES)
-    log_z = np.empty(LANES)
-    missed = np.empty(LANES, np.int64)
-    base = np.empty(LANES)
     m_p = aligned(nodes * LANES)
     e_p = aligned(nodes * LANES)
     m_out = aligned(nodes * LANES)
@@ -452,7 +427,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
     rest = np.empty(LANES)
     drest = np.empty(LANES)
     steepest = np.empty(LANES)
-    up = np.uint64(pairs * LANES)
+    up = np.uint64(m.size // 2)
     for first in range(begin, end, LANES):
         load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         dm[:] = 0.0

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from sstricks.ops.kernels.arborescence import ABSENT, aligned, laws, load, read, slots
+from sstricks.ops.kernels.arborescence import ABSENT, aligned, laws, load, read, slots, workspace
 from sstricks.ops.kernels.floats import LANES, power_of_two
 from sstricks.ops.kernels.separate import MATHS
 from sstricks.ops.kernels.star_mesh import ROW, diagonal, merge, ratios_of, row_of
@@ -103,21 +103,9 @@ def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
 @njit(nogil=True, cache=True, error_model="numpy")
 def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
     """Write one random tree for each row into `out`."""
-    pairs = nodes * (nodes - 1) // 2
     slot = slots(nodes, ends)
-    m = aligned(2 * pairs * LANES)
-    e = aligned(2 * pairs * LANES)
-    m_edge = aligned(u.shape[1] * LANES)
-    e_edge = aligned(u.shape[1] * LANES)
-    share = aligned(u.shape[1] * LANES)
-    present = np.empty(nodes * LANES, np.int64)
-    p = aligned(pairs * LANES)
-    m_all = aligned(pairs * LANES)
-    e_all = aligned(pairs * LANES)
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
     ratio = scratch[: 2 * ratios_of(nodes)]
-    log_z = np.empty(LANES)
-    missed = np.empty(LANES, np.int64)
-    base = np.empty(LANES)
     parent = np.empty(nodes, np.int64)
     status = np.empty(nodes, np.int64)
     left = np.empty(nodes)
