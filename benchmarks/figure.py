@@ -13,7 +13,7 @@ from benchmarks.contest import OURS
 from benchmarks.report import describe
 
 OUR_COLOUR, THEIR_COLOUR, TARGET_COLOUR = "tab:blue", "0.65", "tab:red"
-SUBJECTS = ("spanning_tree", "k_subset", "one_hot")
+SUBJECTS = ("spanning_tree", "arborescence", "projective", "k_subset", "chain", "one_hot", "matching")
 MARGINALS = "E.F. spanning tree fwd+bwd"
 # what stands for an error that is zero, or not a number, on a logarithmic axis
 SMALLEST, BROKEN = 1e-18, 30.0
