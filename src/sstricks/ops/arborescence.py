@@ -218,8 +218,9 @@ def check_reached(unreached: Tensor) -> None:
 
 
 def _launch(
-    kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, scratch: int = 0
+    kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, ratios: int = 0
 ) -> Tensor:
+    from sstricks.ops.kernels.arborescence import workspace_size
     from sstricks.ops.kernels.floats import LANES
 
     unreached = torch.empty(len(out), dtype=torch.int64)
@@ -227,7 +228,8 @@ def _launch(
     work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
-    over_rows(kernel, len(out), work, *args, step=LANES, scratch=scratch * LANES)
+    memory = workspace_size(nodes, edges.shape[1]) + ratios * LANES
+    over_rows(kernel, len(out), work, *args, step=LANES, scratch=memory)
     check_reached(unreached)
     return out
 
@@ -323,7 +325,7 @@ def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.arborescence_sample import sample as kernel
 
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, scratch=ratios + 1)
+    return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, ratios=ratios)
 
 
 attach_gradients(

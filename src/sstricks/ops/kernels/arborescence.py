@@ -23,6 +23,7 @@ from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.star_mesh import (
     ROW,
     collect,
+    cut,
     diagonal,
     number,
     row_of,
@@ -49,14 +50,27 @@ def aligned(size):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def workspace(nodes, edges):
-    """What every kernel works in: weights, edges, which nodes are present, rows, what each lane has one of."""
+def workspace(nodes, edges, memory):
+    """What every kernel works in: weights, edges, present nodes, rows, what each lane has one of; the memory left."""
     pairs = nodes * (nodes - 1) // 2 * LANES
-    weights = (aligned(2 * pairs), aligned(2 * pairs))
-    at_edges = (aligned(edges * LANES), aligned(edges * LANES), aligned(edges * LANES))
-    rows = (aligned(pairs), aligned(pairs), aligned(pairs))
+    at_edges, memory = cut(memory, 3, edges * LANES)
+    at_pairs, memory = cut(memory, 7, pairs)
+    weights = (memory_of(at_pairs, 0, 2), memory_of(at_pairs, 2, 4))
+    rows = (at_pairs[4], at_pairs[5], at_pairs[6])
     lanes = (np.empty(LANES), np.empty(LANES))
-    return weights, at_edges, np.empty(nodes * LANES, np.int64), rows, lanes, np.empty(LANES, np.int64)
+    present, missed = np.empty(nodes * LANES, np.int64), np.empty(LANES, np.int64)
+    return weights, (at_edges[0], at_edges[1], at_edges[2]), present, rows, lanes, missed, memory
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def memory_of(pieces, begin, end):
+    """Some neighbouring pieces as one array."""
+    return pieces[begin:end].reshape((end - begin) * pieces.shape[1])
+
+
+def workspace_size(nodes, edges):
+    """How many float64 `workspace` and the derivative's own arrays take."""
+    return LANES * (9 * (nodes * (nodes - 1) // 2) + 4 * edges)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -281,10 +295,12 @@ def _write(first, end, values, missed, out, unreached):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals(begin, end, nodes, u, ends, out, unreached):
+def marginals(begin, end, nodes, u, ends, out, unreached, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
-    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed, _ = workspace(
+        nodes, u.shape[1], memory
+    )
     m_p = aligned(nodes * LANES)
     e_p = aligned(nodes * LANES)
     m_out = aligned(nodes * LANES)
@@ -322,10 +338,12 @@ def _stage(v, rows, row):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def log_partition(begin, end, nodes, u, ends, out, unreached):
+def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
-    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed, _ = workspace(
+        nodes, u.shape[1], memory
+    )
     for first in range(begin, end, LANES):
         load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
         _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, missed)
@@ -407,13 +425,14 @@ def _restore_tangent(nodes, v, p, t, m, e, dm, as_parent, as_child, das_parent, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached):
+def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     slot = slots(nodes, ends)
     edges = u.shape[1]
-    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, edges)
-    dm = aligned(m.size)
-    g_edge = aligned(edges * LANES)
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed, memory = workspace(
+        nodes, edges, memory
+    )
+    dm, g_edge = memory[: m.size], memory[m.size : m.size + edges * LANES]
     m_p = aligned(nodes * LANES)
     e_p = aligned(nodes * LANES)
     m_out = aligned(nodes * LANES)

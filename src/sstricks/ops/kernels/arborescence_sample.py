@@ -101,11 +101,13 @@ def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def sample(begin, end, nodes, u, uniforms, ends, out, unreached, scratch):
+def sample(begin, end, nodes, u, uniforms, ends, out, unreached, memory):
     """Write one random tree for each row into `out`."""
     slot = slots(nodes, ends)
-    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed = workspace(nodes, u.shape[1])
-    ratio = scratch[: 2 * ratios_of(nodes)]
+    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed, memory = workspace(
+        nodes, u.shape[1], memory
+    )
+    ratio = memory[: 2 * ratios_of(nodes)]
     parent = np.empty(nodes, np.int64)
     status = np.empty(nodes, np.int64)
     left = np.empty(nodes)

@@ -31,7 +31,7 @@ from sstricks.ops.kernels.floats import (
     power_of_two,
 )
 from sstricks.ops.kernels.separate import MATHS, separate
-from sstricks.ops.kernels.star_mesh import ROW, diagonal, number, row_of
+from sstricks.ops.kernels.star_mesh import ROW, cut, diagonal, number, row_of
 
 
 def workspace_size(nodes, edges):
@@ -40,17 +40,11 @@ def workspace_size(nodes, edges):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cut(memory, pieces, size):
-    """The first so many pieces of the memory, and what remains."""
-    return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _workspace(nodes, edges, memory):
     """The weights of all pairs, the rows, the edges, the nodes; each begins at a multiple of 64 bytes."""
-    pairs, memory = _cut(memory, 6, nodes * (nodes - 1) // 2 * LANES)
-    at_edges, memory = _cut(memory, 3, edges * LANES)
-    at_nodes, memory = _cut(memory, 5, nodes * LANES)
+    pairs, memory = cut(memory, 6, nodes * (nodes - 1) // 2 * LANES)
+    at_edges, memory = cut(memory, 3, edges * LANES)
+    at_nodes, memory = cut(memory, 5, nodes * LANES)
     weights = (pairs[0], pairs[1].view(np.int64))
     rows = (pairs[2], pairs[3].view(np.int64), pairs[4], pairs[5].view(np.int64))
     edge_weights = (at_edges[0], at_edges[1].view(np.int64), at_edges[2])
@@ -397,7 +391,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     m_edge, e_edge, g_edge = at_edges
     m, e = weights
     m_row, e_row, m_p, e_p = rows
-    tangents, _ = _cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
+    tangents, _ = cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
     a, a_row, t, dx = tangents[0], tangents[1], tangents[2], tangents[3]
     best, rest = np.empty(LANES), np.empty(LANES)
     isolated = np.empty(LANES, np.int64)

@@ -37,6 +37,12 @@ def diagonal(nodes, apart):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def cut(memory, pieces, size):
+    """The first so many pieces of the memory, and what remains."""
+    return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def number(nodes, ends):
     """The number of each edge's pair of nodes."""
     pair = np.empty(ends.shape[1], np.int64)
