@@ -229,6 +229,33 @@ def test_trick_utility_of_another_event_shape():
     check(lambda: sst.StochasticArgmaxTrick(sst.OneHot(5), utility), "utility", "(2, 5)", "(5,)")
 
 
+def test_tricks_name_what_stands_in_the_wrong_place():
+    utility = torch.distributions.Gumbel(torch.zeros(5), 1.0)
+    for trick in (sst.StochasticArgmaxTrick, lambda s, u: sst.StochasticSoftmaxTrick(s, u, 1.0, ENTROPY)):
+        check(lambda trick=trick: trick(sst.OneHot(5), torch.zeros(5)), "utility", "Tensor", "distribution")
+        check(lambda trick=trick: trick(utility, sst.OneHot(5)), "structure", "Gumbel", "a structure")
+    with pytest.raises(sst.NoSolverError, match=r"regularizer: found 1\.0"):
+        sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, ENTROPY, 1.0)
+    hard = sst.StochasticArgmaxTrick(sst.OneHot(5), utility)
+    check(lambda: sst.StraightThrough(hard), "trick", "StochasticArgmaxTrick", "StochasticSoftmaxTrick")
+
+
+def test_solvers_that_cannot_be_called():
+    one_hot, u = sst.OneHot(3), torch.zeros(3)
+    for solver in (sst.FrankWolfe, sst.FiniteDifference, 1e-3, "FrankWolfe"):
+        check(lambda solver=solver: one_hot.softmax(u, 1.0, ENTROPY, solver=solver), "solver", str(solver), "callable")
+        check(lambda solver=solver: sst.FiniteDifference(solver), "solver", str(solver), "callable")
+        utility = torch.distributions.Gumbel(u, 1.0)
+        check(
+            lambda solver=solver, utility=utility: sst.StochasticSoftmaxTrick(
+                one_hot, utility, 1.0, ENTROPY, solver=solver
+            ),
+            "solver",
+            str(solver),
+            "callable",
+        )
+
+
 def test_trick_temperature():
     utility = torch.distributions.Gumbel(torch.zeros(2, 5), 1.0)
     check(lambda: sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, -1.0, ENTROPY), "temperature", "-1", "0")

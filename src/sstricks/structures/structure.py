@@ -8,7 +8,7 @@ from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import from_working, scaled_utility
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.registry import Solver, find_solver, no_family
+from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
 
 _MOST_CANDIDATES = 2_000_000
 
@@ -91,9 +91,9 @@ class Structure(ABC):
 
         Raises:
             NoSolverError: No solver is registered for the pair, and none was given.
-            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN; the solver is none.
         """
-        solver = solver or find_solver(self, regularizer)
+        solver = solver_for(self, regularizer, solver)
         batch = self._check_shape("u", u)
         if not isinstance(temperature, Tensor):
             if not temperature >= 0:  # NaN included
