@@ -79,12 +79,12 @@ class StochasticSoftmaxTrick(Trick):
         Raises:
             NotImplementedError: The utility is not reparameterised.
         """
-        return self._relax(self._utility_rsample(sample_shape, generator))
+        return self._relax(self._utility_sample(sample_shape, generator))
 
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """As `rsample`, detached. For vertices, sample a `StochasticArgmaxTrick`, or `draw`."""
         with torch.no_grad():
-            return self._relax(self._utility_sample(sample_shape, generator))
+            return self._relax(self._detached_utility(sample_shape, generator))
 
     def draw(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Draw:
         """One utility, and both its soft and its hard argmax.
@@ -96,7 +96,7 @@ class StochasticSoftmaxTrick(Trick):
         Raises:
             NotImplementedError: The utility is not reparameterised.
         """
-        u = self._utility_rsample(sample_shape, generator)
+        u = self._utility_sample(sample_shape, generator)
         return Draw(u, self._relax(u), self.structure.argmax(u))
 
     def log_prob(self, value: Tensor) -> Tensor:

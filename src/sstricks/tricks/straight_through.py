@@ -58,7 +58,7 @@ class StraightThrough(Trick):
 
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """As `rsample`, detached."""
-        return self.structure.argmax(self._utility_sample(sample_shape, generator))
+        return self.structure.argmax(self._detached_utility(sample_shape, generator))
 
     def draw(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Draw:
         """The trick's draw."""

@@ -51,12 +51,12 @@ class Trick(Distribution):
         self.utility = utility if utility.batch_shape == batch else utility.expand(batch)
         super().__init__(batch, structure.event_shape, validate_args=False)
 
-    def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+    def _detached_utility(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad(), drawing_from(generator):
             sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
             return sample(torch.Size(shape))
 
-    def _utility_rsample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+    def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         if not self.utility.has_rsample:
             raise NotImplementedError(
                 f"rsample: found {self.utility!r}, which is not reparameterised: its samples have no gradient. Use "
