@@ -54,6 +54,9 @@ CONSTRUCTORS = [
     BadCall("k too large", lambda: sst.KSubset(3, 4), "k", "4", "3"),
     BadCall("k negative", lambda: sst.KSubset(3, -1), "k", "-1", "3"),
     BadCall("edges transposed", lambda: sst.SpanningTree(TRIANGLE.T[:1], 3), "edges", "(1, 2)", "(2, "),
+    BadCall("edges in a list", lambda: sst.SpanningTree([[0, 1], [1, 2]], 3), "edges", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("mask in a list", lambda: sst.OneHot(2, mask=[True, False]), "mask", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("event shape without a tuple", lambda: sst.LinearOracle(torch.ones_like, 4), "event_shape", "4", "tuple"),  # type: ignore[arg-type]
     BadCall("edges of floats", lambda: sst.SpanningTree(TRIANGLE.float(), 3), "edges", "float32", "int64"),
     BadCall("node out of range", lambda: sst.SpanningTree(TRIANGLE + 1, 3), "edges", "3", "0"),
     BadCall("negative node", lambda: sst.SpanningTree(TRIANGLE - 1, 3), "edges", "-1", "0"),
@@ -254,6 +257,12 @@ def test_solvers_that_cannot_be_called():
             str(solver),
             "callable",
         )
+
+
+def test_certificates_want_a_point_and_a_temperature():
+    one_hot, x = sst.OneHot(3), torch.full((3,), 1 / 3)
+    check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x, x, 0.0), "temperature", "0.0", "numbers > 0")
+    check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x * math.nan, x), "x", "NaN", "points of conv X")
 
 
 def test_trick_temperature():

@@ -37,8 +37,9 @@ class Structure(ABC):
         if mask is None:
             self.batch_shape = torch.Size()
             return
-        if mask.dtype != torch.bool:
-            raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask=(x > 0) or mask.bool().")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+            raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
         if mask.shape[mask.dim() - len(event_shape) :] != self.event_shape or mask.dim() < len(event_shape):
             raise invalid(
                 "mask",
