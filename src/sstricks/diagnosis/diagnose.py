@@ -69,7 +69,7 @@ def diagnose(
         'exact, by enumeration of 3 vertices'
     """
     trick = trick.trick if isinstance(trick, StraightThrough) else trick
-    _check(trick, temperatures, samples, group)
+    _check(trick, temperatures, samples, truth_samples, group)
     leaves = find_leaves(trick, generator)
     known = _known(trick)
     total = samples if known else samples + truth_samples
@@ -98,7 +98,7 @@ def diagnose(
     return Diagnosis(_title(trick), truth, rows, samples)
 
 
-def _check(trick: Trick, temperatures: Sequence[float], samples: int, group: int) -> None:
+def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samples: int, group: int) -> None:
     if not isinstance(trick, Trick):
         raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "The loss comes second.")
     if isinstance(trick, StochasticSoftmaxTrick) and not trick.has_rsample:
@@ -118,6 +118,8 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, group: int
         raise invalid("group", group, "at least 2", "RLOO leaves one out of them.")
     if samples < 2 * group:
         raise invalid("samples", samples, f"at least 2 * group = {2 * group}", "A variance takes two estimates.")
+    if truth_samples < 40:
+        raise invalid("truth_samples", truth_samples, "at least 40", "Its standard error takes several means.")
 
 
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:
