@@ -31,7 +31,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 # Each as a function of utilities and temperature with fixed noise, beside the shape of its utilities.
 RELAXATIONS: dict[str, tuple[Relaxation, tuple[int, ...]]] = {
-    "l2x": (lambda u, t: baselines.l2x(u, 3, t, generator=seeded()), (5,)),
+    "l2x": (lambda u, t: baselines.l2x(u, 2, t, generator=seeded()), (5,)),
     "soft_sub": (lambda u, t: baselines.soft_sub(u, 3, t), (5,)),
     "neural_sort": (baselines.neural_sort, (5,)),
     "stochastic_neural_sort": (lambda u, t: baselines.stochastic_neural_sort(u, t, generator=seeded()), (5,)),
@@ -140,8 +140,25 @@ def test_sizes_that_do_not_fit_are_refused():
             relax(normal(2, 3), 1.0)
     with pytest.raises(ValueError, match="n >= 2"):
         baselines.relaxed_eisner(normal(1, 1), 1.0)
-    with pytest.raises(ValueError, match="iterations"):
-        baselines.truncated_sinkhorn(normal(2, 2), 1.0, 0)
+    for iterations in (0, 1.5):
+        with pytest.raises(ValueError, match="iterations"):
+            baselines.truncated_sinkhorn(normal(2, 2), 1.0, iterations)
+    for relax in (
+        baselines.neural_sort,
+        lambda u, t: baselines.soft_sub(u, 1, t),
+        lambda u, t: baselines.l2x(u, 1, t),
+    ):
+        with pytest.raises(ValueError, match="found a scalar, expected shape"):
+            relax(torch.tensor(1.0), 1.0)
+        with pytest.raises(ValueError, match=r"temperature: found shape \(2,\).*broadcasts with \(3,\)"):
+            relax(normal(3, 4), torch.ones(2))
+
+
+@EACH
+def test_several_temperatures_for_one_realization(relax: Relaxation, shape: tuple[int, ...]):
+    u, t = normal(*shape), torch.tensor([0.5, 2.0], dtype=F64)
+    for one, x in zip(t, relax(u, t), strict=True):
+        assert torch.allclose(x, relax(u, one), rtol=0, atol=1e-12)
 
 
 # L2X

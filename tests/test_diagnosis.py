@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from torch.distributions import Gumbel, Normal
+from torch.distributions import Gumbel, Normal, Poisson
 
 import sstricks as sst
 from sstricks.diagnosis import Diagnosis
@@ -244,17 +244,38 @@ def test_the_generator_decides_and_torch_s_own_is_left_alone():
     assert torch.equal(before, state)
 
 
+def counts() -> sst.StochasticSoftmaxTrick:
+    return sst.StochasticSoftmaxTrick(sst.OneHot(4), Poisson(theta().exp()), 1.0, sst.CategoricalEntropy())
+
+
+def free_pairs() -> sst.StochasticSoftmaxTrick:
+    utility = sst.ChainUtility(Gumbel(theta(), 1.0), torch.zeros(3, dtype=F64, requires_grad=True))
+    return sst.StochasticSoftmaxTrick(sst.ChainKSubset(4, 2), utility, 1.0, sst.ExponentialFamilyEntropy())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"temperatures": [0.0, 1.0]}, "temperatures: found"),
         ({"samples": 7}, "samples: found 7, expected at least 2"),
         ({"group": 1}, "group: found 1"),
+        ({"truth_samples": 0}, "truth_samples: found 0, expected at least 40"),
         ({"loss": lambda x: x}, r"loss: found a value of shape \(4, 4\) for samples of shape \(4, 4\)"),
         ({"trick": gumbel_one_hot(theta().detach())}, "no parameter requires grad"),
         ({"trick": gumbel_one_hot(theta().expand(2, 4))}, r"trick: found batch shape \(2,\)"),
+        ({"loss": lambda x: 1.0}, "loss: found a float for samples of shape"),
+        (
+            {"loss": lambda x: (x[:, 0] > 0.5).double()},
+            "loss: found a value without a gradient",
+        ),
+        ({"trick": sst.OneHot(4)}, "trick: found a OneHot, expected an argmax or softmax trick"),
+        ({"trick": counts()}, r"trick: found .*Poisson.*not reparameterised.*StochasticArgmaxTrick"),
+        ({"trick": free_pairs()}, r"trick: found 1 tensors .* not their density.*ChainUtility"),
     ],
-    ids=["temperatures", "samples", "group", "loss", "parameters", "batch"],
+    ids=[
+        *("temperatures", "samples", "group", "truth", "loss", "parameters", "batch"),
+        *("loss number", "loss without gradient", "no trick", "not reparameterised", "not of the density"),
+    ],
 )
 def test_bad_arguments_are_refused(options: dict, message: str):
     given = {"trick": gumbel_one_hot(theta()), "loss": loss, **options}
@@ -321,3 +342,14 @@ def test_diagnosis_needs_the_core_only():
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     assert "RLOO on X" in done.stdout
+
+
+def test_sorting_utilities_have_scores_to_take_the_score_function_of():
+    torch.manual_seed(0)
+    trick = sst.StochasticSoftmaxTrick(sst.Matching(3), sst.Sorting(theta()[:3]), 1.0, sst.CategoricalEntropy())
+    target = torch.arange(9, dtype=F64).reshape(3, 3).cos()
+    found = sst.diagnose(trick, lambda x: (x - target).square().sum((-1, -2)), temperatures=[0.5], samples=2000)
+    assert found.truth.exact
+    rows = [row for row in found.rows if row.temperature is None]
+    assert len(rows) == 6
+    assert all(row.bias < 4 * row.bias_error for row in rows)

@@ -54,6 +54,9 @@ CONSTRUCTORS = [
     BadCall("k too large", lambda: sst.KSubset(3, 4), "k", "4", "3"),
     BadCall("k negative", lambda: sst.KSubset(3, -1), "k", "-1", "3"),
     BadCall("edges transposed", lambda: sst.SpanningTree(TRIANGLE.T[:1], 3), "edges", "(1, 2)", "(2, "),
+    BadCall("edges in a list", lambda: sst.SpanningTree([[0, 1], [1, 2]], 3), "edges", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("mask in a list", lambda: sst.OneHot(2, mask=[True, False]), "mask", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("event shape without a tuple", lambda: sst.LinearOracle(torch.ones_like, 4), "event_shape", "4", "tuple"),  # type: ignore[arg-type]
     BadCall("edges of floats", lambda: sst.SpanningTree(TRIANGLE.float(), 3), "edges", "float32", "int64"),
     BadCall("node out of range", lambda: sst.SpanningTree(TRIANGLE + 1, 3), "edges", "3", "0"),
     BadCall("negative node", lambda: sst.SpanningTree(TRIANGLE - 1, 3), "edges", "-1", "0"),
@@ -227,6 +230,39 @@ def test_trick_shapes_are_both_said_with_the_mend():
 def test_trick_utility_of_another_event_shape():
     utility = torch.distributions.Independent(torch.distributions.Gumbel(torch.zeros(2, 5), 1.0), 2)
     check(lambda: sst.StochasticArgmaxTrick(sst.OneHot(5), utility), "utility", "(2, 5)", "(5,)")
+
+
+def test_tricks_name_what_stands_in_the_wrong_place():
+    utility = torch.distributions.Gumbel(torch.zeros(5), 1.0)
+    for trick in (sst.StochasticArgmaxTrick, lambda s, u: sst.StochasticSoftmaxTrick(s, u, 1.0, ENTROPY)):
+        check(lambda trick=trick: trick(sst.OneHot(5), torch.zeros(5)), "utility", "Tensor", "distribution")
+        check(lambda trick=trick: trick(utility, sst.OneHot(5)), "structure", "Gumbel", "a structure")
+    with pytest.raises(sst.NoSolverError, match=r"regularizer: found 1\.0"):
+        sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, ENTROPY, 1.0)
+    hard = sst.StochasticArgmaxTrick(sst.OneHot(5), utility)
+    check(lambda: sst.StraightThrough(hard), "trick", "StochasticArgmaxTrick", "StochasticSoftmaxTrick")
+
+
+def test_solvers_that_cannot_be_called():
+    one_hot, u = sst.OneHot(3), torch.zeros(3)
+    for solver in (sst.FrankWolfe, sst.FiniteDifference, 1e-3, "FrankWolfe"):
+        check(lambda solver=solver: one_hot.softmax(u, 1.0, ENTROPY, solver=solver), "solver", str(solver), "callable")
+        check(lambda solver=solver: sst.FiniteDifference(solver), "solver", str(solver), "callable")
+        utility = torch.distributions.Gumbel(u, 1.0)
+        check(
+            lambda solver=solver, utility=utility: sst.StochasticSoftmaxTrick(
+                one_hot, utility, 1.0, ENTROPY, solver=solver
+            ),
+            "solver",
+            str(solver),
+            "callable",
+        )
+
+
+def test_certificates_want_a_point_and_a_temperature():
+    one_hot, x = sst.OneHot(3), torch.full((3,), 1 / 3)
+    check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x, x, 0.0), "temperature", "0.0", "numbers > 0")
+    check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x * math.nan, x), "x", "NaN", "points of conv X")
 
 
 def test_trick_temperature():

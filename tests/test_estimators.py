@@ -90,7 +90,10 @@ def test_the_average_is_corrected_for_its_start():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="decay is 1"):
+    with pytest.raises(ValueError, match="decay: found 1, expected a number in"):
         MovingAverage(1)
-    with pytest.raises(ValueError, match="loss has shape"):
+    with pytest.raises(ValueError, match=r"loss: found shape \(3, 2\), expected that of log_prob, \(3,\)"):
         Reinforce()(torch.zeros(3), torch.zeros(3, 2))
+    for outputs in (2, 3):
+        with pytest.raises(ValueError, match=rf"baseline: found shape \(3, {outputs}\) for a loss of shape \(3,\)"):
+            NVIL(nn.Linear(4, outputs))(torch.zeros(3), torch.zeros(3), torch.zeros(3, 4))

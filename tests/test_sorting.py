@@ -75,3 +75,16 @@ def test_shapes_moments_and_divergence():
     torch.testing.assert_close(samples.var(0), p.variance, atol=0.05, rtol=0.05)
     with pytest.raises(ValueError, match="scores: found a scalar, expected shape"):
         sst.Sorting(torch.tensor(1.0))
+
+
+def test_density_of_the_scores():
+    theta = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    utility = sst.Sorting(theta)
+    u = utility.sample((3,))
+    scores = u[..., 0, :] / 4
+    assert torch.allclose(utility.log_prob(u), torch.distributions.Gumbel(theta, 1.0).log_prob(scores).sum(-1))
+    assert (utility.log_prob(u + torch.eye(4)) == -torch.inf).all()
+    action = sst.estimators.draw_action(sst.StochasticArgmaxTrick(sst.Matching(4), utility), (5,))
+    (slope,) = torch.autograd.grad(action.log_prob.sum(), theta)
+    assert slope.isfinite().all()
+    assert (slope != 0).any()

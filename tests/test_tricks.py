@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
-from torch.distributions import Distribution, Gumbel, Independent, Normal
+from torch.distributions import Distribution, Gumbel, Independent, Normal, Poisson
 
 import sstricks as sst
 from cases import PAIR_CASES, Case
@@ -190,3 +193,36 @@ def test_masked_structures_batch_against_utilities():
     x = hard.sample((50,))
     assert torch.count_nonzero(x[..., ~mask]) == 0
     assert torch.equal(x.sum(-1), torch.ones(50, 2))
+
+
+def count_tricks() -> tuple[sst.StochasticSoftmaxTrick, sst.StraightThrough]:
+    relaxed = sst.StochasticSoftmaxTrick(sst.OneHot(3), Poisson(torch.ones(3)), 0.5, ENTROPY)
+    return relaxed, sst.StraightThrough(relaxed)
+
+
+def test_utilities_without_a_gradient_are_sampled_and_never_reparameterised():
+    for distribution in count_tricks():
+        assert not distribution.has_rsample
+        assert distribution.sample((4,)).shape == (4, 3)
+        with pytest.raises(NotImplementedError, match=r"Poisson.*not reparameterised.*sample\(\)"):
+            distribution.rsample()
+        with pytest.raises(NotImplementedError, match="not reparameterised"):
+            distribution.draw()
+
+
+def test_straight_through_has_the_law_of_the_vertex():
+    utility = Gumbel(torch.randn(2, 4), 1.0)
+    structure = sst.KSubset(4, 2)
+    hard = sst.StochasticArgmaxTrick(structure, utility)
+    straight = sst.StraightThrough(sst.StochasticSoftmaxTrick(structure, utility, 0.5, ENTROPY))
+    x = straight.sample((5,), generator=seeded(1))
+    assert torch.equal(x, hard.sample((5,), generator=seeded(1)))
+    assert torch.equal(straight.log_prob(x), hard.log_prob(x))
+    assert torch.equal(straight.enumerate_support(), hard.enumerate_support())
+
+
+def test_tricks_can_be_copied_and_pickled():
+    matchings = sst.Matching(3)
+    relaxed = sst.StochasticSoftmaxTrick(matchings, Normal(torch.zeros(3, 3), 1.0), 0.5, sst.CategoricalEntropy())
+    for twin in (copy.deepcopy(relaxed), pickle.loads(pickle.dumps(relaxed))):
+        assert torch.equal(twin.rsample(generator=seeded(0)), relaxed.rsample(generator=seeded(0)))

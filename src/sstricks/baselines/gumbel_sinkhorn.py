@@ -31,7 +31,7 @@ def truncated_sinkhorn(u: Tensor, temperature: Tensor | float, iterations: int =
                 [0., 1.]])
     """
     check_square("u", u)
-    if iterations < 1:
+    if not isinstance(iterations, int) or iterations < 1:
         raise invalid("iterations", iterations, "an integer >= 1", "Mena et al. take 20.")
     log_s = cooled(u.flatten(-2), temperature).unflatten(-1, u.shape[-2:])
     for _ in range(iterations):

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import scaled_utility, to_working
 
 
@@ -14,8 +14,10 @@ def cooled(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
         at_least: How many coordinates must be present.
 
     Raises:
-        ValueError: t is not positive, u has NaN, or too few coordinates are present.
+        ValueError: t is not positive or does not fit the batch, u has NaN, or too few coordinates are present.
     """
+    check_vector("u", u)
+    joint_batch(u, temperature)
     if not (torch.as_tensor(temperature) > 0).all():
         raise invalid("temperature", temperature, "positive numbers", "For t = 0 take the argmax of the structure.")
     return scaled_utility(u, temperature, at_least=at_least)
@@ -31,6 +33,18 @@ def with_gumbel(logits: Tensor, generator: torch.Generator | None, scale: float 
     """
     theta = to_working(logits)
     return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
+
+
+def joint_batch(u: Tensor, temperature: Tensor | float) -> torch.Size:
+    """What the batch shape of the utilities and that of the temperature broadcast to."""
+    shape = temperature.shape if isinstance(temperature, Tensor) else torch.Size()
+    return joint_shape("temperature", shape, u.shape[:-1], "utilities")
+
+
+def check_vector(argument: str, x: Tensor) -> None:
+    """Raise unless there is a dimension for the coordinates."""
+    if x.dim() < 1:
+        raise invalid(argument, "a scalar", "shape (*batch, n)", "Give one entry for each coordinate.")
 
 
 def check_square(argument: str, x: Tensor) -> None:

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, cooled, with_gumbel
+from sstricks.baselines.inputs import check_k, check_vector, cooled, joint_batch, with_gumbel
 from sstricks.functional.utility import from_working
 
 
@@ -30,6 +30,10 @@ def l2x(logits: Tensor, k: int, temperature: Tensor | float, *, generator: torch
         >>> x.shape, bool((x.sum(-1) <= 3).all())
         (torch.Size([2, 5]), True)
     """
+    check_vector("logits", logits)
     check_k(k, logits.shape[-1])
-    u = cooled(with_gumbel(logits.expand(k, *logits.shape), generator), temperature)
+    u = with_gumbel(logits.expand(k, *logits.shape), generator)
+    # Room for a batch of temperatures, which must not meet the dimension of the k samples.
+    room = len(joint_batch(logits, temperature)) + 1 - logits.dim()
+    u = cooled(u.reshape(k, *[1] * room, *logits.shape), temperature)
     return from_working(u.softmax(-1).amax(0), logits.dtype)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, cooled
+from sstricks.baselines.inputs import check_k, check_vector, cooled
 from sstricks.functional.utility import from_working
 
 
@@ -29,6 +29,7 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
         >>> sst.baselines.soft_sub(torch.tensor([3.0, 1.0, 2.0]), 2, 0.01).round(decimals=3)
         tensor([1., 0., 1.])
     """
+    check_vector("u", u)
     check_k(k, u.shape[-1])
     a = cooled(u, temperature, at_least=k)
     t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).unsqueeze(-1)

@@ -55,8 +55,9 @@ def diagnose(
         The table: print it, `.plot(path)` it, or read its `.rows`.
 
     Raises:
-        ValueError: The trick has batch dimensions or no parameter that requires grad, the loss returns another shape, a
-            temperature is not positive, or there are fewer samples than RLOO takes at once.
+        ValueError: The trick has batch dimensions, no parameter that requires grad or one that is not of the utility's
+            density, or samples without a gradient to relax; the loss returns another shape or has no gradient; a
+            temperature is not positive; or there are fewer samples than RLOO takes at once.
 
     Example:
         >>> logits = torch.tensor([0.2, 0.0, -0.5], requires_grad=True)
@@ -68,7 +69,7 @@ def diagnose(
         'exact, by enumeration of 3 vertices'
     """
     trick = trick.trick if isinstance(trick, StraightThrough) else trick
-    _check(trick, temperatures, samples, group)
+    _check(trick, temperatures, samples, truth_samples, group)
     leaves = find_leaves(trick, generator)
     known = _known(trick)
     total = samples if known else samples + truth_samples
@@ -97,7 +98,16 @@ def diagnose(
     return Diagnosis(_title(trick), truth, rows, samples)
 
 
-def _check(trick: Trick, temperatures: Sequence[float], samples: int, group: int) -> None:
+def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samples: int, group: int) -> None:
+    if not isinstance(trick, Trick):
+        raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "The loss comes second.")
+    if isinstance(trick, StochasticSoftmaxTrick) and not trick.has_rsample:
+        raise invalid(
+            "trick",
+            f"the utility {trick.utility!r}, which is not reparameterised",
+            "one whose samples have a gradient, for the relaxed estimators",
+            "Diagnose the StochasticArgmaxTrick: its estimators need the density alone.",
+        )
     if trick.batch_shape:
         raise invalid(
             "trick", f"batch shape {tuple(trick.batch_shape)}", "()", "Diagnose one example of the batch at a time."
@@ -108,6 +118,8 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, group: int
         raise invalid("group", group, "at least 2", "RLOO leaves one out of them.")
     if samples < 2 * group:
         raise invalid("samples", samples, f"at least 2 * group = {2 * group}", "A variance takes two estimates.")
+    if truth_samples < 40:
+        raise invalid("truth_samples", truth_samples, "at least 40", "Its standard error takes several means.")
 
 
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:

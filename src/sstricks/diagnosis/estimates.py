@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sstricks.diagnosis.leaves import Loss, gradients, losses
+from sstricks.errors import invalid
 from sstricks.estimators import MovingAverage, leave_one_out
 from sstricks.randomness import drawing_from
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick
@@ -65,7 +66,15 @@ class Sampled:
             x = trick.structure.softmax(u, t, trick.regularizer, solver=trick.solver)
             if straight:
                 x = self.discrete + (x - x.detach())
-            (cotangent,) = torch.autograd.grad(losses(self.loss, x).sum(), u)
+            value = losses(self.loss, x)
+            if not value.requires_grad:
+                raise invalid(
+                    "loss",
+                    "a value without a gradient in x",
+                    "a differentiable function, such as the mean of squares",
+                    "For any other diagnose the StochasticArgmaxTrick, whose estimators need the value alone.",
+                )
+            (cotangent,) = torch.autograd.grad(value.sum(), u)
         return gradients(self.u, cotangent, self.leaves)
 
     def scores(self, known: StochasticArgmaxTrick | None) -> Tensor:

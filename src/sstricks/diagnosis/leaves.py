@@ -18,12 +18,33 @@ def find_leaves(trick: Trick, generator: torch.Generator | None = None) -> tuple
         generator: Whose numbers to look with, without using them up, instead of those of torch's default generator.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are none, or some without which there would be the same density, but not the same samples.
     """
     with torch.enable_grad(), drawing_from(None if generator is None else generator.clone_state()):
         u = trick.utility.rsample() if trick.utility.has_rsample else trick.utility.sample()
         score = trick.utility.log_prob(u.detach())
-    pending = [x.grad_fn for x in (u, score)]
+    leaves, of_score = _leaves(u, score), _leaves(score)
+    if not leaves:
+        raise invalid(
+            "trick",
+            f"the utility {trick.utility!r}, of which no parameter requires grad",
+            "parameters to take the gradient in",
+            "Write theta.requires_grad_() before building the utility from theta.",
+        )
+    if len(of_score) < len(leaves):
+        raise invalid(
+            "trick",
+            f"{len(leaves) - len(of_score)} tensors that require grad, of which the samples of its utility are made "
+            "but not their density",
+            "parameters of a density, of which score-function estimators take the gradient",
+            "Detach those that are fixed, as the pairs of a ChainUtility are.",
+        )
+    return leaves
+
+
+def _leaves(*outputs: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that require grad and that these were computed from, in the order they are met."""
+    pending = [x.grad_fn for x in outputs]
     seen, leaves = set(), []
     while pending:
         node = pending.pop(0)
@@ -34,13 +55,6 @@ def find_leaves(trick: Trick, generator: torch.Generator | None = None) -> tuple
         if leaf is not None:
             leaves.append(leaf)
         pending += [parent for parent, _ in node.next_functions]
-    if not leaves:
-        raise invalid(
-            "trick",
-            f"the utility {trick.utility!r}, of which no parameter requires grad",
-            "parameters to take the gradient in",
-            "Write theta.requires_grad_() before building the utility from theta.",
-        )
     return tuple(leaves)
 
 
@@ -78,13 +92,14 @@ def losses(loss: Loss, x: Tensor) -> Tensor:
         x: (samples, *event).
 
     Raises:
-        ValueError: The loss returns another shape.
+        ValueError: The loss returns another shape, or something else.
     """
     value = loss(x)
-    if value.shape != x.shape[:1]:
+    if not isinstance(value, Tensor) or value.shape != x.shape[:1]:
+        what = f"value of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise invalid(
             "loss",
-            f"a value of shape {tuple(value.shape)} for samples of shape {tuple(x.shape)}",
+            f"a {what} for samples of shape {tuple(x.shape)}",
             f"one number for each sample, shape {tuple(x.shape[:1])}",
             "Reduce over the event dimensions only, as in ((x - c) ** 2).sum(-1).",
         )

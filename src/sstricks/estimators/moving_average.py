@@ -1,6 +1,8 @@
 import torch
 from torch import Tensor, nn
 
+from sstricks.errors import invalid
+
 
 class MovingAverage(nn.Module):
     r"""The exponential moving average of the losses seen before, corrected for its start at zero.
@@ -22,7 +24,7 @@ class MovingAverage(nn.Module):
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay}, expected a number in [0, 1): 0.99 averages about 100 losses.")
+            raise invalid("decay", decay, "a number in [0, 1)", "0.99 averages about 100 losses.")
         self.decay = decay
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))

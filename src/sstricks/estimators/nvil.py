@@ -1,5 +1,6 @@
 from torch import Tensor, nn
 
+from sstricks.errors import invalid
 from sstricks.estimators.moving_average import MovingAverage
 from sstricks.estimators.shapes import check_shapes
 
@@ -35,10 +36,18 @@ class NVIL(nn.Module):
             The surrogate, ().
 
         Raises:
-            ValueError: If the shapes differ.
+            ValueError: If the shapes differ, or the baseline does not return one number for each example.
         """
         check_shapes(log_prob, loss)
-        residual = (loss - self.average.value).detach() - self.baseline(features).reshape(loss.shape)
+        baseline = self.baseline(features)
+        if baseline.shape not in (loss.shape, (*loss.shape, 1)):
+            raise invalid(
+                "baseline",
+                f"shape {tuple(baseline.shape)} for a loss of shape {tuple(loss.shape)}",
+                "one number for each loss",
+                "Its last layer has one output, and features has the examples of the loss.",
+            )
+        residual = (loss - self.average.value).detach() - baseline.reshape(loss.shape)
         if self.training:
             self.average.update(loss.detach())
         return (loss + residual.detach() * log_prob + self.weight * residual.square()).mean()

@@ -1,10 +1,14 @@
 from torch import Tensor
 
+from sstricks.errors import invalid
+
 
 def check_shapes(log_prob: Tensor, loss: Tensor) -> None:
     """Raise unless a loss belongs to each probability."""
     if log_prob.shape != loss.shape:
-        raise ValueError(
-            f"loss has shape {tuple(loss.shape)}, expected log_prob's {tuple(log_prob.shape)}: "
-            "sum both over everything but the batch."
+        raise invalid(
+            "loss",
+            f"shape {tuple(loss.shape)}",
+            f"that of log_prob, {tuple(log_prob.shape)}",
+            "Sum both over everything but the batch.",
         )

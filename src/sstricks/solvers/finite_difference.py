@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.regularizers import Regularizer
-from sstricks.solvers.registry import Solver, find_solver
+from sstricks.solvers.registry import Solver, check_solver, solver_for
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
@@ -31,7 +31,7 @@ class FiniteDifference:
             over the largest |g| of each example, which balances the two errors whatever the scale of the loss.
 
     Raises:
-        ValueError: eps is not positive.
+        ValueError: eps is not positive, or the solver cannot be called.
 
     Example:
         >>> u = torch.tensor([1.0, 0.5, 0.0], requires_grad=True)
@@ -44,6 +44,8 @@ class FiniteDifference:
     def __init__(self, solver: Solver | None = None, eps: float | None = None) -> None:
         if eps is not None and not eps > 0:
             raise invalid("eps", repr(eps), "a number > 0, or None", "None chooses a step by the precision.")
+        if solver is not None:
+            check_solver(solver)
         self.solver = solver
         self.eps = eps
 
@@ -58,7 +60,7 @@ class FiniteDifference:
             regularizer: f.
             u: Scaled utilities U/t, shape (*batch, *event_shape), −∞ where a coordinate is absent.
         """
-        solver = self.solver or find_solver(structure, regularizer)
+        solver = solver_for(structure, regularizer, self.solver)
         return _Difference.apply(u, lambda v: solver(structure, regularizer, v), self.eps, len(structure.event_shape))
 
 

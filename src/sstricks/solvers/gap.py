@@ -40,7 +40,7 @@ def duality_gap(
         The bound, in the unit of u, shape (*batch). Rounding makes it about 10⁻¹⁶ times the size of u at the optimum.
 
     Raises:
-        ValueError: f is not separable, t is not positive, or x or u do not fit 𝒳.
+        ValueError: f is not separable, t is not positive, x or u has NaN or does not fit 𝒳.
 
     Example:
         >>> matchings, u = sst.Matching(2), torch.tensor([[1.0, 0.0], [0.0, 0.5]])
@@ -56,6 +56,10 @@ def duality_gap(
             "The value of the exponential family's entropy is not known at a point alone.",
         )
     structure._check_shape("x", x)
+    if x.isnan().any():
+        raise invalid("x", "NaN", "points of conv X", "Look for what computed it.")
+    if not (torch.as_tensor(temperature) > 0).all():
+        raise invalid("temperature", temperature, "numbers > 0", "At t = 0 compare with structure.argmax(u) instead.")
     scaled = structure._scaled(u, temperature)
     events = tuple(range(-len(structure.event_shape), 0))
     present = scaled > -torch.inf

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from sstricks.errors import invalid
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 
 if TYPE_CHECKING:
@@ -98,6 +99,30 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
         f"Registered for {pair[0].__name__}: {theirs}. Choose one of these, or pass solver=: sst.FrankWolfe() for a "
         "separable regularizer, or any callable (structure, regularizer, scaled utility) -> point of conv X."
     )
+
+
+def solver_for(structure: Structure, regularizer: Regularizer, solver: Solver | None) -> Solver:
+    """The solver that was given for a pair, or the registered one.
+
+    Raises:
+        NoSolverError: None was given, and none is registered.
+        ValueError: What was given cannot be called with a problem.
+    """
+    if solver is None:
+        return find_solver(structure, regularizer)
+    check_solver(solver)
+    return solver
+
+
+def check_solver(solver: object) -> None:
+    """Raise unless `solver` can be called with a problem, which a class cannot."""
+    if isinstance(solver, type) or not callable(solver):
+        raise invalid(
+            "solver",
+            repr(solver),
+            "a callable (structure, regularizer, scaled utility) -> point of conv X",
+            "Pass an instance, as in solver=sst.FrankWolfe().",
+        )
 
 
 def no_family(structure: Structure, wanted: str) -> NoSolverError:

@@ -86,6 +86,10 @@ def check_edges(edges: Tensor, num_nodes: int) -> None:
     """Raise unless `edges` is the edge list of a graph on `num_nodes` nodes without self-loops."""
     if not isinstance(num_nodes, int) or num_nodes < 2:
         raise invalid("num_nodes", repr(num_nodes), "an integer >= 2", "A tree needs an edge.")
+    if not isinstance(edges, Tensor):
+        raise invalid(
+            "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
+        )
     if edges.dtype != torch.int64 or edges.dim() != 2 or edges.shape[0] != 2 or edges.shape[1] == 0:
         raise invalid(
             "edges",

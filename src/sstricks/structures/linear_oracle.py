@@ -36,8 +36,9 @@ class LinearOracle(Structure):
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
     ) -> None:
-        if not event_shape or not all(isinstance(n, int) and n > 0 for n in event_shape):
-            raise invalid("event_shape", repr(event_shape), "positive integers", "It is the shape of one vertex.")
+        sizes = event_shape if isinstance(event_shape, tuple | list) else ()
+        if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
+            raise invalid("event_shape", repr(event_shape), "a tuple of positive integers", "It is one vertex's shape.")
         if not callable(argmax):
             raise invalid("argmax", repr(argmax), "a function", "It maps utilities (rows, *event_shape) to vertices.")
         super().__init__(event_shape, mask, at_least=0)

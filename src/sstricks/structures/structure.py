@@ -8,7 +8,7 @@ from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import from_working, scaled_utility
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.registry import Solver, find_solver, no_family
+from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
 
 _MOST_CANDIDATES = 2_000_000
 
@@ -37,8 +37,9 @@ class Structure(ABC):
         if mask is None:
             self.batch_shape = torch.Size()
             return
-        if mask.dtype != torch.bool:
-            raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask=(x > 0) or mask.bool().")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+            raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
         if mask.shape[mask.dim() - len(event_shape) :] != self.event_shape or mask.dim() < len(event_shape):
             raise invalid(
                 "mask",
@@ -91,9 +92,9 @@ class Structure(ABC):
 
         Raises:
             NoSolverError: No solver is registered for the pair, and none was given.
-            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN; the solver is none.
         """
-        solver = solver or find_solver(self, regularizer)
+        solver = solver_for(self, regularizer, solver)
         batch = self._check_shape("u", u)
         if not isinstance(temperature, Tensor):
             if not temperature >= 0:  # NaN included

@@ -6,7 +6,7 @@ from torch.types import _size as Shape
 
 from sstricks.errors import invalid
 from sstricks.regularizers import Regularizer
-from sstricks.solvers.registry import Solver, find_solver
+from sstricks.solvers.registry import Solver, solver_for
 from sstricks.structures.structure import Structure
 from sstricks.tricks.draw import Draw
 from sstricks.tricks.trick import Trick
@@ -51,12 +51,13 @@ class StochasticSoftmaxTrick(Trick):
         *,
         solver: Solver | None = None,
     ) -> None:
+        super().__init__(structure, utility, temperature.shape if isinstance(temperature, Tensor) else torch.Size())
+        solver_for(structure, regularizer, solver)
         if not isinstance(temperature, Tensor) and not temperature >= 0:
             raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
-        self.solver = solver or find_solver(structure, regularizer)
         self.temperature = temperature
         self.regularizer = regularizer
-        super().__init__(structure, utility, temperature.shape if isinstance(temperature, Tensor) else torch.Size())
+        self.solver = solver  # as it was given: registered functions have no names to pickle them by
 
     @property
     def has_rsample(self) -> bool:
@@ -74,13 +75,16 @@ class StochasticSoftmaxTrick(Trick):
         Args:
             sample_shape: How many.
             generator: Where the randomness comes from, if not from torch's default generator.
+
+        Raises:
+            NotImplementedError: The utility is not reparameterised.
         """
         return self._relax(self._utility_sample(sample_shape, generator))
 
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """As `rsample`, detached. For vertices, sample a `StochasticArgmaxTrick`, or `draw`."""
         with torch.no_grad():
-            return self.rsample(sample_shape, generator=generator)
+            return self._relax(self._detached_utility(sample_shape, generator))
 
     def draw(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Draw:
         """One utility, and both its soft and its hard argmax.
@@ -88,6 +92,9 @@ class StochasticSoftmaxTrick(Trick):
         Args:
             sample_shape: How many.
             generator: Where the randomness comes from, if not from torch's default generator.
+
+        Raises:
+            NotImplementedError: The utility is not reparameterised.
         """
         u = self._utility_sample(sample_shape, generator)
         return Draw(u, self._relax(u), self.structure.argmax(u))

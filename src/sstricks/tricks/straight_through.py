@@ -3,6 +3,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.errors import invalid
 from sstricks.tricks.argmax import StochasticArgmaxTrick
 from sstricks.tricks.draw import Draw
 from sstricks.tricks.softmax import StochasticSoftmaxTrick
@@ -17,6 +18,9 @@ class StraightThrough(Trick):
     Args:
         trick: The relaxation.
 
+    Raises:
+        ValueError: `trick` is not a softmax trick.
+
     Example:
         >>> from torch.distributions import Gumbel
         >>> trick = sst.StochasticSoftmaxTrick(
@@ -26,16 +30,26 @@ class StraightThrough(Trick):
         True
     """
 
-    has_rsample = True
-
     def __init__(self, trick: StochasticSoftmaxTrick) -> None:
+        if not isinstance(trick, StochasticSoftmaxTrick):
+            raise invalid(
+                "trick",
+                f"a {type(trick).__name__}",
+                "a StochasticSoftmaxTrick",
+                "The gradient is that of a relaxation: name its regularizer and temperature.",
+            )
         self.trick = trick
         super().__init__(trick.structure, trick.utility)
 
     @property
+    def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  torch's own idiom
+        """Whether the utility is reparameterised."""
+        return self.trick.has_rsample
+
+    @property
     def support(self) -> Constraint:
         """𝒳."""
-        return StochasticArgmaxTrick(self.structure, self.utility).support
+        return self._hard.support
 
     def rsample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """Vertices of 𝒳, shape (*sample_shape, *batch_shape, *event_shape), with the gradient of `trick.rsample`."""
@@ -44,12 +58,28 @@ class StraightThrough(Trick):
 
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """As `rsample`, detached."""
-        with torch.no_grad():
-            return self.rsample(sample_shape, generator=generator)
+        return self.structure.argmax(self._detached_utility(sample_shape, generator))
 
     def draw(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Draw:
         """The trick's draw."""
         return self.trick.draw(sample_shape, generator=generator)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log P(X = value), as for the `StochasticArgmaxTrick`, whose law the values have.
+
+        Raises:
+            NotImplementedError: It is not known for this structure and utility.
+            ValueError: `value` is not in 𝒳.
+        """
+        return self._hard.log_prob(value)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All embeddings, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
+        return self._hard.enumerate_support(expand)
+
+    @property
+    def _hard(self) -> StochasticArgmaxTrick:
+        return StochasticArgmaxTrick(self.structure, self.utility)
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> "StraightThrough":
         """The same estimator with a larger batch shape."""

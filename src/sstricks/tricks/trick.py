@@ -11,6 +11,15 @@ from sstricks.structures.structure import Structure
 
 def fitted(utility: Distribution, structure: Structure) -> Distribution:
     """The utility with the structure's event shape and at least its batch shape."""
+    if not isinstance(structure, Structure):
+        raise invalid("structure", repr(structure), "a structure such as sst.KSubset(n, k)", "It comes first.")
+    if not isinstance(utility, Distribution):
+        raise invalid(
+            "utility",
+            f"a {type(utility).__name__}",
+            "a torch distribution over the coordinates",
+            "For Gumbel noise around logits write torch.distributions.Gumbel(logits, 1.0).",
+        )
     event, batch = structure.event_shape, utility.batch_shape
     if not utility.event_shape and batch[len(batch) - len(event) :] == event and len(batch) >= len(event):
         utility = Independent(utility, len(event))
@@ -42,7 +51,17 @@ class Trick(Distribution):
         self.utility = utility if utility.batch_shape == batch else utility.expand(batch)
         super().__init__(batch, structure.event_shape, validate_args=False)
 
+    def _detached_utility(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+        with torch.no_grad(), drawing_from(generator):
+            sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
+            return sample(torch.Size(shape))
+
     def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+        if not self.utility.has_rsample:
+            raise NotImplementedError(
+                f"rsample: found {self.utility!r}, which is not reparameterised: its samples have no gradient. Use "
+                "sample(), or a score-function estimator (sst.estimators), or another utility."
+            )
         with drawing_from(generator):
             return self.utility.rsample(torch.Size(shape))
 

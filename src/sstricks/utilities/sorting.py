@@ -14,7 +14,8 @@ class Sorting(Distribution):
 
     Row i is the i-th place, column j the j-th item. The weights p decrease, so by the rearrangement inequality the best
     permutation gives the first place to the largest score, and so on: under the scores G it follows the Plackett–Luce
-    model with log-weights θ. The coordinates of U are correlated, and U has no density; KL is that of the scores.
+    model with log-weights θ. The coordinates of U are correlated: it has a density over the scores G only, and that is
+    what `log_prob` and the divergence are of.
 
     Args:
         scores: θ, shape (*batch, n).
@@ -67,6 +68,12 @@ class Sorting(Distribution):
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, shape (*sample_shape, *batch, n, n), differentiable in θ."""
         return self._table(Gumbel(self.scores, 1.0, validate_args=False).rsample(torch.Size(sample_shape)))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The density of the scores, shape (*batch); −∞ where the table is not one of p_i G_j."""
+        scores = value[..., -1, :]  # the last place has weight 1
+        density = Gumbel(self.scores, 1.0, validate_args=False).log_prob(scores).sum(-1)
+        return torch.where((value == self._table(scores)).all((-1, -2)), density, -torch.inf)
 
     def _table(self, scores: Tensor) -> Tensor:
         places = torch.arange(scores.shape[-1], 0, -1, dtype=scores.dtype, device=scores.device)
