@@ -1,8 +1,8 @@
 """Compiled loops between the matrix products of message passing over a list of links.
 
-Links are sorted by sentence; ``starts[s]`` is the first link of sentence s of a chunk, and ``starts[0]`` need not be 0:
-row r of the hidden matrices belongs to link ``starts[0] + r``. Sentences share no node, so each call may treat any range
-of them, at the same time as others. Hidden rows are those of ``runs.hidden_numbers``.
+Links are sorted by sentence. ``starts[s]`` is the first link of sentence s of a chunk; row r of the hidden matrices
+belongs to link ``starts[0] + r``. Sentences share no node, so each call may treat any range of them, at the same time
+as others. Hidden rows are those of ``runs.hidden_numbers``.
 """
 
 from typing import Any
