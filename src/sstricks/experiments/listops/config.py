@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,6 +45,7 @@ class ListOpsConfig:
         weight_decay: AdamW's.
         temperature: t, of the relaxation, at the start.
         final_temperature: t at the last step, reached at a constant rate of decline.
+        negligible: edges of at most this weight in a relaxed graph count as absent.
         clip: the largest gradient norm.
         precision: of the products with a message's hidden layer.
         trials: short trainings of which the best by validation accuracy goes on; 1 for none.
@@ -74,6 +76,7 @@ class ListOpsConfig:
     weight_decay: float = 1e-2
     temperature: float = 1.0
     final_temperature: float = 1.0
+    negligible: float = 0.0
     clip: float = 1.0
     precision: Precision = "float32"
     trials: int = 1
@@ -89,11 +92,11 @@ class ListOpsConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
-        if not 0 <= self.dropout < 1 or not self.weight_decay >= 0:
-            raise ValueError(
-                f"dropout is {self.dropout} and weight_decay is {self.weight_decay}, expected a share below 1 and a "
-                "number of at least 0: change either."
-            )
+        for name, below in (("dropout", 1.0), ("negligible", 0.5), ("weight_decay", math.inf)):
+            if not 0 <= getattr(self, name) < below:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a number from 0 to below {below}: pass such a one."
+                )
         _ = self.specification, self.batching, self.lr_factor  # which check their own
         decided = self.search.decided
         if decided > self.steps:

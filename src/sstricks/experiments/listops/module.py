@@ -179,7 +179,7 @@ class ListOpsModel(LightningModule):
         if isinstance(self.network, SequenceNetwork):
             return self.network(batch.tokens, batch.mask)
         assert graphs is not None
-        return self.network(batch.tokens, links_of(graphs))
+        return self.network(batch.tokens, links_of(graphs, self.config.negligible))
 
     def _evaluate(self, batch: Sentences) -> None:
         graphs, logits = self.predict(batch)

@@ -50,6 +50,8 @@ class ListOpsOverrides:
     """Temperature of the relaxation, at the start."""
     final_temperature: Number = None
     """Temperature at the end; without it, what --temperature says, or the preset's."""
+    negligible: Number = None
+    """Edges of at most this weight in a relaxed graph count as absent."""
     clip: Number = None
     """Largest gradient norm."""
     precision: Products = None
