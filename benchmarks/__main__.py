@@ -15,6 +15,8 @@ from benchmarks.report import save, show
 SUBJECTS = ("spanning_tree", "k_subset", "chain", "one_hot", "import_time", "nri_step")
 SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "projective", "import_time", "nri_step")
 SUBJECTS = ("spanning_tree", "arborescence", "k_subset", "one_hot", "import_time", "nri_step")
+SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "import_time", "nri_step", "active_set")
+SUBJECTS = ("spanning_tree", "k_subset", "matching", "one_hot", "import_time", "nri_step")
 
 
 def main() -> int:

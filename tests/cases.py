@@ -16,9 +16,12 @@ from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
+from hull_optimum import HullOptimum
+from matching_optimum import MatchingOptimum, exponential, positive_part
+from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
-from sstricks.solvers import registered_pairs
+from sstricks.solvers import find_solver, registered_pairs
 
 # The first problem of each structure is the one that costly laws are tried on.
 PROBLEMS: dict[type, tuple[Problem, ...]] = {
@@ -34,6 +37,8 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         arborescence_problem(ROUNDABOUT, root=1),
         arborescence_problem(CHAIN),
     ),
+    FlatMatching: (matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
+    sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),
@@ -46,6 +51,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     ),
 }
 RESPONSES = {sst.Euclidean: euclidean, sst.CategoricalEntropy: categorical, sst.BinaryEntropy: binary}
+UNCAPPED = {sst.Euclidean: positive_part, sst.CategoricalEntropy: exponential, sst.BinaryEntropy: binary}
 
 
 class Truth(Protocol):
@@ -81,6 +87,11 @@ class Case:
         """Whether the exponential family of the structure is tractable: log-partition, entropy, samples."""
         return (type(self.structure), sst.ExponentialFamilyEntropy) in registered_pairs()
 
+    @property
+    def iterative(self) -> bool:
+        """Whether the solver is the active-set method, which may warn instead of being exact at any scale."""
+        return isinstance(find_solver(self.structure, self.regularizer), sst.FrankWolfe)
+
     def restrict(self, keep: np.ndarray) -> Case:
         return Case(self.problem.restrict(keep), self.regularizer)
 
@@ -103,6 +114,10 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return ExponentialFamily(problem.vertices)
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
+    if isinstance(problem, MatchingProblem) and type(regularizer) in RESPONSES:
+        return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
+    if type(regularizer) in RESPONSES:
+        return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
     raise LookupError(f"no oracle for {type(problem).__name__} with {type(regularizer).__name__}: write one")
 
 

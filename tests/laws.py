@@ -119,10 +119,25 @@ def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
         return
     rng = np.random.default_rng(0)
     mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)
+    mixtures = mixtures.clamp(max=1.0)  # what the sums round to above it
     u, t = case.utilities(), 0.5
     x = case.softmax(u, t)
     best = x @ u - t * case.regularizer(x)
     assert (mixtures @ u - t * case.regularizer(mixtures) <= best + 1e-9).all()
+
+
+@law
+def the_duality_gap_certifies_the_relaxation(case: Case) -> None:
+    if not isinstance(case.regularizer, sst.SeparableRegularizer):
+        return
+    u, t = case.utilities(4), torch.tensor([0.2, 0.7, 1.0, 5.0], dtype=torch.float64)
+    structure = case.structure
+    x = case.softmax(u, t)
+    assert sst.duality_gap(structure, case.regularizer, x, u, t).max() <= 1e-8
+    # Of any other point it bounds the loss.
+    other = structure.argmax(-u)
+    best, found = ((y * u).sum(-1) - t * case.regularizer(y) for y in (x, other))
+    assert (sst.duality_gap(structure, case.regularizer, other, u, t) >= best - found - 1e-9).all()
 
 
 @law

@@ -1,6 +1,7 @@
 """Law 6: utilities of any scale, against fifty digits computed for the very numbers that are given."""
 
 import math
+import warnings
 import zlib
 
 import numpy as np
@@ -26,6 +27,9 @@ LARGER_TREES = [Case(tree_problem(random_connected(6, 6, seed=4)), sst.Exponenti
 
 def assert_exact(case: Case, u: torch.Tensor, temperature: torch.Tensor, g: torch.Tensor) -> None:
     """Value, t·J g and t·dx/dt are within the promise; the last is a product with u/t, so relative to its size."""
+    if case.iterative:
+        assert_good_or_warned(case, u, temperature, g)
+        return
     u, t = u.clone().requires_grad_(), temperature.clone().requires_grad_()
     x = case.softmax(u, t)
     assert_near(x, true_value(case, u, t.detach()), TOLERANCE[u.dtype])
@@ -35,6 +39,26 @@ def assert_exact(case: Case, u: torch.Tensor, temperature: torch.Tensor, g: torc
     s = u.detach().double() / t.item()
     expected = -(du.double() @ torch.where(torch.isfinite(s), s, 0.0)).item()
     assert math.isclose(dt.item() * t.item(), expected * t.item(), abs_tol=_size(s) * TOLERANCE[u.dtype])
+
+
+def assert_good_or_warned(case: Case, u: torch.Tensor, temperature: torch.Tensor, g: torch.Tensor) -> None:
+    """The active-set method: in the hull in any case, and no vertex is better unless it warns of that."""
+    vertices = torch.from_numpy(case.problem.vertices).double()
+    vertices = vertices[~(vertices[:, u == -math.inf] > 0).any(-1)]
+    if not len(vertices):  # what is left of a graph is a smaller one
+        return
+    u, t = u.clone().requires_grad_(), temperature.clone().requires_grad_()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        x = case.softmax(u, t)
+    assert all(w.category is sst.ConvergenceWarning for w in caught)
+    assert case.problem.outside(x.detach().double().numpy()) <= TOLERANCE[u.dtype]
+    assert all(slope.isfinite().all() for slope in torch.autograd.grad((x * g).sum(), (u, t)))
+    assert callable(case.regularizer)
+    s = u.detach().double() / t.item()
+    s, point = torch.where(s.isfinite(), s, 0.0), x.detach().double().clamp(0, 1)
+    behind = ((vertices - point) @ s) - case.regularizer(vertices) + case.regularizer(point)
+    assert caught or behind.max() <= TOLERANCE[u.dtype] * _size(s)
 
 
 def _size(s: torch.Tensor) -> float:
@@ -57,7 +81,7 @@ def test_pattern(case: Case, pattern: str, dtype: torch.dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+@pytest.mark.parametrize("case", [case for case in PAIR_CASES if not case.iterative], ids=str)
 def test_float_temperature(case: Case, dtype: torch.dtype):
     """A Python float is taken at its double-precision value."""
     u = torch.tensor(clusters_in_clusters(case.problem.size, np.random.default_rng(0)) * 1e-4).to(dtype)
@@ -77,7 +101,7 @@ def test_any_levels(case: Case, dtype: torch.dtype, data: st.DataObject):
     if not case.problem.feasible(np.isfinite(s)):
         s = np.where(np.isfinite(s), s, 0.0)
     u, temperature = in_dtype(s, t, dtype)
-    if (u.isfinite() & ~_is_smooth(case, u, temperature)).any():
+    if not case.iterative and (u.isfinite() & ~_is_smooth(case, u, temperature)).any():
         return
     assert_exact(case, u, temperature, torch.linspace(-1, 1, case.problem.size, dtype=dtype))
 
@@ -131,6 +155,8 @@ def test_extreme_double_backward_is_finite(case: Case):
 
 @pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 def test_log_partition_at_any_scale(case: Case):
+    if not case.has_family:
+        return
     rng = np.random.default_rng(0)
     family = truth(case.problem, sst.ExponentialFamilyEntropy())
     for pattern in PATTERNS.values():

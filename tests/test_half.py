@@ -41,6 +41,8 @@ def test_argmax_and_log_partition_keep_the_dtype(case: Case, dtype: torch.dtype)
     assert vertex.dtype == dtype
     assert torch.equal(vertex.float(), case.structure.argmax(u.float()))
     assert case.structure.contains(vertex).all()
+    if not case.has_family:
+        return
     log_z = case.structure.log_partition(u)
     assert log_z.dtype == dtype
     assert torch.equal(log_z, case.structure.log_partition(u.float()).to(dtype))
@@ -49,7 +51,8 @@ def test_argmax_and_log_partition_keep_the_dtype(case: Case, dtype: torch.dtype)
 @HALVES
 @pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 def test_the_largest_halves_do_not_overflow(case: Case, dtype: torch.dtype):
-    u = torch.linspace(-1, 1, case.problem.size).to(dtype) * torch.finfo(dtype).max
+    u = case.utilities()
+    u = (u / u.abs().max() * torch.finfo(dtype).max).to(dtype)
     u.requires_grad_()
     x = case.softmax(u, 1e-3)
     assert torch.equal(x, case.structure.argmax(u))

@@ -79,7 +79,8 @@ def record(case: Case, u: torch.Tensor) -> list[Call]:
         if du.requires_grad:
             torch.autograd.grad((du * weights.flip(0)).sum(), u, allow_unused=True)
         case.structure.argmax(u)
-        torch.autograd.grad(case.structure.log_partition(u).sum(), u)
+        if case.has_family:
+            torch.autograd.grad(case.structure.log_partition(u).sum(), u)
         case.structure.contains(x)
         if case.has_family:
             case.structure.sample(u)
@@ -129,7 +130,8 @@ def test_twins_do_not_loop_over_the_batch(case: Case):
             with Recorder() as recorder:
                 call.operator.twin(*call.expanded())
             counts.append(recorder.others)
-        assert counts[0] == counts[1]
+        # The step at which an iteration is within rounding may differ with the order of summation.
+        assert counts[0] == counts[1] or (case.iterative and counts[1] < 1.5 * counts[0])
 
 
 def test_every_operator_is_reached_by_some_public_call():

@@ -34,7 +34,8 @@ def test_batches_of_everything_broadcast(case: Case, shapes: BroadcastableShapes
     assert x.shape == (*batch, n)
     outer = np.broadcast_shapes(u_shape, mask_shape)
     assert structure.argmax(u).shape == (*outer, n)
-    assert structure.log_partition(u).shape == outer
+    if case.has_family:
+        assert structure.log_partition(u).shape == outer
     assert structure.contains(x).shape == batch
     du, dt = torch.autograd.grad(x.sum(), (u, t), allow_unused=True)
     assert du is None or du.shape == u.shape

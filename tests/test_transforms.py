@@ -34,9 +34,11 @@ def test_no_grad(case: Case):
 @PAIRS
 def test_inference_mode(case: Case):
     u = case.utilities(3)
-    expected = case.softmax(u, T), case.structure.argmax(u), case.structure.log_partition(u)
+    maps = [lambda v: case.softmax(v, T), case.structure.argmax]
+    maps += [case.structure.log_partition] if case.has_family else []
+    expected = [call(u) for call in maps]
     with torch.inference_mode():
-        found = case.softmax(u, T), case.structure.argmax(u), case.structure.log_partition(u)
+        found = [call(u) for call in maps]
         born_inside = case.softmax(u.clone(), T.clone())
     for a, b in zip((*found, born_inside), (*expected, expected[0]), strict=True):
         assert a.is_inference()
@@ -78,6 +80,8 @@ def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
     u = case.utilities(3).requires_grad_()
     argmax = torch.compile(case.structure.argmax, fullgraph=True, backend="aot_eager")
     assert torch.equal(argmax(u), case.structure.argmax(u))
+    if not case.has_family:
+        return
     value = torch.compile(case.structure.log_partition, fullgraph=True, backend="aot_eager")(u)
     assert_near(value, case.structure.log_partition(u), 1e-12)
     (found,) = torch.autograd.grad(value.sum(), u)
@@ -160,7 +164,8 @@ def test_vmap_of_argmax_log_partition_and_contains(case: Case):
     u = case.utilities(3)
     x = vmap(case.structure.argmax)(u)
     assert torch.equal(x, case.structure.argmax(u))
-    assert_near(vmap(case.structure.log_partition)(u), case.structure.log_partition(u), 1e-12)
+    if case.has_family:
+        assert_near(vmap(case.structure.log_partition)(u), case.structure.log_partition(u), 1e-12)
     assert vmap(case.structure.contains)(x).tolist() == [True] * 3
 
 

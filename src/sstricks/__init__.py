@@ -15,11 +15,22 @@ from sstricks.regularizers import (
     Regularizer,
     SeparableRegularizer,
 )
-from sstricks.solvers import NoSolverError, Solver, register_solver, registered_pairs
+from sstricks.solvers import (
+    ConvergenceWarning,
+    FiniteDifference,
+    FrankWolfe,
+    NoSolverError,
+    Solver,
+    duality_gap,
+    register_solver,
+    registered_pairs,
+)
 from sstricks.structures import (
     Arborescence,
     ChainKSubset,
     KSubset,
+    LinearOracle,
+    Matching,
     OneHot,
     ProjectiveArborescence,
     SpanningTree,
@@ -27,7 +38,7 @@ from sstricks.structures import (
     Subset,
 )
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential
+from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential, Sorting
 
 __version__ = version("sstricks")
 
@@ -37,12 +48,17 @@ __all__ = [
     "CategoricalEntropy",
     "ChainKSubset",
     "ChainUtility",
+    "ConvergenceWarning",
     "Draw",
     "Euclidean",
     "ExponentialFamilyEntropy",
+    "FiniteDifference",
+    "FrankWolfe",
     "KSubset",
+    "LinearOracle",
     "Logistic",
     "Masked",
+    "Matching",
     "NegativeExponential",
     "NoSolverError",
     "OneHot",
@@ -50,6 +66,7 @@ __all__ = [
     "Regularizer",
     "SeparableRegularizer",
     "Solver",
+    "Sorting",
     "SpanningTree",
     "StochasticArgmaxTrick",
     "StochasticSoftmaxTrick",
@@ -58,6 +75,7 @@ __all__ = [
     "Subset",
     "baselines",
     "diagnose",
+    "duality_gap",
     "estimators",
     "functional",
     "register_solver",

@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.diagnosis.command import Diagnose
+from sstricks.experiments.field_guide.command import FieldGuide
 from sstricks.experiments.kinds import kind_of
 from sstricks.experiments.listops.command import TrainListOps
 from sstricks.experiments.nri.command import TrainNRI
@@ -74,6 +75,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
+    | Annotated[FieldGuide, tyro.conf.subcommand("field-guide")]
 )
 
 
@@ -87,7 +89,7 @@ def run_command(arguments: Sequence[str] | None) -> None:
         Command,  # pyright: ignore[reportArgumentType]  # a union of types is not a type to pyright
         prog="sst",
         description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper; "
-        "diagnose gradient estimators.",
+        "diagnose gradient estimators; draw the structures.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )

@@ -25,6 +25,7 @@ from sstricks.functional.k_subset import (
     k_subset_sigmoid,
     top_k,
 )
+from sstricks.functional.matching import birkhoff_projection, matching_sigmoid, maximum_matching, sinkhorn
 from sstricks.functional.projective_arborescence import (
     maximum_projective_arborescence,
     projective_arborescence_log_partition,
@@ -44,6 +45,7 @@ __all__ = [
     "arborescence_log_partition",
     "arborescence_marginals",
     "arborescence_sample",
+    "birkhoff_projection",
     "capped_simplex",
     "capped_softmax",
     "chain_k_subset_argmax",
@@ -56,7 +58,9 @@ __all__ = [
     "k_subset_marginals",
     "k_subset_sample",
     "k_subset_sigmoid",
+    "matching_sigmoid",
     "maximum_arborescence",
+    "maximum_matching",
     "maximum_projective_arborescence",
     "maximum_spanning_tree",
     "projective_arborescence_log_partition",
@@ -64,6 +68,7 @@ __all__ = [
     "projective_arborescence_sample",
     "projective_edges",
     "scaled_utility",
+    "sinkhorn",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
     "spanning_tree_sample",

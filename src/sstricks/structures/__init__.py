@@ -3,6 +3,8 @@
 from sstricks.structures.arborescence import Arborescence
 from sstricks.structures.chain_k_subset import ChainKSubset
 from sstricks.structures.k_subset import KSubset
+from sstricks.structures.linear_oracle import LinearOracle
+from sstricks.structures.matching import Matching
 from sstricks.structures.one_hot import OneHot
 from sstricks.structures.projective_arborescence import ProjectiveArborescence
 from sstricks.structures.spanning_tree import SpanningTree
@@ -12,3 +14,5 @@ from sstricks.structures.subset import Subset
 __all__ = ["ChainKSubset", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
 __all__ = ["KSubset", "OneHot", "ProjectiveArborescence", "SpanningTree", "Structure", "Subset"]
 __all__ = ["Arborescence", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
+__all__ = ["KSubset", "LinearOracle", "OneHot", "SpanningTree", "Structure", "Subset"]
+__all__ = ["KSubset", "Matching", "OneHot", "SpanningTree", "Structure", "Subset"]

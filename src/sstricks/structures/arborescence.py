@@ -7,6 +7,7 @@ from torch import Tensor
 from sstricks import functional as F
 from sstricks.errors import invalid
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
@@ -124,3 +125,6 @@ class Arborescence(GraphStructure):
 @register_solver(Arborescence, ExponentialFamilyEntropy)
 def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
     return F.arborescence_marginals(u, trees.edges, trees.num_nodes, trees.root)
+
+
+register_frank_wolfe(Arborescence)

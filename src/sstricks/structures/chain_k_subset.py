@@ -7,6 +7,7 @@ from torch import Tensor
 from sstricks import functional as F
 from sstricks.errors import invalid
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
 from sstricks.structures.subset import check_size
@@ -96,3 +97,6 @@ class ChainKSubset(Structure):
 @register_solver(ChainKSubset, ExponentialFamilyEntropy)
 def _(chain: ChainKSubset, f: Regularizer, u: Tensor) -> Tensor:
     return F.chain_k_subset_marginals(u, chain.k)
+
+
+register_frank_wolfe(ChainKSubset)

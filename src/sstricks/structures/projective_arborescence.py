@@ -7,6 +7,7 @@ from torch import Tensor
 from sstricks import functional as F
 from sstricks.errors import invalid
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
 
@@ -131,3 +132,6 @@ class ProjectiveArborescence(Structure):
 @register_solver(ProjectiveArborescence, ExponentialFamilyEntropy)
 def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
     return F.projective_arborescence_marginals(u, trees.num_nodes)
+
+
+register_frank_wolfe(ProjectiveArborescence)

@@ -7,6 +7,7 @@ from torch import Tensor
 from sstricks import functional as F
 from sstricks.errors import invalid
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
@@ -109,3 +110,6 @@ class SpanningTree(GraphStructure):
 @register_solver(SpanningTree, ExponentialFamilyEntropy)
 def _(trees: SpanningTree, f: Regularizer, u: Tensor) -> Tensor:
     return F.spanning_tree_marginals(u, trees.edges, trees.num_nodes)
+
+
+register_frank_wolfe(SpanningTree)

@@ -1,10 +1,12 @@
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
 from sstricks.functional.utility import from_working, scaled_utility
+from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family
 
@@ -31,6 +33,7 @@ class Structure(ABC):
         self.event_shape = torch.Size(event_shape)
         self.mask = mask
         self._at_least = at_least
+        self.number = enrolled(self)
         if mask is None:
             self.batch_shape = torch.Size()
             return
@@ -53,6 +56,10 @@ class Structure(ABC):
                 f"at least {at_least}",
                 f"Unmask coordinates of this {type(self).__name__}, or leave the example out of the batch.",
             )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.number = enrolled(self)  # a copy is another one
 
     def argmax(self, u: Tensor) -> Tensor:
         """The embedding x ∈ 𝒳 of largest uᵀx (eq. 4). Ties go to the coordinates with the lower indices.

@@ -72,7 +72,8 @@ class StochasticArgmaxTrick(Trick):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch), where it is known exactly.
 
-        That is: Subset with Logistic, and OneHot, or KSubset for k ≤ 12, with Gumbel or NegativeExponential utilities.
+        That is: Subset with Logistic, OneHot, or KSubset for k ≤ 12, with Gumbel or NegativeExponential utilities, and
+        square Matching with Sorting utilities.
 
         Raises:
             NotImplementedError: It is not known for this structure and utility.

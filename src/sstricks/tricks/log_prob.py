@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Gumbel, Independent
 
 from sstricks.errors import invalid
-from sstricks.structures import KSubset, OneHot, Structure, Subset
-from sstricks.utilities import Logistic, Masked, NegativeExponential
+from sstricks.structures import KSubset, Matching, OneHot, Structure, Subset
+from sstricks.utilities import Logistic, Masked, NegativeExponential, Sorting
 
 LogProb = Callable[[Tensor], Tensor]
 _LARGEST_K = 12  # the recursion visits all 2ᵏ subsets of the chosen
@@ -35,6 +35,8 @@ def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
         case Subset(), Logistic():
             logits = base.loc / base.scale
             return lambda x: _coins(_checked(structure, x), logits, mask)
+        case Matching(mask=None, partial=False), Sorting():
+            return lambda x: _ranking(_checked(structure, x), base.scores)
         case _:
             raise NotImplementedError(
                 f"The probability of a vertex is not known for {structure!r} with {type(base).__name__} utilities. "
@@ -68,6 +70,12 @@ def _coins(x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
     logits, x = torch.broadcast_tensors(logits, x)
     terms = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
     return (terms if mask is None else terms.masked_fill(~mask, 0.0)).sum(-1)
+
+
+def _ranking(x: Tensor, scores: Tensor) -> Tensor:
+    """Log P of the permutation matrix x under Plackett–Luce (App. B.6): each place goes to one of those that remain."""
+    placed = (x * scores.unsqueeze(-2)).sum(-1)
+    return (placed - placed.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
 
 
 def _plackett_luce(x: Tensor, logits: Tensor, k: int) -> Tensor:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -52,11 +53,10 @@ class ListOpsModel(LightningModule):
     def __init__(self, config: ListOpsConfig) -> None:
         super().__init__()
         self.config = c = config
-        learnt = c.edges is not None and c.utility is not None
-        self.edges = EDGE_DISTRIBUTIONS[c.edges](c.utility) if learnt else None
+        self.edges = EDGE_DISTRIBUTIONS[c.edges](c.utility) if c.edges and c.utility else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(c.run_seed, "weights"))
-            self.encoder = EdgeEncoder(c.hidden, c.dropout) if learnt else None
+            self.encoder = EdgeEncoder(c.hidden, c.dropout) if self.edges else None
             if c.model == "lstm":
                 self.network = SequenceNetwork(c.hidden, c.specification.max_length, c.dropout)
             else:
@@ -191,6 +191,6 @@ class ListOpsModel(LightningModule):
             found.precision.append(precision)
             found.recall.append(recall)
 
-    def _log(self, split: str, values: dict[str, float | Tensor], batch_size: int) -> None:
+    def _log(self, split: str, values: Mapping[str, float | Tensor], batch_size: int) -> None:
         named = {f"{split}/{name}": value for name, value in values.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)

@@ -1,0 +1,75 @@
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sstricks.functional.utility import from_working, to_working
+from sstricks.ops import matching
+from sstricks.ops.assignment import assignment
+
+
+def _wide(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """The function of a table with no more rows than columns, which its transpose is otherwise."""
+    v = to_working(u)
+    x = function(v) if u.shape[-2] <= u.shape[-1] else function(v.mT).mT
+    return from_working(x, u.dtype)
+
+
+def maximum_matching(u: Tensor, *, partial: bool = False) -> Tensor:
+    """The indicator matrix of the matching with the largest sum of utilities (App. B.6), shape (*batch, n, m).
+
+    Args:
+        u: Utilities, shape (*batch, n, m).
+        partial: Whether any row and column may stay unmatched; else the fewer of them are all matched.
+
+    Returns:
+        A matching, shape (*batch, n, m), without gradient. Ties go to the lower coordinates.
+
+    Raises:
+        ValueError: Some table has no matching.
+
+    Example:
+        >>> F.maximum_matching(torch.tensor([[3.0, 2.0], [2.0, 0.0]]))
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+    return _wide(lambda v: assignment(v, partial), u.detach())
+
+
+def birkhoff_projection(u: Tensor, *, partial: bool = False) -> Tensor:
+    """The Euclidean projection onto the matching polytope (App. B.6), shape (*batch, n, m).
+
+    For a square table these are the doubly stochastic matrices. Arguments and errors are those of `maximum_matching`.
+
+    Example:
+        >>> F.birkhoff_projection(torch.tensor([[0.5, 0.0], [0.0, 0.5]]))
+        tensor([[0.7500, 0.2500],
+                [0.2500, 0.7500]])
+    """
+    return _wide(lambda v: matching.matching_softmax(v, matching.EUCLIDEAN, partial), u)
+
+
+def sinkhorn(u: Tensor, *, partial: bool = False) -> Tensor:
+    """The limit of Sinkhorn's algorithm, exp(u + a + b) with sums of one (App. B.6), shape (*batch, n, m).
+
+    It maximises uᵀx − Σ(x log x − x) on the matching polytope. Arguments and errors are those of `maximum_matching`.
+
+    Example:
+        >>> F.sinkhorn(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor([[0.7311, 0.2689],
+                [0.2689, 0.7311]])
+    """
+    return _wide(lambda v: matching.matching_softmax(v, matching.CATEGORICAL, partial), u)
+
+
+def matching_sigmoid(u: Tensor, *, partial: bool = False) -> Tensor:
+    """The binary-entropy relaxation σ(u + a + b) with sums of one (App. B.6), shape (*batch, n, m).
+
+    It maximises uᵀx − Σ(x log x + (1−x) log(1−x)) on the matching polytope. Arguments and errors are those of
+    `maximum_matching`.
+
+    Example:
+        >>> F.matching_sigmoid(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor([[0.6225, 0.3775],
+                [0.3775, 0.6225]])
+    """
+    return _wide(lambda v: matching.matching_softmax(v, matching.BINARY, partial), u)

@@ -1,0 +1,341 @@
+"""Separable regularizers on the matching polytope, on the CPU; the mathematics stands in `sstricks.ops.matching`."""
+
+import numpy as np
+from numba import njit
+
+from sstricks.ops.kernels.assignment import assign
+from sstricks.ops.kernels.floats import exp_nonpositive
+from sstricks.ops.kernels.two_way import solve
+
+EUCLIDEAN, CATEGORICAL, BINARY = 0, 1, 2
+_MATHS = {"contract", "nsz", "arcp", "reassoc"}
+_EPSILON = 2.220446049250313e-16
+_FARTHEST = 2000.0  # a gap wider than that cannot be seen across
+_ROW_STEPS = 100
+_BALANCES = 3
+_SWEEPS = 8
+_PINS = 8
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _relu(m, z, tau, x):
+    """x = max(z − τ, 0); return Σx and how many are positive."""
+    total, count = 0.0, 0.0
+    for j in range(np.uint64(m)):
+        value = z[j] - tau
+        x[j] = max(value, 0.0)
+        total += x[j]
+        count += np.float64(value > 0.0)
+    return total, count
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _exponentials(m, z, top, x):
+    total = 0.0
+    for j in range(np.uint64(m)):
+        x[j] = exp_nonpositive(z[j] - top)
+        total += x[j]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _sigmoids(m, z, nu, x):
+    """x = σ(z + ν); return Σx and Σ dx/dν."""
+    total, slope = 0.0, 0.0
+    for j in range(np.uint64(m)):
+        e = exp_nonpositive(-abs(z[j] + nu))
+        x[j] = (1.0 if z[j] + nu > 0.0 else e) / (1.0 + e)
+        total += x[j]
+        slope += e / ((1.0 + e) * (1.0 + e))
+    return total, slope
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _top(m, z):
+    top = -np.inf
+    for j in range(np.uint64(m)):
+        top = max(top, z[j])
+    return top
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _row_euclidean(m, z, top, cap, x):
+    """Whether the row is full."""
+    for j in range(m):
+        z[j] -= top
+    least = -cap - top
+    tau = max(-1.0, least)
+    before, total = -1.0, 1.0
+    for _ in range(_ROW_STEPS):  # Newton's method from the left on a convex function: it never steps back
+        total, count = _relu(m, z, tau, x)
+        if total <= 1.0 or count == before:
+            break
+        before = count
+        tau += (total - 1.0) / count
+    if tau == least:
+        return False
+    for j in range(m):  # the last digits, which the row may have lost to a large τ
+        x[j] /= total
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _row_binary(m, z, top, cap, partial, x):
+    """Whether the row is full."""
+    second, present = -np.inf, 0
+    at_top = False
+    for j in range(m):
+        present += z[j] > -np.inf
+        if z[j] == top and not at_top:
+            at_top = True
+        else:
+            second = max(second, z[j])
+        z[j] -= top
+    if partial:
+        total, slope = _sigmoids(m, z, cap + top, x)
+        if total <= 1.0:
+            return False
+    elif present == 1:
+        for j in range(m):
+            x[j] = np.float64(z[j] > -np.inf)
+        return True
+    width = np.log(2.0 * m)
+    nu = 0.5 * min(top - second, _FARTHEST)
+    low, high = nu - width, nu + width
+    if partial:  # a lone pair cannot be pushed up by what the others lack
+        high = min(high, cap + top)
+        low = min(low, high - width)
+        nu = min(nu, high)
+    for _ in range(_ROW_STEPS):
+        total, slope = _sigmoids(m, z, nu, x)
+        if abs(total - 1.0) <= _EPSILON * (4.0 + 0.5 * m):
+            break
+        if total > 1.0:
+            high = nu
+        else:
+            low = nu
+        step = nu - (total - 1.0) / slope
+        nu = step if low < step < high else 0.5 * (low + high)
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
+    """Each row of x for the column multipliers δ, with the best row multiplier; which rows are then full."""
+    for i in range(n):
+        for j in range(m):
+            z[j] = c[i, j] + delta[j]
+        top = _top(m, z)
+        room = cap[i] if partial else np.inf
+        tight[i] = top > -np.inf
+        if not tight[i]:
+            for j in range(m):
+                x[i, j] = 0.0
+            continue
+        if response == EUCLIDEAN:
+            tight[i] = _row_euclidean(m, z, top, room, x[i])
+        elif response == CATEGORICAL:
+            total = _exponentials(m, z, top, x[i])
+            scale = 1.0 / total
+            if partial:
+                full = np.exp(min(room + top, 0.0))
+                tight[i] = scale <= full
+                scale = min(scale, full)
+            for j in range(m):
+                x[i, j] *= scale
+        else:
+            tight[i] = _row_binary(m, z, top, room, partial, x[i])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _missing(n, m, spare, x, delta, cap, present, gamma, free):
+    """What each column lacks; which have a multiplier that may move. Return the worst lack or excess of these."""
+    for j in range(m):
+        gamma[j] = 1.0
+    for i in range(n):
+        for j in range(m):
+            gamma[j] -= x[i, j]
+    worst = 0.0
+    for j in range(m):
+        free[j] = present[j] and not (spare and delta[j] >= cap[j] and gamma[j] >= 0.0)
+        if not present[j]:
+            gamma[j] = 0.0
+        if free[j]:
+            worst = max(worst, abs(gamma[j]))
+    return worst
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _slacks(n, m, u, alpha, beta, c):
+    """c = u − α − β with the digits that each of the differences loses."""
+    for i in range(n):
+        for j in range(m):
+            if u[i, j] == -np.inf:
+                c[i, j] = -np.inf
+                continue
+            s = u[i, j] - beta[j]
+            part = s - u[i, j]
+            lost = (u[i, j] - (s - part)) - (beta[j] + part)
+            t = s - alpha[i]
+            part = t - s
+            lost += (s - (t - part)) - (alpha[i] + part)
+            c[i, j] = t + lost
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
+    """Move each matched pair so that its best other offers, by row and by column, are equally far away."""
+    far = _FARTHEST
+    for i in range(n):  # and beyond what rounding may have cost
+        far = max(far, 1e-9 * abs(alpha[i]))
+    for j in range(m):
+        far = max(far, 1e-9 * abs(beta[j]))
+    for _ in range(_BALANCES):
+        for i in range(n):
+            mine = match[i]
+            if mine < 0:
+                continue
+            out = -alpha[i] if partial else -np.inf  # to be left unmatched is an offer, too
+            back = -beta[mine] if spare else -np.inf
+            for j in range(m):
+                if j != mine:
+                    out = max(out, c[i, j] + delta[j])
+            for k in range(n):
+                if k != i:
+                    there = delta[match[k]] if match[k] >= 0 else 0.0
+                    back = max(back, c[k, mine] - there)
+            if not spare and out > -np.inf and back == -np.inf:
+                back = out - 2.0 * far  # on no cycle, so it cannot be chosen
+            elif not spare and back > -np.inf and out == -np.inf:
+                out = back - 2.0 * far
+            if out > -np.inf and back > -np.inf:
+                delta[mine] = 0.5 * (out - back)
+                if spare:
+                    delta[mine] = min(delta[mine], beta[mine])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
+    """Columns that a step would take past their bound go just there, until they would rather turn back.
+
+    Returns whether any changed sides; then the right side of the rows has changed, too.
+    """
+    changed = False
+    for j in range(m):
+        if moving[j]:
+            if delta[j] - q[j] > cap[j]:
+                changed, moving[j] = True, False
+                pinned[j] = cap[j] - delta[j]
+        elif present[j]:
+            left = lack[j]
+            for i in range(n):
+                left -= d[i, j] * (p[i] + pinned[j])
+            if left < 0.0:
+                changed, moving[j] = True, True
+                pinned[j] = 0.0
+    for i in range(n if changed else 0):
+        rho[i] = 0.0
+        for j in range(m):
+            rho[i] -= d[i, j] * pinned[j]
+    return changed
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, residual):
+    """Write the relaxation of problems `begin` to `end` into `out`, and by how much a column misses into `residual`."""
+    n, m = u.shape[1], u.shape[2]
+    spare = partial or n < m  # whether columns may stay unmatched
+    alpha, beta = np.empty(n), np.empty(m)
+    match, owner = np.empty(n, np.int64), np.empty(m, np.int64)
+    queue, distance, entered = np.empty(n + 1, np.int64), np.empty(m), np.empty(m)
+    before, todo, seen = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64)
+    c, d, share, w = np.empty((n, m)), np.empty((n, m)), np.empty((n, m)), np.empty((n, n))
+    p, loss, right, rho = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
+    q, inverse, ground, held, z = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    delta, trial, gamma, lack, gain = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    tight, free, present = np.empty(n, np.bool_), np.empty(m, np.bool_), np.empty(m, np.bool_)
+    moving, pinned = np.empty(m, np.bool_), np.empty(m)
+    for r in range(begin, end):
+        x = out[r]
+        if not assign(u[r], partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered):
+            residual[r] = -1.0
+            continue
+        _slacks(n, m, u[r], alpha, beta, c)
+        for j in range(m):
+            delta[j] = pinned[j] = 0.0
+            present[j] = False
+            for i in range(n):
+                present[j] |= c[i, j] > -np.inf
+        _balance(n, m, partial, spare, c, match, alpha, beta, delta)
+        _respond(n, m, response, partial, c, delta, alpha, z, x, tight)
+        worst = _missing(n, m, spare, x, delta, beta, present, gamma, free)
+        for _ in range(_SWEEPS if response == CATEGORICAL else 0):
+            if worst < 0.1:
+                break
+            for j in range(m):
+                if free[j] and gamma[j] < 1.0:
+                    delta[j] -= np.log(1.0 - gamma[j])
+                    if spare:
+                        delta[j] = min(delta[j], beta[j])
+            _respond(n, m, response, partial, c, delta, alpha, z, x, tight)
+            worst = _missing(n, m, spare, x, delta, beta, present, gamma, free)
+        stuck = 0
+        for _ in range(steps):
+            if worst <= tolerance or (stuck >= 3 and worst < 20.0 * tolerance):
+                break
+            for i in range(n):
+                for j in range(m):
+                    if response == EUCLIDEAN:
+                        d[i, j] = np.float64(x[i, j] > 0.0)
+                    elif response == CATEGORICAL:
+                        d[i, j] = x[i, j]
+                    else:
+                        d[i, j] = x[i, j] * (1.0 - x[i, j])
+            if partial and stuck % 2 == 1:
+                # At a kink: a row that is all but full may be bound as soon as it moves.
+                for i in range(n):
+                    total = 0.0
+                    for j in range(m):
+                        total += x[i, j]
+                    tight[i] |= total > 1.0 - 2.0 * worst
+            for j in range(m):
+                moving[j] = free[j]
+                lack[j] = gamma[j]
+                gain[j] = -gamma[j]
+                pinned[j] = 0.0
+            rho[:] = 0.0
+            for _ in range(_PINS):
+                solve(d, tight, moving, 1e-3 * worst, rho, gain, p, q, share, w, loss, right, inverse, ground, held)
+                if not spare or not _pin(n, m, d, delta, beta, lack, present, p, q, moving, pinned, rho):
+                    break
+            length, slope, now = 1.0, 0.0, worst
+            for _ in range(40):
+                slope, after = 0.0, 0.0
+                for j in range(m):
+                    step = -q[j] if moving[j] else pinned[j]
+                    trial[j] = delta[j] + length * step
+                    if spare:
+                        trial[j] = min(trial[j], beta[j])
+                    slope += lack[j] * (trial[j] - delta[j])
+                _respond(n, m, response, partial, c, trial, alpha, z, x, tight)
+                now = _missing(n, m, spare, x, trial, beta, present, gamma, free)
+                for j in range(m):
+                    after += gamma[j] * (trial[j] - delta[j])
+                if now <= 0.5 * worst or after >= -0.5 * slope:
+                    break
+                shorter = slope / (slope - after)
+                length *= min(max(shorter, 0.1), 0.7)
+            stuck = stuck + 1 if now > 0.5 * worst else 0
+            worst = now
+            for j in range(m):
+                delta[j] = trial[j]
+        residual[r] = worst
+        if response == EUCLIDEAN:  # within the tolerance of the kink is on it, or its slope would be the wrong one
+            for i in range(n):
+                for j in range(m):
+                    if x[i, j] < 1e-13:
+                        x[i, j] = 0.0
+        if worst > allowed:  # a point of the hull all the same
+            for i in range(n):
+                for j in range(m):
+                    x[i, j] = np.float64(match[i] == j)

@@ -1,0 +1,243 @@
+r"""Separable regularizers on the matching polytope: one multiplier for each row and column, by Newton's method (B.6).
+
+The optimum of :math:`u^\top x - \sum_{ij} h(x_{ij})` over nonnegative n × m tables (n ≤ m) whose rows sum to one and
+whose columns sum to one (at most, if n < m; rows, too, if the matching is partial) is :math:`x_{ij} = r(u_{ij} + a_i +
+b_j)` with multipliers a, b, which are ≤ 0 where a sum may stay below one:
+
+==========================  ===================  =================
+h                           r(z)                 d = r'(z), from x
+==========================  ===================  =================
+x²/2                        max(z, 0)            1 where x > 0
+x log x − x                 exp(z)               x
+x log x + (1−x) log(1−x)    σ(z)                 x (1 − x)
+==========================  ===================  =================
+
+**Start.** At low temperatures this is the assignment problem, so its multipliers −α, −β are where to begin: c = u − α −
+β ≤ 0 is zero on the matching, whatever the range of u, and is computed with the digits that the differences lose. Each
+matched pair is then moved until its next best offers by row and by column are equally far away.
+
+**Iteration.** The rows are always solved exactly, each by its own a_i, which leaves a smooth convex function of b with
+the gradient −γ, where γ is what the columns lack. Its Newton step is the bipartite Laplacian system of `two_way`,
+:math:`L (\delta a, -\delta b) = (0, -\gamma)`, slightly damped, and shortened while it leads too far. Bounded
+multipliers follow the primal-dual active set method: where the step would pass the bound, the column is put there and
+the others are solved again. An entropy begins with some sweeps of Sinkhorn's algorithm.
+
+**Backward.** dx = D(du + A(da, db)) with zero sums wherever the sum is bound to one gives J = D − D A (AᵀDA)⁺ Aᵀ D,
+with the two-way fit A(AᵀDA)⁺Aᵀ of `two_way`. J is symmetric. Written with the differentiable d(x), it can be
+differentiated again.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import ConvergenceWarning
+from sstricks.ops.assignment import check_feasible, duals
+from sstricks.ops.operator import operator
+from sstricks.ops.separable import capped_simplex, k_subset_sigmoid
+from sstricks.ops.threads import over_rows
+from sstricks.ops.two_way import fit, solve
+
+EUCLIDEAN, CATEGORICAL, BINARY = 0, 1, 2
+ALLOWED = 1e-10  # what the sum of a column may miss without a warning
+_STEPS = 300
+_HALVINGS = 40
+_PINS = 8
+_BALANCES = 3
+_FARTHEST = 2000.0
+_FULL = 1e-11
+
+
+def _tolerance(m: int) -> float:
+    """How far the iteration goes: what the sum of a column costs in digits."""
+    return 1e-14 * m
+
+
+def _softmax(z: Tensor) -> Tensor:
+    return z.softmax(-1)
+
+
+def _simplex(z: Tensor) -> Tensor:
+    return capped_simplex.twin(z, 1)
+
+
+def _sigmoid(z: Tensor) -> Tensor:
+    return k_subset_sigmoid.twin(z, 1)
+
+
+# For each regularizer: its response r, a row that sums to one, and the slope r' from x.
+_RESPONSES: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda z: z.clamp(0, 1),
+    lambda z: z.clamp(max=0).exp(),
+    torch.sigmoid,
+)
+_ROWS: tuple[Callable[[Tensor], Tensor], ...] = (_simplex, _softmax, _sigmoid)
+_SLOPES: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: (x > 0).to(x.dtype), lambda x: x, lambda x: x * (1 - x))
+
+
+def _respond(response: int, partial: bool, z: Tensor, cap: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row of x with the best row multiplier, and which rows are full."""
+    here = (z > -torch.inf).any(-1)
+    z = torch.where(here.unsqueeze(-1), z, 0.0)
+    x = _ROWS[response](z)
+    full = here
+    if partial:
+        alone = _RESPONSES[response](z + cap.unsqueeze(-1))
+        full = here & (alone.sum(-1) > 1)
+        x = torch.where(full.unsqueeze(-1), x, alone)
+    return torch.where(here.unsqueeze(-1), x, 0.0), full
+
+
+def _slacks(u: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """The difference u − α − β, with the digits that each of the two differences loses."""
+    here = u > -torch.inf
+    u, alpha, beta = torch.where(here, u, 0.0), alpha.unsqueeze(-1), beta.unsqueeze(-2)
+    s = u - beta
+    part = s - u
+    lost = (u - (s - part)) - (beta + part)
+    t = s - alpha
+    part = t - s
+    return torch.where(here, t + (lost + ((s - (t - part)) - (alpha + part))), -torch.inf)
+
+
+def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, partial: bool) -> Tensor:
+    """The δ that puts the best other offers of each matched pair, by row and by column, equally far away."""
+    batch, n, m = c.shape
+    every, spare = torch.arange(batch, device=c.device), partial or n < m
+    delta = torch.zeros_like(beta)
+    nothing = torch.full_like(alpha[:, 0], -torch.inf)
+    # Out of sight, and beyond what rounding may have cost.
+    far = (1e-9 * torch.maximum(alpha.abs().amax(-1), beta.abs().amax(-1))).clamp(min=_FARTHEST)
+    for i in [*range(n)] * _BALANCES:
+        matched, mine = match[:, i] >= 0, match[:, i].clamp(min=0)
+        offers = (c[:, i] + delta).index_put((every, mine), nothing)
+        there = torch.where(match >= 0, delta.gather(-1, match.clamp(min=0)), 0.0)
+        backs = (c[every, :, mine] - there).index_put((every, torch.full_like(every, i)), nothing)
+        out = torch.maximum(offers.amax(-1), -alpha[:, i] if partial else nothing)
+        back = torch.maximum(backs.amax(-1), -beta[every, mine] if spare else nothing)
+        if not spare:
+            # On no cycle, so it cannot be chosen.
+            out, back = (
+                torch.where((out == -torch.inf) & (back > -torch.inf), back - 2 * far, out),
+                torch.where((back == -torch.inf) & (out > -torch.inf), out - 2 * far, back),
+            )
+        moved = matched & (out > -torch.inf) & (back > -torch.inf)
+        target = 0.5 * (out - back)
+        if spare:
+            target = torch.minimum(target, beta[every, mine])
+        delta[every, mine] = torch.where(moved, target, delta[every, mine])
+    return delta
+
+
+def _step(
+    d: Tensor, rows: Tensor, free: Tensor, present: Tensor, gamma: Tensor, room: Tensor, damping: Tensor
+) -> Tensor:
+    """The Newton step in δ that goes up by `room` at most."""
+    moving, pinned = free, torch.zeros_like(gamma)
+    step = pinned
+    for _ in range(_PINS):
+        p, q = solve(d, rows, moving, damping, -(d @ pinned.unsqueeze(-1)).squeeze(-1), -gamma)
+        step = torch.where(moving, -q, pinned)
+        left = gamma - (d * (p.unsqueeze(-1) + pinned.unsqueeze(-2))).sum(-2)
+        held = moving & (step > room)
+        freed = ~moving & present & (left < 0)
+        if not (held | freed).any():
+            break
+        moving = (moving & ~held) | freed
+        pinned = torch.where(moving, 0.0, torch.where(held, room, pinned))
+    return step
+
+
+@operator("sstricks::matching_softmax", core=(2,), output_core=2)
+def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
+    """The maximiser of uᵀx − Σ h(x) on the matching polytope (App. B.6), shape (*batch, n, m), n ≤ m.
+
+    Args:
+        u: Scaled utilities, shape (*batch, n, m); −∞ is an absent pair, a row or column without pairs is absent.
+        response: Which h: `EUCLIDEAN`, `CATEGORICAL` or `BINARY`.
+        partial: Whether rows may sum to less than one.
+
+    Raises:
+        ValueError: Some table has no matching.
+    """
+    n, m = u.shape[1:]
+    spare = partial or n < m
+    alpha, beta, match, feasible = duals(u, partial)
+    check_feasible(feasible)
+    c = _slacks(u, alpha, beta)
+    present = (c > -torch.inf).any(-2)
+    room = beta if spare else torch.full_like(beta, torch.inf)
+    delta = _balance(c, match, alpha, beta, partial)
+
+    def state(delta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        x, full = _respond(response, partial, c + delta.unsqueeze(-2), alpha)
+        gamma = torch.where(present, 1 - x.sum(-2), 0.0)
+        free = present & ~((delta >= room) & (gamma >= 0))
+        return x, full, gamma, free, torch.where(free, gamma.abs(), 0.0).amax(-1, keepdim=True)
+
+    x, full, gamma, free, worst = state(delta)
+    stuck = torch.zeros_like(worst)
+    for _ in range(_STEPS):
+        going = (worst > _tolerance(m)) & ~((stuck >= 3) & (worst < 20 * _tolerance(m)))
+        if not going.any():
+            break
+        d = _SLOPES[response](x)
+        # At a kink: a row that is all but full may be bound as soon as it moves.
+        bound = full | ((stuck % 2 == 1) & (x.sum(-1) > 1 - 2 * worst)) if partial else full
+        step = _step(d, bound, free, present, gamma, room - delta, 1e-3 * worst)
+        length, trial = going.to(u.dtype), (x, full, gamma, free, worst)
+        for _ in range(_HALVINGS):
+            moved = torch.minimum(delta + length * step, room) - delta
+            trial = state(delta + moved)
+            slope = (gamma * moved).sum(-1, keepdim=True)
+            after = (trial[2] * moved).sum(-1, keepdim=True)
+            far = going & (trial[4] > 0.5 * worst) & (after < -0.5 * slope)
+            if not far.any():
+                break
+            length = torch.where(far, length * (slope / (slope - after)).clamp(0.1, 0.7), length)
+        stuck = torch.where(trial[4] > 0.5 * worst, stuck + 1, 0)
+        delta = torch.where(going, torch.minimum(delta + length * step, room), delta)
+        x, full, gamma, free, worst = state(delta)
+    _warn(worst.squeeze(-1))
+    if response == EUCLIDEAN:
+        x = torch.where(x < 1e-13, 0.0, x)
+    vertex = match.unsqueeze(-1) == torch.arange(m, device=u.device)
+    return torch.where(worst.unsqueeze(-1) > ALLOWED, vertex.to(x.dtype), x)
+
+
+def _warn(residual: Tensor) -> None:
+    short = residual > ALLOWED
+    if short.any():
+        gap, problems = float(residual.max()), int(short.sum())
+        warnings.warn(
+            ConvergenceWarning("matching", problems=problems, gap=gap, tolerance=ALLOWED, steps=_STEPS), stacklevel=2
+        )
+
+
+@matching_softmax.cpu
+def _(u: Tensor, response: int, partial: bool) -> Tensor:
+    from sstricks.ops.kernels.matching import relax as kernel
+
+    out = torch.empty_like(u)
+    residual = torch.empty(len(u), dtype=torch.float64)
+    n, m = u.shape[1:]
+    work = 4.0 * n * n * m + 20.0 * n * m
+    numbers = response, partial, _tolerance(m), ALLOWED, _STEPS
+    over_rows(kernel, len(u), work, *numbers, u.numpy(), out.numpy(), residual.numpy())
+    check_feasible(residual >= 0)
+    _warn(residual)
+    return out
+
+
+@matching_softmax.backward
+def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, response: int, partial: bool) -> tuple[Tensor]:
+    d = _SLOPES[response](x)
+    every = torch.ones((), dtype=torch.bool, device=x.device)
+    rows = x.sum(-1) > 1 - _FULL if partial else every.expand(x.shape[:-1])
+    columns = (
+        x.sum(-2) > 1 - _FULL if partial or x.shape[-2] < x.shape[-1] else every.expand(x.shape[:-2] + x.shape[-1:])
+    )
+    along = d * grad
+    return (along - d * fit(d, along, rows, columns),)

@@ -1,0 +1,117 @@
+r"""Derivatives on the optimal face of conv 𝒳, from argmax alone.
+
+While u moves a little, the optimum of :math:`u^\top x - \sum_i h(x_i)` stays in the relative interior of one face, the
+one on which :math:`w = u - \nabla f(x)` is largest. With its directions in the columns of B, those normal to it in N
+(BᵀN = 0, both orthonormal), and S = diag(1/h''(x)), the first-order conditions Nᵀdx = 0 and Bᵀ(du − S⁻¹dx) = 0 give
+
+.. math:: J = B (B^\top S^{-1} B)^{-1} B^\top = S - S N (N^\top S N)^{-1} N^\top S.
+
+The second form is used: where h is infinitely steep, 1/h'' is zero and h'' is infinite. J is symmetric, so that it is
+its own backward; it is a differentiable function of x, so that it can be differentiated again.
+
+**The whole face** counts, not only the vertices that carry weight. Let d be normal to all directions known so far. If
+the face has another one, d is not constant on it for almost every d, so that the best vertex under w + εd or under
+w − εd has left the affine hull of those known. When n random d yield nothing new, nothing is missing.
+"""
+
+import torch
+from torch import Tensor
+
+from sstricks.ops.active_start import PORTION
+from sstricks.ops.costs import COSTS
+from sstricks.ops.operator import operator
+from sstricks.ops.oracles import best_vertices
+
+# Of the Gram matrix of differences of 0-1 vectors: what is smaller is rounding.
+RANK = 1e-9
+
+
+@operator("sstricks::face_normals", core=(2, 1), output_core=2)
+def face_normals(frame: Tensor, w: Tensor, number: int) -> Tensor:
+    """An orthonormal basis N of the directions normal to the face of conv 𝒳 on which wᵀx is largest.
+
+    Args:
+        frame: Any matrix of the shape of the result, (n, n).
+        w: The objective, shape (*batch, n); −∞ where a coordinate is absent.
+        number: The number of an argmax oracle.
+
+    Returns:
+        N in the first columns, zeros in the others, shape (*batch, n, n).
+    """
+    portion = max(1, PORTION // (2 * w.shape[-1] ** 2 + 1))
+    parts = [_normals(number, w[at : at + portion]) for at in range(0, len(w), portion)]
+    return torch.cat(parts) if parts else torch.zeros_like(frame)
+
+
+def _normals(number: int, w: Tensor) -> Tensor:
+    rows, n = w.shape
+    finite = torch.where(w == -torch.inf, 0.0, w)
+    eps = torch.finfo(w.dtype).eps
+    best = best_vertices(number, w)
+    # More than the rounding of a sum, less than any difference that matters.
+    nudge = eps**0.625 + 512 * eps * (best * finite).abs().amax(-1)
+    gram = w.new_zeros(rows, n, n)
+    normals = torch.eye(n, dtype=w.dtype, device=w.device).repeat(rows, 1, 1)
+    generator = torch.Generator(w.device).manual_seed(0)
+    rank = torch.zeros(rows, dtype=torch.int64, device=w.device)
+    here = torch.arange(rows, device=w.device)
+    while len(here):
+        chances = torch.randn(n, n, dtype=w.dtype, device=w.device, generator=generator)
+        d = chances @ normals[here].mT
+        d = torch.cat([d, -d], -2) * nudge[here, None, None]
+        v = best_vertices(number, (w[here].unsqueeze(-2) + d).reshape(-1, n)).reshape(d.shape)
+        ahead = v - best[here].unsqueeze(-2)
+        behind = (ahead @ finite[here].unsqueeze(-1)).squeeze(-1).abs()
+        ahead = ahead * (behind <= 16 * n * nudge[here, None]).unsqueeze(-1)
+        gram[here] += ahead.mT @ ahead
+        values, vectors = torch.linalg.eigh(gram[here])
+        across = values <= RANK * values[..., -1:].clamp(min=1.0)
+        normals[here] = vectors * across.unsqueeze(-2)
+        known = (~across).sum(-1)
+        fresh = known > rank[here]
+        rank[here] = known
+        here = here[fresh]
+    return normals
+
+
+@operator("sstricks::on_face", core=(1, 1, 2))
+def on_face(u: Tensor, x: Tensor, normals: Tensor, code: int) -> Tensor:
+    """The point x, as a function of the scaled utilities u of which it is the optimum.
+
+    Args:
+        u: Scaled utilities, shape (*batch, n).
+        x: Their optimum, shape (*batch, n).
+        normals: The normals of its face, shape (*batch, n, n).
+        code: Which of `COSTS` f is.
+    """
+    return x.clone()
+
+
+def _along(x: Tensor, normals: Tensor, g: Tensor, code: int) -> Tensor:
+    """J g."""
+    # What does not vary on the face has exactly zero slope.
+    varies = (1 - normals.square().sum(-1) > RANK).to(x.dtype)
+    s = COSTS[code].spread(x) * varies
+    sn = s.unsqueeze(-1) * normals
+    matrix = normals.mT @ sn
+    # Columns of zeros stand apart; where all of a block is at steep ends, the matrix is as good as singular.
+    ridge = (1 - normals.square().sum(-2)).clamp(min=0.0).round() + 4 * torch.finfo(x.dtype).eps
+    rhs = (sn * g.unsqueeze(-1)).sum(-2)
+    solved = torch.linalg.solve(matrix + torch.diag_embed(ridge), rhs.unsqueeze(-1))
+    return s * g - (sn @ solved).squeeze(-1)
+
+
+# The point and the face are those of u: they have no gradient of their own.
+@on_face.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, x: Tensor, normals: Tensor, code: int
+) -> tuple[Tensor, None, None]:
+    return _along(y, normals, grad, code), None, None
+
+
+# Locally, the face does not change.
+@face_normals.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, normals: Tensor, frame: Tensor, w: Tensor, number: int
+) -> tuple[None, None]:
+    return None, None

@@ -1,0 +1,79 @@
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Gumbel, constraints, kl_divergence, register_kl
+from torch.distributions.constraints import Constraint
+from torch.types import _size as Shape
+
+from sstricks.errors import invalid
+
+
+class Sorting(Distribution):
+    r"""Utilities over matchings whose argmax sorts n random scores (App. B.6, after Stochastic NeuralSort).
+
+    .. math:: U_{ij} = p_i\, G_j, \quad G_j \sim \mathrm{Gumbel}(\theta_j, 1), \quad p = (n, n - 1, \ldots, 1)
+
+    Row i is the i-th place, column j the j-th item. The weights p decrease, so by the rearrangement inequality the best
+    permutation gives the first place to the largest score, and so on: under the scores G it follows the Plackett–Luce
+    model with log-weights θ. The coordinates of U are correlated, and U has no density; KL is that of the scores.
+
+    Args:
+        scores: θ, shape (*batch, n).
+
+    Raises:
+        ValueError: `scores` has no dimension for the items.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> trick = sst.StochasticArgmaxTrick(sst.Matching(3), sst.Sorting(torch.tensor([0.0, 9.0, -9.0])))
+        >>> trick.sample()
+        tensor([[0., 1., 0.],
+                [1., 0., 0.],
+                [0., 0., 1.]])
+    """
+
+    has_rsample = True
+
+    @property
+    def arg_constraints(self) -> dict[str, Constraint]:
+        """What the parameters must satisfy."""
+        return {"scores": constraints.real_vector}
+
+    @property
+    def support(self) -> Constraint:
+        """The space of tables, of which the utilities fill n dimensions."""
+        return constraints.independent(constraints.real, 2)
+
+    def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
+        if scores.dim() == 0:
+            raise invalid("scores", "a scalar", "shape (*batch, n)", "Give one score for each item.")
+        self.scores = scores
+        n = scores.shape[-1]
+        super().__init__(scores.shape[:-1], torch.Size((n, n)), validate_args=validate_args)
+
+    def expand(self, batch_shape: Shape, _instance: "Sorting | None" = None) -> "Sorting":
+        """The same law with a larger batch shape."""
+        return Sorting(self.scores.expand(*batch_shape, self.scores.shape[-1]), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The table p_i E[G_j]."""
+        return self._table(Gumbel(self.scores, 1.0).mean)
+
+    @property
+    def variance(self) -> Tensor:
+        """The table p_i² Var[G_j]."""
+        return self._table(Gumbel(self.scores, 1.0).variance.sqrt()).square()
+
+    def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
+        """Samples, shape (*sample_shape, *batch, n, n), differentiable in θ."""
+        return self._table(Gumbel(self.scores, 1.0, validate_args=False).rsample(torch.Size(sample_shape)))
+
+    def _table(self, scores: Tensor) -> Tensor:
+        places = torch.arange(scores.shape[-1], 0, -1, dtype=scores.dtype, device=scores.device)
+        return places.unsqueeze(-1) * scores.unsqueeze(-2)
+
+
+@register_kl(Sorting, Sorting)
+def _(p: Sorting, q: Sorting) -> Tensor:
+    """Of the scores, from which the utilities are computed one to one."""
+    return kl_divergence(Gumbel(p.scores, 1.0), Gumbel(q.scores, 1.0)).sum(-1)

@@ -1,0 +1,77 @@
+"""Sorting utilities: the permutations they choose follow Plackett–Luce, by enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Gumbel, kl_divergence
+
+import sstricks as sst
+from test_samples import assert_distributed, draw
+
+SCORES = torch.tensor([0.0, 1.0, -1.0, 0.5], dtype=torch.float64)
+
+
+def plackett_luce(scores: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Every permutation matrix, and its probability: the next place goes to an item in proportion to its weight."""
+    w = np.exp(scores.numpy())
+    n = len(w)
+    orders = list(itertools.permutations(range(n)))
+    vertices = np.stack([np.eye(n, dtype=int)[list(order)] for order in orders])
+    return vertices, np.array([math.prod(w[o[i]] / w[list(o[i:])].sum() for i in range(n)) for o in orders])
+
+
+def test_argmax_follows_plackett_luce():
+    vertices, probabilities = plackett_luce(SCORES)
+    samples = draw(sst.Matching(4), sst.Sorting(SCORES), seed=4)
+    assert_distributed(samples.flatten(-2), vertices.reshape(len(vertices), -1), probabilities)
+
+
+def test_log_prob_is_that_of_plackett_luce():
+    vertices, probabilities = plackett_luce(SCORES)
+    leaf = SCORES.clone().requires_grad_()
+    x = torch.from_numpy(vertices).double()
+    found = sst.StochasticArgmaxTrick(sst.Matching(4), sst.Sorting(leaf)).log_prob(x)
+    torch.testing.assert_close(found, torch.from_numpy(probabilities).log())
+    assert torch.autograd.gradcheck(
+        lambda v: sst.StochasticArgmaxTrick(sst.Matching(4), sst.Sorting(v)).log_prob(x[5]), leaf
+    )
+
+
+def test_log_prob_of_other_matchings_is_refused():
+    for structure in (sst.Matching(4, partial=True), sst.Matching(4, mask=torch.ones(4, 4, dtype=torch.bool))):
+        hard = sst.StochasticArgmaxTrick(structure, sst.Sorting(SCORES))
+        with pytest.raises(NotImplementedError, match="utility"):
+            hard.log_prob(hard.sample())
+    with pytest.raises(NotImplementedError, match="utility"):
+        sst.StochasticArgmaxTrick(sst.Matching(2), Gumbel(torch.zeros(2, 2), 1.0)).log_prob(torch.eye(2))
+
+
+def test_the_relaxation_is_reparameterised():
+    leaf = SCORES.clone().requires_grad_()
+    relaxed = sst.StochasticSoftmaxTrick(sst.Matching(4), sst.Sorting(leaf), 0.5, sst.CategoricalEntropy())
+    x = relaxed.rsample((3,), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x.sum(-1), torch.ones(3, 4, dtype=torch.float64))
+    torch.testing.assert_close(x.sum(-2), torch.ones(3, 4, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(x[:, 0].square().sum(), leaf)
+    assert gradient.isfinite().all()
+    assert torch.count_nonzero(gradient) == 4
+
+
+def test_shapes_moments_and_divergence():
+    p, q = sst.Sorting(SCORES.expand(2, 4)), sst.Sorting(torch.zeros(2, 4, dtype=torch.float64))
+    assert p.batch_shape == (2,)
+    assert p.event_shape == (4, 4)
+    assert p.expand((3, 2)).rsample((5,)).shape == (5, 3, 2, 4, 4)
+    expected = kl_divergence(Gumbel(p.scores, 1.0), Gumbel(q.scores, 1.0)).sum(-1)
+    torch.testing.assert_close(kl_divergence(p, q), expected)
+    torch.manual_seed(0)
+    samples = p.sample((100_000,))
+    torch.testing.assert_close(samples.mean(0), p.mean, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(samples.var(0), p.variance, atol=0.05, rtol=0.05)
+    with pytest.raises(ValueError, match="scores: found a scalar, expected shape"):
+        sst.Sorting(torch.tensor(1.0))
