@@ -62,7 +62,7 @@ def save(splits: Splits, folder: Path) -> None:
         splits: what to write.
         folder: an existing folder; files of the same names are replaced.
     """
-    arrays: dict[str, NDArray[np.uint8]] = {}
+    arrays: dict[str, Any] = {}
     for name in _SPLITS:
         part: Expressions = getattr(splits, name)
         arrays[f"{name}_tokens"] = part.tokens[part.tokens > 0].numpy()
