@@ -16,6 +16,7 @@ from sstricks.experiments.runs.hidden_numbers import array_of
 from sstricks.ops.threads import over_rows
 
 _CHUNK = 4096  # links at once, whose hidden rows stay in the cache
+_ROUND = 512  # hidden rows come in multiples: oneDNN compiles, and keeps, a bfloat16 product for each number of rows
 _NANOSECONDS = 10  # of each loop, for one link
 
 
@@ -133,7 +134,7 @@ class _Chunks:
         self.matrix = matrix.detach().to(dtype)
         self.bounds = self._cut(starts.tolist())
         out_width, width = matrix.shape
-        most = max(self.starts[end] - self.starts[begin] for begin, end in pairwise(self.bounds))
+        most = _rounded(max(int(self.starts[end] - self.starts[begin]) for begin, end in pairwise(self.bounds)))
         self.hidden = torch.empty(most, width, dtype=dtype)
         self.product = torch.empty(most, out_width, dtype=dtype)
         self.grad_hidden = torch.empty_like(self.hidden)
@@ -157,16 +158,22 @@ class _Part:
     def __init__(self, chunks: _Chunks, begin: int, end: int) -> None:
         self.chunks, self.begin, self.end = chunks, begin, end
         self.starts = chunks.starts[begin : end + 1]
-        self.rows = int(self.starts[-1] - self.starts[0])
+        self.links = int(self.starts[-1] - self.starts[0])
+        self.rows = _rounded(self.links)
 
     def products(self, sent: np.ndarray, received: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The hidden rows, and their products with the matrix."""
+        """The hidden rows, and their products with the matrix; rows beyond the links are zero in both."""
         chunks = self.chunks
         hidden = chunks.hidden[: self.rows]
+        hidden[self.links :] = 0
         self.run(kernels.first_layer, chunks.senders, chunks.receivers, sent, received, array_of(hidden))
         return hidden, torch.mm(hidden, chunks.matrix.T, out=chunks.product[: self.rows])
 
     def run(self, kernel: Callable[..., None], *arrays: np.ndarray) -> None:
         """A loop over all links, by as many threads as it is worth."""
         sentences = self.end - self.begin
-        over_rows(kernel, sentences, _NANOSECONDS * self.rows / sentences, self.starts, *arrays)
+        over_rows(kernel, sentences, _NANOSECONDS * self.links / sentences, self.starts, *arrays)
+
+
+def _rounded(links: int) -> int:
+    return -(-links // _ROUND) * _ROUND
