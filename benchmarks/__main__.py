@@ -12,11 +12,10 @@ from benchmarks.contest import Row
 from benchmarks.report import save, show
 
 # each is a module of this package with run(seconds) -> list[Row]
-SUBJECTS = ("spanning_tree", "k_subset", "chain", "one_hot", "import_time", "nri_step")
-SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "projective", "import_time", "nri_step")
-SUBJECTS = ("spanning_tree", "arborescence", "k_subset", "one_hot", "import_time", "nri_step")
-SUBJECTS = ("spanning_tree", "k_subset", "one_hot", "import_time", "nri_step", "active_set")
-SUBJECTS = ("spanning_tree", "k_subset", "matching", "one_hot", "import_time", "nri_step")
+SUBJECTS = (
+    *("spanning_tree", "arborescence", "projective", "k_subset", "chain", "matching", "one_hot", "active_set"),
+    *("import_time", "nri_step", "listops_step"),
+)
 
 
 def main() -> int:
