@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sstricks.experiments.listops.encoder import token_embedding
+from sstricks.experiments.listops.gated_unit import GatedUnit
 from sstricks.experiments.listops.links import Links
 from sstricks.experiments.listops.messages import messages
 from sstricks.experiments.listops.vocabulary import NUM_ANSWERS
@@ -59,7 +60,7 @@ class GraphNetwork(nn.Module):
         hidden: h, the size of nodes and messages.
         steps: rounds of messages.
         dropout: the share of hidden units of the networks that are set to zero in training.
-        precision: the dtype of the messages' hidden-to-hidden products, by default the parameters' own.
+        precision: the dtype of the hidden-to-hidden products, by default the parameters' own.
     """
 
     def __init__(self, hidden: int, steps: int, dropout: float, precision: torch.dtype | None = None) -> None:
@@ -67,7 +68,7 @@ class GraphNetwork(nn.Module):
         self.steps = steps
         self.embedding = token_embedding(hidden)
         self.messages = MessageNetwork(hidden, dropout, precision)
-        self.unit = nn.GRUCell(hidden, hidden)
+        self.unit = GatedUnit(hidden, precision)
         self.readout = Readout(hidden, dropout)
 
     def forward(self, tokens: Tensor, links: Links) -> Tensor:
