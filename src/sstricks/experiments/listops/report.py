@@ -16,15 +16,12 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
     """
     first = results[0]
     table = Table(title=f"ListOps: test split, {first['test_examples']} expressions")
-    for heading in ("model", "edges", "utility"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("model")
     for heading in ("accuracy", "precision", "recall", "steps", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
-            result["model"],
-            result["edges"] or "–",
-            result["utility"] or "–",
+            ", ".join(filter(None, (result["model"], result["edges"], result["utility"]))),
             *(_percent(result[f"test/{name}"]) for name in ("accuracy", "edge_precision", "edge_recall")),
             str(result["steps"]),
             clock(result["seconds"]),
