@@ -1,6 +1,7 @@
 import pytest
 
-from sstricks.experiments.nri.ramp import Decay, Ramp
+from sstricks.experiments.nri.ramp import Ramp
+from sstricks.experiments.runs.decay import Decay
 
 
 def test_no_ramp_is_the_paper_s_decoder_from_the_first_step():

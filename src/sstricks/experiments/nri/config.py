@@ -3,7 +3,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sstricks.experiments.nri.ramp import Decay, Ramp
+from sstricks.experiments.nri.ramp import Ramp
+from sstricks.experiments.runs.config import config_from_json
+from sstricks.experiments.runs.decay import Decay
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
 
@@ -148,12 +150,4 @@ class NRIConfig:
         Raises:
             ValueError: if the content is that of another experiment, or has a field that is not known here.
         """
-        fields = dict(content)
-        experiment = fields.pop("experiment", None)
-        unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(cls)})
-        if experiment != "nri" or unknown:
-            raise ValueError(
-                f"the configuration is of experiment {experiment!r} and has the unknown fields {unknown}; expected "
-                "'nri' and none: use the version of sstricks that started the run."
-            )
-        return cls(**fields)
+        return config_from_json(cls, "nri", content)

@@ -1,64 +1,17 @@
 """Compiled loops between the matrix products of message passing; each makes one pass over a chunk in the cache.
 
 A chunk is C frames of n nodes; its pairs are the P = n(n-1) rows per frame of ``pairs.directed_edges``. Hidden rows are
-float32, float64, or bfloat16 seen as uint16, for numba has no bfloat16. All loops are serial and release the GIL.
+those of ``runs.hidden_numbers``. All loops are serial and release the GIL.
 """
 
 from typing import Any
 
-import numba
 import numpy as np
-from numba.extending import overload
 
-_FAST: Any = {"contract", "nsz", "reassoc"}
-_compile = numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+from sstricks.experiments.runs.hidden_numbers import compile_loop, put_row, widen
 
 
-def _widen(x: Any) -> Any:
-    """A hidden number as a float."""
-
-
-@overload(_widen, inline="always")
-def _(x: Any) -> Any:
-    if x == numba.types.uint16:
-
-        def widen(x: Any) -> Any:
-            return np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-
-        return widen
-
-    def keep(x: Any) -> Any:
-        return x
-
-    return keep
-
-
-def _put(values: Any, out: Any, row: Any) -> Any:
-    """Put a row of finite floats among hidden numbers, rounded to the nearest, ties to even."""
-
-
-# In a loop of its own, and in 32 bits at every step, or LLVM does not vectorise it.
-@overload(_put)
-def _(values: Any, out: Any, row: Any) -> Any:
-    if out.dtype == numba.types.uint16:
-
-        def round_all(values: Any, out: Any, row: Any) -> Any:
-            for j in range(len(values)):
-                bits = np.float32(values[j]).view(np.uint32)
-                tie = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
-                rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + tie)
-                out[row, j] = np.uint16(rounded >> np.uint32(16))
-
-        return round_all
-
-    def copy(values: Any, out: Any, row: Any) -> Any:
-        for j in range(len(values)):
-            out[row, j] = values[j]
-
-    return copy
-
-
-@_compile
+@compile_loop
 def first_layer(sent: Any, received: Any, hidden: Any) -> None:
     """hidden[(c, k, r)] = relu(sent[c, s] + received[c, r]) for (C, n, h) twice into (CP, h)."""
     frames, nodes, width = sent.shape
@@ -70,11 +23,11 @@ def first_layer(sent: Any, received: Any, hidden: Any) -> None:
                 s = (r + k) % nodes
                 for j in range(width):
                     values[j] = max(sent[c, s, j] + received[c, r, j], zero)
-                _put(values, hidden, row)
+                put_row(values, hidden, row)
                 row += np.uint64(1)
 
 
-@_compile
+@compile_loop
 def gather(product: Any, bias: Any, weights: Any, out: Any) -> None:
     """out[c, r] = sum over k of weights[c, (k, r)] relu(product[(c, k, r)] + bias)."""
     frames, nodes, width = out.shape
@@ -86,11 +39,11 @@ def gather(product: Any, bias: Any, weights: Any, out: Any) -> None:
             for r in range(nodes):
                 weight = weights[c, k * nodes + r]
                 for j in range(width):
-                    out[c, r, j] += weight * max(_widen(product[row, j]) + bias[j], zero)
+                    out[c, r, j] += weight * max(widen(product[row, j]) + bias[j], zero)
                 row += np.uint64(1)
 
 
-@_compile
+@compile_loop
 def gather_backward(grad: Any, bias: Any, weights: Any, product: Any, grad_weights: Any, grad_bias: Any) -> None:
     """Overwrite ``product`` by its gradient, set that of the weights (C, P) and add to that of the bias."""
     frames, nodes, width = grad.shape
@@ -102,17 +55,17 @@ def gather_backward(grad: Any, bias: Any, weights: Any, product: Any, grad_weigh
                 weight = weights[c, k * nodes + r]
                 total = zero
                 for j in range(width):
-                    value = _widen(product[row, j]) + bias[j]
+                    value = widen(product[row, j]) + bias[j]
                     passed = grad[c, r, j] if value > zero else zero
                     total += passed * value
                     grad_bias[j] += weight * passed
                     values[j] = weight * passed
-                _put(values, product, row)
+                put_row(values, product, row)
                 grad_weights[c, k * nodes + r] = total
                 row += np.uint64(1)
 
 
-@_compile
+@compile_loop
 def first_layer_backward(grad_hidden: Any, hidden: Any, grad_sent: Any, grad_received: Any) -> None:
     """Sum the gradients of the pairs (CP, h) at their senders and at their receivers, where hidden > 0."""
     frames, nodes, width = grad_sent.shape
@@ -125,7 +78,7 @@ def first_layer_backward(grad_hidden: Any, hidden: Any, grad_sent: Any, grad_rec
             for r in range(nodes):
                 s = (r + k) % nodes
                 for j in range(width):
-                    passed = _widen(grad_hidden[row, j]) if hidden[row, j] > 0 else zero
+                    passed = widen(grad_hidden[row, j]) if hidden[row, j] > 0 else zero
                     grad_sent[c, s, j] += passed
                     grad_received[c, r, j] += passed
                 row += np.uint64(1)

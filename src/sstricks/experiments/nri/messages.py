@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from sstricks.experiments.nri import message_kernels as kernels
 from sstricks.experiments.nri.pairs import pair_sum
+from sstricks.experiments.runs.hidden_numbers import array_of
 
 _CHUNK = (
     5760 * 256
@@ -76,12 +76,12 @@ class _Messages(torch.autograd.Function):
         ctx.save_for_backward(sent, received, weights, matrix, bias)
         ctx.dtype = dtype
         a, b, w = _by_frame(sent, received, weights)
-        w2, c = matrix.detach().to(dtype), _array(bias)
+        w2, c = matrix.detach().to(dtype), array_of(bias)
         out = torch.empty(*a.shape[:2], len(matrix), dtype=a.dtype)
         scratch = _Scratch(a.shape, matrix, dtype)
         for chunk in scratch.chunks():
             _, product = scratch.products(a[chunk], b[chunk], w2)
-            kernels.gather(_array(product), c, _array(w[chunk]), _array(out[chunk]))
+            kernels.gather(array_of(product), c, array_of(w[chunk]), array_of(out[chunk]))
         return out.view(*sent.shape[:-1], len(matrix))
 
     # With h = relu(a_s + b_r) and q = W h + c, the output is y_r = sum_s w_sr relu(q). Given g = dL/dy:
@@ -96,19 +96,27 @@ class _Messages(torch.autograd.Function):
         (grad,) = grad_outputs
         sent, received, weights, matrix, bias = ctx.saved_tensors
         a, b, w = _by_frame(sent, received, weights)
-        w2, c = matrix.detach().to(ctx.dtype), _array(bias)
+        w2, c = matrix.detach().to(ctx.dtype), array_of(bias)
         g = grad.flatten(0, 1).contiguous()
         grad_a, grad_b, grad_w = torch.empty_like(a), torch.empty_like(b), torch.empty_like(w)
         grad_matrix, grad_bias = torch.zeros_like(matrix), torch.zeros_like(bias)
         scratch = _Scratch(a.shape, matrix, ctx.dtype)
         for chunk in scratch.chunks():
             hidden, product = scratch.products(a[chunk], b[chunk], w2)
-            weights_and_grads = _array(w[chunk]), _array(product), _array(grad_w[chunk]), _array(grad_bias)
-            kernels.gather_backward(_array(g[chunk]), c, *weights_and_grads)
+            weights_and_grads = (
+                array_of(w[chunk]),
+                array_of(product),
+                array_of(grad_w[chunk]),
+                array_of(grad_bias),
+            )
+            kernels.gather_backward(array_of(g[chunk]), c, *weights_and_grads)
             grad_matrix += product.T @ hidden
             grad_hidden = torch.mm(product, w2, out=scratch.grad_hidden[: len(product)])
             kernels.first_layer_backward(
-                _array(grad_hidden), _array(hidden), _array(grad_a[chunk]), _array(grad_b[chunk])
+                array_of(grad_hidden),
+                array_of(hidden),
+                array_of(grad_a[chunk]),
+                array_of(grad_b[chunk]),
             )
         grad_weights = grad_w.unflatten(0, sent.shape[:2]).sum(1)
         return grad_a.view_as(sent), grad_b.view_as(received), grad_weights, grad_matrix, grad_bias, None
@@ -133,15 +141,10 @@ class _Scratch:
     def products(self, a: Tensor, b: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden rows of a chunk, and their products with the matrix."""
         hidden = self.hidden[: len(a) * self.rows]
-        kernels.first_layer(_array(a), _array(b), _array(hidden))
+        kernels.first_layer(array_of(a), array_of(b), array_of(hidden))
         return hidden, torch.mm(hidden, matrix.T, out=self.product[: len(hidden)])
 
 
 def _by_frame(sent: Tensor, received: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     by_frame = weights.detach().unsqueeze(1).expand(-1, sent.shape[1], -1).flatten(0, 1)
     return sent.detach().flatten(0, 1).contiguous(), received.detach().flatten(0, 1).contiguous(), by_frame
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    detached = tensor.detach()
-    return (detached.view(torch.uint16) if detached.dtype == torch.bfloat16 else detached).numpy()

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -49,6 +49,14 @@ class ShuffledIndices:
         return self._permutation[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
+class StepIndices(Protocol):
+    """The training examples of one step after another, a function of the step alone."""
+
+    def __getitem__(self, step: int) -> Tensor:
+        """The examples of a step, from 0."""
+        ...
+
+
 Batch = TypeVar("Batch")
 
 
@@ -64,7 +72,7 @@ class StepBatches(Generic[Batch]):
 
     def __init__(
         self,
-        indices: ShuffledIndices,
+        indices: StepIndices,
         select: Callable[[Tensor], Batch],
         present_step: Callable[[], int],
         interval: int,

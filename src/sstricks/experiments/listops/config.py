@@ -1,0 +1,184 @@
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sstricks.experiments.listops.data import Specification
+from sstricks.experiments.listops.datamodule import Batching
+from sstricks.experiments.runs.config import config_from_json
+from sstricks.experiments.runs.decay import Decay
+from sstricks.experiments.runs.halving import Search
+from sstricks.experiments.runs.seeds import fold_in
+
+Model = Literal["lstm", "gnn"]
+Edges = Literal["arborescence", "spanning-tree", "independent-directed", "independent-undirected", "ground-truth"]
+Utility = Literal["gumbel", "normal", "negative-exponential"]
+Preset = Literal["paper", "cpu", "quick"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class ListOpsConfig:
+    """Everything that makes a training run on ListOps what it is (8.2, App. D.5).
+
+    Attributes:
+        model: an LSTM over the tokens, or a network that passes messages over a graph of them.
+        edges: the distribution over graphs; none for the LSTM.
+        utility: the law of the utilities; none where there is no distribution to learn.
+        preset: which preset the values come from.
+        seed: of the initial weights, the order of the examples and the noise.
+        data_seed: of the data, the same for all runs that are to be compared.
+        train_examples: size of the training split.
+        valid_examples: size of the validation split.
+        test_examples: size of the test split.
+        train_share: the share of the training split that is used.
+        valid_share: the share of the validation split that is used.
+        hidden: the size of embeddings and of all layers.
+        message_steps: rounds of messages.
+        dropout: the share of hidden units that are set to zero in training.
+        batch_size: examples a step.
+        steps: optimizer steps.
+        valid_every: steps between two validations, each with a checkpoint.
+        lr: AdamW's learning rate, at its highest.
+        lr_decay: the share of the steps, at the end, over which it falls to 0; 0 for a constant rate.
+        weight_decay: AdamW's.
+        temperature: t, of the relaxation, at the start.
+        final_temperature: t at the last step, reached at a constant rate of decline.
+        clip: the largest gradient norm.
+        precision: of the products with a message's hidden layer.
+        trials: short trainings of which the best by validation accuracy goes on; 1 for none.
+        trial_steps: the length of their first round, and the steps between their validations.
+        trial_factor: by which the steps grow and the trials shrink from round to round.
+        trial: which of several trials this is; each has its own initial weights, order and noise.
+    """
+
+    model: Model
+    edges: Edges | None
+    utility: Utility | None
+    preset: Preset
+    seed: int = 0
+    data_seed: int = 0
+    train_examples: int = 100_000
+    valid_examples: int = 10_000
+    test_examples: int = 10_000
+    train_share: float = 1.0
+    valid_share: float = 1.0
+    hidden: int = 60
+    message_steps: int = 5
+    dropout: float = 0.1
+    batch_size: int = 100
+    steps: int = 50_000
+    valid_every: int = 800
+    lr: float = 1e-3
+    lr_decay: float = 0.0
+    weight_decay: float = 1e-2
+    temperature: float = 1.0
+    final_temperature: float = 1.0
+    clip: float = 1.0
+    precision: Precision = "float32"
+    trials: int = 1
+    trial_steps: int = 800
+    trial_factor: int = 2
+    trial: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_model()
+        for name in (
+            *("hidden", "message_steps", "batch_size", "steps", "valid_every", "lr", "clip"),
+            *("temperature", "final_temperature"),
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
+        if not 0 <= self.dropout < 1 or not self.weight_decay >= 0:
+            raise ValueError(
+                f"dropout is {self.dropout} and weight_decay is {self.weight_decay}, expected a share below 1 and a "
+                "number of at least 0: change either."
+            )
+        _ = self.specification, self.batching, self.lr_factor  # which check their own
+        decided = self.search.decided
+        if decided > self.steps:
+            raise ValueError(
+                f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
+                "to tell apart: use more steps, fewer trials or fewer trial_steps."
+            )
+        for name, steps in (("steps", self.steps), ("the length of the last trial", decided)):
+            if steps % self.valid_every:
+                raise ValueError(
+                    f"{name} is {steps}, expected a multiple of valid_every={self.valid_every}: "
+                    "checkpoints are written at validations. Change either."
+                )
+
+    def _check_model(self) -> None:
+        if (self.model == "lstm") != (self.edges is None):
+            raise ValueError(
+                f"model is {self.model!r} and edges is {self.edges!r}, expected edges for the network that passes "
+                "messages and none for the LSTM: change either."
+            )
+        learnt = self.edges not in (None, "ground-truth")
+        if learnt != (self.utility is not None):
+            raise ValueError(
+                f"edges is {self.edges!r} and utility is {self.utility!r}, expected a utility where edges are learnt, "
+                "and none elsewhere: change either."
+            )
+
+    @property
+    def specification(self) -> Specification:
+        """What makes the data what it is."""
+        return Specification(self.train_examples, self.valid_examples, self.test_examples, seed=self.data_seed)
+
+    @property
+    def batching(self) -> Batching:
+        """How the run goes through the data."""
+        return Batching(
+            self.run_seed, self.valid_every, self.batch_size, subset=self.train_share, valid_subset=self.valid_share
+        )
+
+    @property
+    def lr_factor(self) -> Decay:
+        """The learning rate as a share of the highest, by step."""
+        return Decay(steps=self.steps, share=self.lr_decay)
+
+    @property
+    def search(self) -> Search:
+        """The trials to choose from."""
+        return Search(self.trials, self.trial_steps, self.trial_factor)
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of everything random in this trial but the data."""
+        return fold_in(self.seed, "trial", self.trial)
+
+    def temperature_at(self, step: int) -> float:
+        """The temperature of a training step: it falls by the same factor at each.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            t.
+        """
+        return self.temperature * (self.final_temperature / self.temperature) ** (step / self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration in JSON's types.
+
+        Returns:
+            The fields by name, and the experiment's.
+        """
+        return {"experiment": "listops", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "ListOpsConfig":
+        """The inverse of `to_json`.
+
+        Args:
+            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
+                default.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: if the content is that of another experiment, or has a field that is not known here.
+        """
+        return config_from_json(cls, "listops", content)

@@ -1,0 +1,154 @@
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from sstricks.experiments.listops.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.listops.data import Specification, Splits
+from sstricks.experiments.listops.expressions import Expressions
+from sstricks.experiments.listops.sentences import Sentences
+from sstricks.experiments.listops.storage import load_or_make
+from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
+
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a run goes through the data.
+
+    Attributes:
+        seed: of the order of the training expressions.
+        valid_every: steps between two validations.
+        max_sentences: expressions of a training batch.
+        max_tokens: the most tokens of a training batch, padding included; none for no such bound.
+        bucketed: whether the expressions of a batch are about equally long, or of any lengths. If they are of any,
+            `max_tokens` does not apply, and the incomplete batch of an epoch is left out.
+        subset: the share of the training split that is used, with all depths in equal parts.
+        valid_subset: the same of the validation split.
+    """
+
+    seed: int
+    valid_every: int
+    max_sentences: int = 100
+    max_tokens: int | None = None
+    bucketed: bool = True
+    subset: float = 1.0
+    valid_subset: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("subset", "valid_subset"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a share above 0 and at most 1: pass such a number."
+                )
+
+
+class ListOpsData(LightningDataModule):
+    """The three splits of ListOps, drawn or loaded when they are first needed (App. D.5.1).
+
+    Args:
+        specification: of the data.
+        batching: how to go through it.
+        folder: where the data is kept between runs; none to draw it anew in every process, which is as fast.
+    """
+
+    def __init__(self, specification: Specification, batching: Batching, folder: Path | None = None) -> None:
+        super().__init__()
+        self.specification = specification
+        self.batching = batching
+        self.folder = folder
+
+    @property
+    def splits(self) -> Splits:
+        """The whole data; the trials of one process share it."""
+        return _splits(self.specification, self.folder)
+
+    @property
+    def train(self) -> Expressions:
+        """The training expressions that are used."""
+        return _share(self.splits.train, self.batching.subset)
+
+    @property
+    def valid(self) -> Expressions:
+        """The validation expressions that are used."""
+        return _share(self.splits.valid, self.batching.valid_subset)
+
+    def train_dataloader(self) -> StepBatches[Sentences]:
+        """The batches up to the next validation.
+
+        Returns:
+            Batches of training expressions.
+        """
+        train, b = self.train, self.batching
+        if b.bucketed:
+            indices = LengthBuckets(train.lengths, b.max_sentences, b.seed, b.max_tokens)
+        else:
+            indices = ShuffledIndices(len(train), b.max_sentences, b.seed)
+        return StepBatches(indices, train.select, self._step, b.valid_every)
+
+    def val_dataloader(self) -> "ByLength":
+        """All validation expressions that are used.
+
+        Returns:
+            Batches of expressions of about the same length.
+        """
+        return ByLength(self.valid)
+
+    def test_dataloader(self) -> "ByLength":
+        """All of the test split.
+
+        Returns:
+            Batches of expressions of about the same length.
+        """
+        return ByLength(self.splits.test)
+
+    def transfer_batch_to_device(self, batch: Sentences, device: torch.device, dataloader_idx: int) -> Sentences:
+        """Lightning's own way assigns to the fields of a batch.
+
+        Args:
+            batch: expressions.
+            device: where they should be.
+            dataloader_idx: not used.
+
+        Returns:
+            The expressions there.
+        """
+        return batch.to(device)
+
+    def _step(self) -> int:
+        assert self.trainer is not None
+        return self.trainer.global_step
+
+
+class ByLength:
+    """A split in batches of equal size but for the last, the shortest expressions first.
+
+    Args:
+        expressions: the split.
+    """
+
+    def __init__(self, expressions: Expressions) -> None:
+        self.expressions = expressions
+        self.batches = in_order_of_length(expressions.lengths, _EVALUATION_BATCH)
+
+    def __iter__(self) -> Iterator[Sentences]:
+        for chosen in self.batches:
+            yield self.expressions.select(chosen)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _share(expressions: Expressions, share: float) -> Expressions:
+    # The depths take turns, so the first expressions have all of them in equal parts.
+    return expressions.take(slice(0, math.ceil(share * len(expressions))))
+
+
+@functools.lru_cache(maxsize=1)
+def _splits(specification: Specification, folder: Path | None) -> Splits:
+    return load_or_make(specification, folder)

@@ -1,0 +1,185 @@
+import math
+from dataclasses import dataclass, field
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+
+import sstricks as sst
+from sstricks.experiments.listops.config import ListOpsConfig
+from sstricks.experiments.listops.edges import EDGE_DISTRIBUTIONS
+from sstricks.experiments.listops.encoder import EdgeEncoder
+from sstricks.experiments.listops.links import gold_graph, links_of
+from sstricks.experiments.listops.network import GraphNetwork
+from sstricks.experiments.listops.scores import edge_scores, mean
+from sstricks.experiments.listops.sentences import Sentences
+from sstricks.experiments.listops.sequence import SequenceNetwork
+from sstricks.experiments.runs.seeds import fold_in
+from sstricks.experiments.runs.training import DivergedError
+
+
+@dataclass
+class Evaluation:
+    """What the batches of one evaluation have come to so far."""
+
+    loss: list[Tensor] = field(default_factory=list)
+    correct: list[Tensor] = field(default_factory=list)
+    precision: list[Tensor] = field(default_factory=list)
+    recall: list[Tensor] = field(default_factory=list)
+
+    def summary(self) -> dict[str, float]:
+        """The means over all sentences, by name; those of edges are NaN if there are no graphs."""
+        return {
+            "accuracy": mean(self.correct),
+            "loss": mean(self.loss),
+            "edge_precision": mean(self.precision) if self.precision else math.nan,
+            "edge_recall": mean(self.recall) if self.recall else math.nan,
+        }
+
+
+class ListOpsModel(LightningModule):
+    """A network that evaluates expressions, over graphs that are drawn, given, or none (8.2, App. D.5).
+
+    Graphs are relaxed in training and hard in evaluation.
+
+    Args:
+        config: the run's configuration.
+    """
+
+    def __init__(self, config: ListOpsConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        learnt = c.edges is not None and c.utility is not None
+        self.edges = EDGE_DISTRIBUTIONS[c.edges](c.utility) if learnt else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(fold_in(c.run_seed, "weights"))
+            self.encoder = EdgeEncoder(c.hidden, c.dropout) if learnt else None
+            if c.model == "lstm":
+                self.network = SequenceNetwork(c.hidden, c.specification.max_length, c.dropout)
+            else:
+                precision = torch.bfloat16 if c.precision == "bfloat16" else None
+                self.network = GraphNetwork(c.hidden, c.message_steps, c.dropout, precision)
+        self._evaluation = Evaluation()
+
+    def training_step(self, batch: Sentences, batch_idx: int) -> Tensor:
+        """The cross-entropy of a batch over relaxed graphs.
+
+        Args:
+            batch: B sentences.
+            batch_idx: not used.
+
+        Returns:
+            A scalar.
+        """
+        graphs = self._relaxed_graphs(batch)
+        logits = self._logits(batch, graphs)
+        loss = F.cross_entropy(logits, batch.answer)
+        if not loss.isfinite():
+            raise DivergedError(
+                f"the training diverged at step {self.global_step}: its loss is no longer finite. "
+                "Lower --lr or --clip, or change --temperature or --seed."
+            )
+        correct = (logits.detach().argmax(-1) == batch.answer).float().mean()
+        self._log("train", {"loss": loss.detach(), "accuracy": correct}, len(batch))
+        return loss
+
+    def on_validation_start(self) -> None:
+        """Forget the last evaluation."""
+        self._evaluation = Evaluation()
+
+    def validation_step(self, batch: Sentences, batch_idx: int) -> None:
+        """Take a batch into the evaluation.
+
+        Args:
+            batch: B sentences.
+            batch_idx: not used.
+        """
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the validation came to."""
+        self._log("valid", self._evaluation.summary(), 1)
+
+    def on_test_start(self) -> None:
+        """Forget the last evaluation."""
+        self._evaluation = Evaluation()
+
+    def test_step(self, batch: Sentences, batch_idx: int) -> None:
+        """Take a batch into the evaluation.
+
+        Args:
+            batch: B sentences.
+            batch_idx: not used.
+        """
+        self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what the test came to."""
+        self._log("test", self._evaluation.summary(), 1)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW (App. D.5.3).
+
+        Returns:
+            The optimizer and the schedule of its learning rate.
+        """
+        c = self.config
+        optimizer = torch.optim.AdamW(self.parameters(), lr=c.lr, weight_decay=c.weight_decay, fused=True)
+        schedule = LambdaLR(optimizer, c.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def sample_graphs(self, batch: Sentences) -> Tensor | None:
+        """Hard graphs, as evaluation takes them.
+
+        Args:
+            batch: B sentences.
+
+        Returns:
+            (B, L, L) of 0 and 1, entry ij for an edge i -> j; the gold ones if they are given, none for the LSTM.
+        """
+        if self.edges is None:
+            return None if self.config.model == "lstm" else gold_graph(batch).float()
+        trick = self.edges.trick(self._theta(batch), batch.mask, self.config.final_temperature)
+        return self.edges.adjacency(
+            sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample(), batch.max_length
+        )
+
+    def _relaxed_graphs(self, batch: Sentences) -> Tensor | None:
+        if self.edges is None:
+            return self.sample_graphs(batch)
+        trick = self.edges.trick(self._theta(batch), batch.mask, self.config.temperature_at(self.global_step))
+        return self.edges.adjacency(trick.rsample(), batch.max_length)
+
+    def _theta(self, batch: Sentences) -> Tensor:
+        assert self.encoder is not None
+        theta = self.encoder(batch.tokens)
+        if not theta.isfinite().all():
+            raise DivergedError(
+                f"the training diverged at step {self.global_step}: the encoder's outputs are no longer finite. "
+                "Lower --lr or --clip, or change --temperature or --seed."
+            )
+        return theta
+
+    def _logits(self, batch: Sentences, graphs: Tensor | None) -> Tensor:
+        if isinstance(self.network, SequenceNetwork):
+            return self.network(batch.tokens, batch.mask)
+        assert graphs is not None
+        return self.network(batch.tokens, links_of(graphs))
+
+    def _evaluate(self, batch: Sentences) -> None:
+        graphs = self.sample_graphs(batch)
+        logits = self._logits(batch, graphs)
+        found = self._evaluation
+        found.loss.append(F.cross_entropy(logits, batch.answer, reduction="none"))
+        found.correct.append(logits.argmax(-1) == batch.answer)
+        if graphs is not None:
+            precision, recall = edge_scores(graphs > 0.5, batch)
+            found.precision.append(precision)
+            found.recall.append(recall)
+
+    def _log(self, split: str, values: dict[str, float | Tensor], batch_size: int) -> None:
+        named = {f"{split}/{name}": value for name, value in values.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)

@@ -1,0 +1,203 @@
+import json
+import re
+from dataclasses import replace
+
+import nodes
+import pytest
+import torch
+
+from sstricks.experiments.listops.data import Specification, checksum, make_splits
+from sstricks.experiments.listops.datamodule import Batching, ListOpsData
+from sstricks.experiments.listops.storage import load_or_make
+from sstricks.experiments.runs.errors import RunError
+
+SMALL = Specification(train=3000, valid=500, test=502, seed=3)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return make_splits(SMALL)
+
+
+def texts(expressions):
+    return [expressions.text(i) for i in range(len(expressions))]
+
+
+def everything(splits):
+    return [*texts(splits.train), *texts(splits.valid), *texts(splits.test)]
+
+
+def test_no_expression_occurs_twice(splits):
+    found = everything(splits)
+    assert len(found) == 4002
+    assert len(set(found)) == 4002
+
+
+def test_depths_take_turns_and_lengths_are_within_their_bounds(splits):
+    for part, size in ((splits.train, 3000), (splits.valid, 500), (splits.test, 502)):
+        assert len(part) == size
+        trees = [nodes.read(text) for text in texts(part)]
+        assert [nodes.depth(tree) for tree in trees] == [1 + i % 5 for i in range(size)]
+        assert part.lengths.tolist() == [nodes.length(tree) for tree in trees]
+        assert part.answers.tolist() == [nodes.value(tree) for tree in trees]
+        assert all(4 <= n <= 7 if d == 1 else 10 <= n <= 50 for d, n in zip(part.depths, part.lengths, strict=True))
+
+
+def test_the_splits_have_the_same_law():
+    # 300 of the expressions that are drawn have depth 1 and the fewest tokens: each split gets its share of them.
+    splits = make_splits(Specification(train=20_000, valid=20_000, test=2_500, max_depth=1))
+    short = [int((part.lengths == 4).sum()) for part in (splits.train, splits.valid, splits.test)]
+    assert sum(short) == 300
+    assert splits.metadata["strata"][0]["exhausted_lengths"] == [4]
+    assert abs(short[0] - 300 * 20_000 / 42_500) < 35  # four standard deviations
+    assert abs(short[2] - 300 * 2_500 / 42_500) < 17
+
+
+def test_the_account_of_the_draws_is_true(splits):
+    strata = splits.metadata["strata"]
+    assert [stratum["depth"] for stratum in strata] == [1, 2, 3, 4, 5]
+    assert strata[0]["possible"] == 3 * (10**2 + 10**3 + 10**4 + 10**5)
+    for stratum in strata:
+        lengths = torch.cat(
+            [part.lengths[part.depths == stratum["depth"]] for part in (splits.train, splits.valid, splits.test)]
+        )
+        assert stratum["expressions"] == len(lengths) <= stratum["draws"]
+        assert {int(m): n for m, n in stratum["lengths"].items()} == dict(
+            enumerate(lengths.bincount().tolist())
+        ).keys() & {int(m) for m in stratum["lengths"]} or all(
+            int((lengths == int(m)).sum()) == n for m, n in stratum["lengths"].items()
+        )
+        assert sum(stratum["lengths"].values()) == len(lengths)
+    assert json.loads(json.dumps(splits.metadata)) == splits.metadata
+
+
+def test_the_same_specification_gives_the_same_data_and_another_seed_other_data(splits):
+    assert make_splits(SMALL).metadata == splits.metadata
+    other = make_splits(replace(SMALL, seed=4))
+    assert other.metadata["checksum"] != splits.metadata["checksum"]
+    assert len(set(everything(other)) & set(everything(splits))) < 200  # of depth 1, most
+
+
+def test_the_data_is_the_same_on_every_machine(splits):
+    assert splits.train.text(2) == "?"
+    assert splits.metadata["checksum"] == "?"
+
+
+def test_the_checksum_sees_every_token_and_the_borders(splits):
+    whole = checksum(splits.train, splits.valid)
+    assert whole != checksum(splits.valid, splits.train)
+    tokens = splits.valid.tokens.clone()
+    tokens[17, 2] = 11 - tokens[17, 2] if tokens[17, 2] <= 10 else tokens[17, 2] % 3 + 11
+    assert whole != checksum(splits.train, replace(splits.valid, tokens=tokens))
+    assert whole != checksum(splits.train, splits.valid.take(slice(1, None)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": 0}, "train is 0, expected at least 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_length": 9}, "max_length is 9, expected from min_length=10"),
+        ({"max_length": 128}, "to 127"),
+    ],
+)
+def test_specifications_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(SMALL, **changes)
+
+
+def test_a_depth_without_expressions_of_such_lengths_is_refused():
+    with pytest.raises(ValueError, match="expressions of depth 1 have from 4 to 7 tokens"):
+        make_splits(replace(SMALL, min_length_from=1))
+    with pytest.raises(ValueError, match="expressions of depth 5 have more tokens"):
+        make_splits(replace(SMALL, max_length=15))
+
+
+def test_more_expressions_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match="take 301 different expressions of depth 1, of which there are 300"):
+        make_splits(Specification(299, 1, 1, max_depth=1, min_length=1, max_length=4))
+    splits = make_splits(Specification(298, 1, 1, max_depth=1, min_length=1, max_length=4))
+    assert splits.metadata["strata"][0]["exhausted_lengths"] == [4]
+
+
+def test_a_folder_keeps_the_data(splits, tmp_path):
+    made = load_or_make(SMALL, tmp_path / "a" / "data")
+    before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "a" / "data").iterdir()}
+    loaded = load_or_make(SMALL, tmp_path / "a" / "data")
+    assert set(before) == {"listops.npz", "metadata.json"}
+    assert before == {f.name: (f.stat().st_mtime_ns, f.read_bytes()) for f in (tmp_path / "a" / "data").iterdir()}
+    assert made.metadata == loaded.metadata == splits.metadata
+    for name in ("train", "valid", "test"):
+        for field in ("tokens", "lengths", "heads", "answers", "depths"):
+            expected = getattr(getattr(splits, name), field)
+            torch.testing.assert_close(getattr(getattr(loaded, name), field), expected, atol=0, rtol=0)
+
+
+def test_a_folder_is_never_overwritten(tmp_path):
+    load_or_make(SMALL, tmp_path)
+    with pytest.raises(RunError, match="seed is 3 there and 4 here"):
+        load_or_make(replace(SMALL, seed=4), tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match=r"not empty \(letter.txt\)"):
+        load_or_make(SMALL, tmp_path / "other")
+    with pytest.raises(RunError, match="cannot read or write there"):
+        load_or_make(SMALL, tmp_path / "other" / "letter.txt")
+
+
+def test_data_whose_making_was_interrupted_is_made_again(tmp_path):
+    (tmp_path / "listops.npz").write_bytes(b"half")
+    (tmp_path / ".partial-123-metadata.json").write_bytes(b"{")
+    assert load_or_make(SMALL, tmp_path).metadata == load_or_make(SMALL, tmp_path).metadata
+
+
+def test_damaged_data_is_refused(tmp_path):
+    load_or_make(SMALL, tmp_path)
+    whole = (tmp_path / "listops.npz").read_bytes()
+    (tmp_path / "listops.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="damaged"):
+        load_or_make(SMALL, tmp_path)
+    (tmp_path / "listops.npz").write_bytes(whole)
+    metadata = (tmp_path / "metadata.json").read_text()
+    (tmp_path / "metadata.json").write_text(re.sub(r'"checksum": "..', '"checksum": "zz', metadata))
+    with pytest.raises(RunError, match="damaged"):
+        load_or_make(SMALL, tmp_path)
+    (tmp_path / "metadata.json").write_text("{}")
+    with pytest.raises(RunError, match="damaged"):
+        load_or_make(SMALL, tmp_path)
+
+
+class Trainer:
+    global_step = 0
+
+
+def batches(data, step):
+    data.trainer = Trainer()
+    data.trainer.global_step = step
+    return list(data.train_dataloader())
+
+
+@pytest.mark.parametrize("bucketed", [False, True])
+def test_the_loader_goes_from_the_present_step_to_the_next_validation(bucketed, tmp_path):
+    data = ListOpsData(SMALL, Batching(seed=1, valid_every=8, bucketed=bucketed), tmp_path)
+    first, second = batches(data, 0), batches(data, 8)
+    resumed = batches(data, 11)
+    assert (len(first), len(second), len(resumed)) == (8, 8, 5)
+    for batch, expected in zip(resumed, second[3:], strict=True):
+        assert torch.equal(batch.tokens, expected.tokens)
+    assert not torch.equal(first[3].answer, second[3].answer)
+
+
+def test_a_subset_has_all_depths_in_equal_parts(splits):
+    data = ListOpsData(SMALL, Batching(seed=1, valid_every=8, subset=0.1, valid_subset=0.5))
+    assert data.train.depths.bincount().tolist() == [0, 60, 60, 60, 60, 60]
+    assert texts(data.train) == texts(splits.train)[:300]
+    assert len(data.valid) == 250
+    assert sum(len(batch) for batch in data.val_dataloader()) == 250
+    assert sum(len(batch) for batch in data.test_dataloader()) == len(data.test_dataloader().expressions) == 502
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_shares_that_make_no_sense_are_refused(share):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        Batching(seed=1, valid_every=8, subset=share)
