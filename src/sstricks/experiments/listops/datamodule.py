@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningDataModule
 
-from sstricks.experiments.listops.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
 from sstricks.experiments.listops.data import Specification, Splits
 from sstricks.experiments.listops.expressions import Expressions
 from sstricks.experiments.listops.sentences import Sentences
