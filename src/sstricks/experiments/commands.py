@@ -7,11 +7,10 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.diagnosis.command import Diagnose
+from sstricks.experiments.kinds import kind_of
+from sstricks.experiments.listops.command import TrainListOps
 from sstricks.experiments.nri.command import TrainNRI
-from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.demo import Demo
-from sstricks.experiments.nri.report import print_results
-from sstricks.experiments.nri.run import GraphLayoutRun
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
@@ -22,7 +21,11 @@ from sstricks.experiments.runs.run import evaluate
 class Train:
     """Train an experiment of the paper."""
 
-    experiment: Annotated[TrainNRI, tyro.conf.subcommand("nri")] | Annotated[None, tyro.conf.Suppress]
+    experiment: (
+        Annotated[TrainNRI, tyro.conf.subcommand("nri")]
+        | Annotated[TrainListOps, tyro.conf.subcommand("listops")]
+        | Annotated[None, tyro.conf.Suppress]
+    )
 
     def run(self, console: Console) -> None:
         """Train it.
@@ -55,11 +58,13 @@ class Evaluate:
             RunError: if there is no run in the folder.
         """
         try:
-            experiment = GraphLayoutRun(NRIConfig.from_json(RunFolder(self.folder).read_config()))
+            config = RunFolder(self.folder).read_config()
+            kind = kind_of(config)
+            experiment = kind.restore(config)
         except ValueError as error:
             raise RunError(str(error)) from None
         result, finished = evaluate(experiment, self.folder)
-        print_results(console, [result])
+        kind.report(console, [result])
         if not finished:
             console.print("The run is not finished: this is its best checkpoint so far, and nothing was written.")
 

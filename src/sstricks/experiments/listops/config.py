@@ -67,7 +67,7 @@ class ListOpsConfig:
     message_steps: int = 5
     dropout: float = 0.1
     batch_size: int = 100
-    steps: int = 50_000
+    steps: int = 50_400
     valid_every: int = 800
     lr: float = 1e-3
     lr_decay: float = 0.0

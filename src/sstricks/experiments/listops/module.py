@@ -147,6 +147,18 @@ class ListOpsModel(LightningModule):
             sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample(), batch.max_length
         )
 
+    def predict(self, batch: Sentences) -> tuple[Tensor | None, Tensor]:
+        """Evaluate expressions over hard graphs.
+
+        Args:
+            batch: B sentences.
+
+        Returns:
+            The graphs, (B, L, L) as of `sample_graphs`, and the logits of the values, (B, 10).
+        """
+        graphs = self.sample_graphs(batch)
+        return graphs, self._logits(batch, graphs)
+
     def _relaxed_graphs(self, batch: Sentences) -> Tensor | None:
         if self.edges is None:
             return self.sample_graphs(batch)
@@ -170,8 +182,7 @@ class ListOpsModel(LightningModule):
         return self.network(batch.tokens, links_of(graphs))
 
     def _evaluate(self, batch: Sentences) -> None:
-        graphs = self.sample_graphs(batch)
-        logits = self._logits(batch, graphs)
+        graphs, logits = self.predict(batch)
         found = self._evaluation
         found.loss.append(F.cross_entropy(logits, batch.answer, reduction="none"))
         found.correct.append(logits.argmax(-1) == batch.answer)

@@ -23,7 +23,7 @@ def preset_config(
 
     Example:
         >>> preset_config("paper", "gnn", "arborescence", "gumbel").steps
-        50000
+        50400
     """
     paper = ListOpsConfig(model, edges, utility, "paper", seed)
     if preset == "paper":

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
@@ -15,13 +14,23 @@ from sstricks.experiments.nri.data import Layouts
 from sstricks.experiments.nri.datamodule import GraphLayouts, select
 from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.nri.objective import edge_scores
-from sstricks.experiments.runs.files import write_atomically
 from sstricks.experiments.runs.metrics import column, read_metrics
+from sstricks.experiments.runs.pictures import (
+    CORRECT,
+    FALSE,
+    INK,
+    MISSED,
+    STYLES,
+    Panel,
+    draw_panels,
+    finish_axis,
+    focus,
+    plot_curve,
+    save_figure,
+)
 from sstricks.experiments.runs.seeds import fold_in
 
-# Okabe and Ito's colours, which remain apart for the colour-blind; line styles repeat what they say.
-_TRUE, _CORRECT, _FALSE, _MISSED, _NODE = "#000000", "#0072B2", "#D55E00", "#8A8A8A", "#FFFFFF"
-_STYLES = ((_CORRECT, "-"), (_FALSE, (0, (4, 2))), ("#009E73", (0, (1, 1))))
+_NODE = "#FFFFFF"
 _EXAMPLES = 3
 
 
@@ -49,20 +58,20 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
         share = hits / max(1, int(found.sum()))
         positions = layouts.positions[example, -1]
         above, below = axes[0, example], axes[1, example]
-        _draw_edges(above, positions, truth, color=_TRUE, linewidth=2)
-        _draw_edges(below, positions, truth & ~found, color=_MISSED, linewidth=1.8, linestyle=(0, (3, 2)))
+        _draw_edges(above, positions, truth, color=INK, linewidth=2)
+        _draw_edges(below, positions, truth & ~found, color=MISSED, linewidth=1.8, linestyle=(0, (3, 2)))
         width = 2.2 if int(found.sum()) < 2 * len(positions) else 0.9
-        _draw_edges(below, positions, found & ~truth, color=_FALSE, linewidth=width, linestyle=(0, (6, 1, 1, 1)))
-        _draw_edges(below, positions, found & truth, color=_CORRECT, linewidth=2.6)
+        _draw_edges(below, positions, found & ~truth, color=FALSE, linewidth=width, linestyle=(0, (6, 1, 1, 1)))
+        _draw_edges(below, positions, found & truth, color=CORRECT, linewidth=2.6)
         above.set_title(f"test graph {example + 1}: true edges", fontsize=11)
         below.set_title(f"recovered, precision {share:.0%} ({hits} of {int(found.sum())})", fontsize=11)
         for axis in (above, below):
             _draw_nodes(axis, positions)
     figure.legend(
         handles=[
-            Line2D([], [], color=_CORRECT, linewidth=2.6, label="recovered, correct"),
-            Line2D([], [], color=_FALSE, linewidth=2.2, linestyle=(0, (6, 1, 1, 1)), label="recovered, false"),
-            Line2D([], [], color=_MISSED, linewidth=1.8, linestyle=(0, (3, 2)), label="missed"),
+            Line2D([], [], color=CORRECT, linewidth=2.6, label="recovered, correct"),
+            Line2D([], [], color=FALSE, linewidth=2.2, linestyle=(0, (6, 1, 1, 1)), label="recovered, false"),
+            Line2D([], [], color=MISSED, linewidth=1.8, linestyle=(0, (3, 2)), label="missed"),
         ],
         loc="outside lower center",
         ncols=3,
@@ -71,7 +80,7 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
     )
     c = module.config
     figure.suptitle(f"Latent graphs recovered by {c.edges} ({c.estimator}, preset {c.preset})", fontsize=13)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_curves(folder: Path, path: Path) -> Path:
@@ -84,24 +93,13 @@ def draw_curves(folder: Path, path: Path) -> Path:
     Returns:
         The path.
     """
-    rows = read_metrics(folder)
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, label, color, style in (
-        ("train/elbo", "training, relaxed samples", _FALSE, (0, (4, 2))),
-        ("valid/elbo", "validation, hard samples", _CORRECT, "-"),
-    ):
-        left.plot(*column(rows, name), color=color, linestyle=style, linewidth=2, marker=_marker(rows), label=label)
-    _focus(left, [value for name in ("train/elbo", "valid/elbo") for value in column(rows, name)[1]])
-    left.set_title("ELBO per node (nats, higher is better)", fontsize=11)
-    for name, label, color, style in (
-        ("valid/edge_precision", "precision", _CORRECT, "-"),
-        ("valid/edge_recall", "recall", _FALSE, (0, (4, 2))),
-    ):
-        right.plot(*column(rows, name), color=color, linestyle=style, linewidth=2, marker=_marker(rows), label=label)
-    right.set_title("Edges recovered in validation", fontsize=11)
-    _finish_axes(left, right)
-    return _save(figure, path)
+    elbo = {"train/elbo": "training, relaxed samples", "valid/elbo": "validation, hard samples"}
+    edges = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
+    panels = (
+        Panel("ELBO per node (nats, higher is better)", elbo, shares=False),
+        Panel("Edges recovered in validation", edges, shares=True),
+    )
+    return draw_panels(folder, panels, path)
 
 
 def draw_comparison(runs: Mapping[str, Path], path: Path) -> Path:
@@ -117,14 +115,13 @@ def draw_comparison(runs: Mapping[str, Path], path: Path) -> Path:
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     curves = {name: read_metrics(folder) for name, folder in runs.items()}
-    for (name, rows), (color, style) in zip(curves.items(), _STYLES, strict=False):
+    for (name, rows), (color, style) in zip(curves.items(), STYLES, strict=False):
         for axis, metric in ((left, "valid/elbo"), (right, "valid/edge_precision")):
-            axis.plot(*column(rows, metric), color=color, linestyle=style, linewidth=2, label=name)
-    _focus(left, [value for rows in curves.values() for value in column(rows, "valid/elbo")[1]])
-    left.set_title("Validation ELBO per node (nats, higher is better)", fontsize=11)
-    right.set_title("Edge precision in validation", fontsize=11)
-    _finish_axes(left, right)
-    return _save(figure, path)
+            plot_curve(axis, rows, metric, name, color, style)
+    focus(left, [value for rows in curves.values() for value in column(rows, "valid/elbo")[1]])
+    finish_axis(left, "Validation ELBO per node (nats, higher is better)", shares=False)
+    finish_axis(right, "Edge precision in validation", shares=True)
+    return save_figure(figure, path)
 
 
 def _recover(module: GraphLayoutModel, layouts: Layouts) -> Tensor:
@@ -148,37 +145,9 @@ def _draw_edges(axis: Axes, positions: Tensor, edges: Tensor, **style: Any) -> N
 
 def _draw_nodes(axis: Axes, positions: Tensor) -> None:
     x, y = positions.T.tolist()
-    axis.scatter(x, y, s=190, color=_NODE, edgecolors=_TRUE, linewidths=1.2, zorder=2)
+    axis.scatter(x, y, s=190, color=_NODE, edgecolors=INK, linewidths=1.2, zorder=2)
     for node, place in enumerate(zip(x, y, strict=True)):
         axis.annotate(str(node), place, ha="center", va="center_baseline", fontsize=8, zorder=3)
     axis.margins(0.12)
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_axis_off()
-
-
-def _finish_axes(left: Axes, right: Axes) -> None:
-    right.set_ylim(0, 1)
-    for axis in (left, right):
-        axis.set_xlabel("step")
-        axis.set_xlim(left=0)
-        axis.grid(color="#DDDDDD", linewidth=0.7)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, loc="best")
-
-
-def _focus(axis: Axes, values: list[float]) -> None:
-    # The first values are orders of magnitude below the rest and would flatten it.
-    if len(values) > 4:
-        ordered = sorted(values)
-        middle, top = ordered[len(ordered) // 4], ordered[-1]
-        axis.set_ylim(middle - 0.6 * (top - middle) - 1, top + 0.1 * (top - middle) + 1)
-
-
-def _marker(rows: list) -> str:
-    return "o" if len(rows) < 3 else ""
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    FigureCanvasAgg(figure)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
-    return path

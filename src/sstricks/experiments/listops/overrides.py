@@ -1,0 +1,73 @@
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from sstricks.experiments.listops.config import Precision
+
+_HINT = "(the preset's)"
+Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
+Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
+
+
+@dataclass(frozen=True)
+class ListOpsOverrides:
+    """Values that replace the preset's."""
+
+    train_examples: Integer = None
+    """Size of the training split."""
+    valid_examples: Integer = None
+    """Size of the validation split."""
+    test_examples: Integer = None
+    """Size of the test split."""
+    train_share: Number = None
+    """Share of the training split that is used."""
+    valid_share: Number = None
+    """Share of the validation split that is used."""
+    data_seed: Integer = None
+    """Chooses the data set."""
+    hidden: Integer = None
+    """Size of embeddings and of all layers."""
+    message_steps: Integer = None
+    """Rounds of messages."""
+    dropout: Number = None
+    """Share of hidden units that are set to zero in training."""
+    batch_size: Integer = None
+    """Examples a step."""
+    steps: Integer = None
+    """Optimizer steps, a multiple of --valid-every."""
+    valid_every: Integer = None
+    """Steps between two validations, each with a checkpoint."""
+    lr: Number = None
+    """AdamW's learning rate, at its highest."""
+    lr_decay: Number = None
+    """Share of the steps, at the end, over which it falls to 0; 0 for a constant rate."""
+    weight_decay: Number = None
+    """AdamW's."""
+    temperature: Number = None
+    """Temperature of the relaxation, at the start."""
+    final_temperature: Number = None
+    """Temperature at the end; without it, what --temperature says, or the preset's."""
+    clip: Number = None
+    """Largest gradient norm."""
+    precision: Products = None
+    """Of the products with a message's hidden layer."""
+    trials: Integer = None
+    """Short trainings of which the best by validation accuracy goes on; 1 for none."""
+    trial_steps: Integer = None
+    """Length of the trials' first round."""
+    trial_factor: Integer = None
+    """By which the steps grow and the trials shrink from round to round."""
+
+    def given(self) -> dict[str, Any]:
+        """Those that the user gave.
+
+        Returns:
+            Fields of `ListOpsConfig` by name.
+        """
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if "temperature" in given:
+            given.setdefault("final_temperature", given["temperature"])
+        return given
