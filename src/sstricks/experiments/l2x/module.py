@@ -61,7 +61,8 @@ class L2XModel(LightningModule):
         relaxed = self.subsets.relaxed(self._theta(vectors, present), candidates, self.config.temperature)
         selected = only_words(relaxed, present, self.config.k)
         loss = F.mse_loss(self.decoder(vectors, selected, present), batch.ratings)
-        self.log("train/mse", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
+        logged = {"train/mse": loss.detach(), "train/mse_x100": 100 * loss.detach()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss
 
     def on_validation_start(self) -> None:

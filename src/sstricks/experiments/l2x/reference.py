@@ -31,6 +31,7 @@ class Reference:
     """What simple predictors score.
 
     Attributes:
+        chance_precision: of words that are chosen at random.
         constant_mse: of the mean training rating, on the test reviews.
         ridge_mse: of a ridge regression on word indicators, on the test reviews.
         ridge_valid_mse: the same on the validation reviews.
@@ -38,6 +39,7 @@ class Reference:
         penalty: of the ridge, chosen by the validation reviews.
     """
 
+    chance_precision: float
     constant_mse: float
     ridge_mse: float
     ridge_valid_mse: float
@@ -90,6 +92,7 @@ def reference(splits: Splits, k: int, max_words: int = 350, features: int = 1_50
     weights = solutions[penalty]
     rated = splits.test.ratings[~splits.test.ratings.isnan()].double().numpy()
     return Reference(
+        chance(splits.test, k, max_words).subset_precision,
         float(np.square(rated - centre).mean()),
         error(splits.test, weights),
         valid[penalty],

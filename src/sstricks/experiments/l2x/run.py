@@ -92,19 +92,16 @@ class L2XRun:
         return AspectReviews(self.config)
 
     def illustrate(self, folder: Path) -> list[Path]:
-        """Draw the learning curves, and two test reviews with the words that explain them.
+        """Draw the learning curves.
 
         Args:
-            folder: of the run, with its best checkpoint.
+            folder: of the run.
 
         Returns:
-            The two pictures.
+            The picture.
         """
-        from sstricks.experiments.l2x.pictures import draw_curves, draw_review  # matplotlib takes a second to load
+        from sstricks.experiments.l2x.pictures import draw_curves  # matplotlib takes a second to load
 
-        model = trained(self, folder)
-        test = self.data().splits.test
-        example = self.data().splits.test
         return [draw_curves(folder, folder / "curves.png")]
 
 
