@@ -12,6 +12,7 @@ from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
 
 Preset = Literal["paper", "cpu", "quick"]
+Precision = Literal["float32", "bfloat16"]
 Gradient = Literal["exact", "finite-difference"]
 
 
@@ -43,6 +44,7 @@ class L2XConfig:
         lr_share: the share of the steps, at the start, over which it falls.
         weight_decay: Adam's.
         temperature: t, of the relaxation.
+        precision: of the convolutions of the decoder and of the complex encoder.
         clip: the largest gradient norm.
         trials: short trainings of which the best by validation error goes on; 1 for none.
         trial_steps: the length of their first round, and the steps between their validations.
@@ -74,6 +76,7 @@ class L2XConfig:
     lr_share: float = 1.0
     weight_decay: float = 0.0
     temperature: float = 0.5
+    precision: Precision = "float32"
     clip: float = 1.0
     trials: int = 1
     trial_steps: int = 300

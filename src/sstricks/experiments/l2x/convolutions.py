@@ -1,3 +1,4 @@
+import torch
 from torch import Tensor, nn
 
 
@@ -9,10 +10,12 @@ class WordConvolutions(nn.Module):
     Args:
         width: of the input.
         filters: of either convolution.
+        precision: what the products are computed in, if not in float32.
     """
 
-    def __init__(self, width: int, filters: int) -> None:
+    def __init__(self, width: int, filters: int, precision: torch.dtype | None = None) -> None:
         super().__init__()
+        self.precision = precision or torch.float32
         self.first = nn.Conv1d(width, filters, 3, padding=1)
         self.second = nn.Conv1d(filters, filters, 3, padding=1)
 
@@ -27,5 +30,8 @@ class WordConvolutions(nn.Module):
             At least 0, shape (B, L, filters), zero beyond the end.
         """
         inside = present.unsqueeze(1).to(vectors.dtype)
-        hidden = self.first(vectors.transpose(1, 2)).relu() * inside
-        return (self.second(hidden).relu() * inside).transpose(1, 2)
+        low = self.precision != torch.float32
+        with torch.autocast(vectors.device.type, self.precision if low else torch.bfloat16, enabled=low):
+            hidden = self.first(vectors.transpose(1, 2)).relu() * inside.to(self.precision)
+            features = self.second(hidden).relu()
+        return (features.to(vectors.dtype) * inside).transpose(1, 2)

@@ -1,3 +1,4 @@
+import torch
 from torch import Tensor, nn
 
 from sstricks.experiments.l2x.convolutions import WordConvolutions
@@ -14,11 +15,12 @@ class Decoder(nn.Module):
     Args:
         dimension: of the word vectors.
         dropout: the share of the features that is set to zero in training.
+        precision: of the convolutions, if not float32.
     """
 
-    def __init__(self, dimension: int, *, dropout: float) -> None:
+    def __init__(self, dimension: int, *, dropout: float, precision: torch.dtype | None = None) -> None:
         super().__init__()
-        self.convolutions = WordConvolutions(dimension, _FILTERS)
+        self.convolutions = WordConvolutions(dimension, _FILTERS, precision)
         self.head = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(_FILTERS, _FILTERS), nn.ReLU(), nn.Linear(_FILTERS, 1), nn.Sigmoid()
         )

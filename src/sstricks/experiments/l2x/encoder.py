@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from sstricks.experiments.l2x.convolutions import WordConvolutions
@@ -37,11 +38,12 @@ class Encoder(nn.Module):
         kind: simple or complex.
         pairs: whether pairs of neighbours have utilities.
         dropout: the share of a word vector that is set to zero in training.
+        precision: of the two convolutions, if not float32.
     """
 
-    def __init__(self, dimension: int, kind: EncoderKind, *, pairs: bool, dropout: float) -> None:
+    def __init__(self, dimension: int, kind: EncoderKind, *, pairs: bool, dropout: float, precision: torch.dtype | None = None) -> None:
         super().__init__()
-        self.context = WordConvolutions(dimension, _FILTERS) if kind == "complex" else None
+        self.context = WordConvolutions(dimension, _FILTERS, precision) if kind == "complex" else None
         width = dimension if self.context is None else _FILTERS
         self.dropout = nn.Dropout(dropout)
         self.unary = nn.Linear(width, 1)

@@ -39,11 +39,13 @@ class L2XModel(LightningModule):
         self.embedding = nn.Embedding.from_pretrained(
             vectors.clone(), freeze=not c.train_embeddings, padding_idx=PAD
         )
+        precision = torch.bfloat16 if c.precision == "bfloat16" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(c.run_seed, "weights"))
             dimension = vectors.shape[-1]
-            self.decoder = Decoder(dimension, dropout=c.dropout)
-            self.encoder = Encoder(dimension, c.encoder, pairs=self.subsets.has_pairs, dropout=c.dropout)
+            self.decoder = Decoder(dimension, dropout=c.dropout, precision=precision)
+            pairs = self.subsets.has_pairs
+            self.encoder = Encoder(dimension, c.encoder, pairs=pairs, dropout=c.dropout, precision=precision)
         self._measured: dict[str, list[Tensor]] = defaultdict(list)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

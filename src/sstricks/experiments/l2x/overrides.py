@@ -4,10 +4,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from sstricks.experiments.l2x.config import Precision
+
 _HINT = "(the preset's)"
 Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
 Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
 Truth = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_HINT)]
+
+Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class L2XOverrides:
     """Whether the word vectors change in training."""
     finite_difference_eps: Number = None
     """The ε of eq. 56, for --gradient finite-difference; by default one that adapts to the gradient."""
+    precision: Products = None
+    """Of the convolutions of size three."""
     clip: Number = None
     """Largest gradient norm."""
     trials: Integer = None

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from sstricks.experiments.l2x.config import L2XConfig, Preset
+from sstricks.experiments.l2x.config import L2XConfig, Precision, Preset
 
 _EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 5, "quick": 2}
 _VALIDATIONS_AN_EPOCH: dict[Preset, int] = {"paper": 1, "cpu": 2, "quick": 2}
@@ -15,7 +15,7 @@ def with_preset(base: L2XConfig, preset: Preset, steps_an_epoch: int) -> L2XConf
     Args:
         base: has the data, the aspect, the relaxation, k, the encoder and the seed.
         preset: `paper` trains ten epochs and validates after each; `cpu` takes a few minutes on two cores; `quick` is
-            to see that it works.
+            to see that it works. The latter two convolve in bfloat16.
         steps_an_epoch: batches in which every training review comes once.
 
     Returns:
@@ -23,4 +23,5 @@ def with_preset(base: L2XConfig, preset: Preset, steps_an_epoch: int) -> L2XConf
     """
     interval = max(1, -(-steps_an_epoch // _VALIDATIONS_AN_EPOCH[preset]))
     steps = interval * _VALIDATIONS_AN_EPOCH[preset] * _EPOCHS[preset]
-    return replace(base, preset=preset, steps=steps, valid_every=interval, trial_steps=interval)
+    precision: Precision = "float32" if preset == "paper" else "bfloat16"
+    return replace(base, preset=preset, precision=precision, steps=steps, valid_every=interval, trial_steps=interval)
