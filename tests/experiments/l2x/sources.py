@@ -5,9 +5,6 @@ import json
 
 import numpy as np
 
-SENTENCES = {"service": "The staff wasn't {}", "location": "{} location", "rooms": "a {} room", "clean": "It was {}"}
-
-
 def write_lines(path, rows):
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -23,7 +20,8 @@ def write_hotels(folder, count=60, seed=0):
         ratings["service"] = service if number % 3 == 0 else stars
         if number % 10 == 9:
             ratings["rooms"] = -1
-        rows.append({"hotel": "1", "text": f"Review {number}: the staff was {service}, the rest {stars}!", "ratings": ratings})
+        text = f"Review {number}: the staff was {ratings['service']}, the rest {stars}!"
+        rows.append({"hotel": "1", "text": text, "ratings": ratings})
     write_lines(folder / "train_filtered.jsonl.gz", rows)
     stars = {"service": 4, "location": -1, "rooms": 5, "cleanliness": 3}
     sentences = [

@@ -71,7 +71,7 @@ class L2XConfig:
     batch_size: int = 100
     steps: int = 3_000
     valid_every: int = 300
-    lr: float = 1e-3
+    lr: float = 3e-3
     lr_final: float = 0.1
     lr_share: float = 1.0
     weight_decay: float = 0.0

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from sstricks.experiments.l2x.config import L2XConfig, Precision, Preset
 
-_EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 5, "quick": 2}
+_EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 3, "quick": 1}
 _VALIDATIONS_AN_EPOCH: dict[Preset, int] = {"paper": 1, "cpu": 2, "quick": 2}
 
 
