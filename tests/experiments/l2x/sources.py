@@ -5,6 +5,9 @@ import json
 
 import numpy as np
 
+TOKENS = ("pours", "a", "dark", "brown", ",", "does", "n't")
+
+
 def write_lines(path, rows):
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -49,7 +52,13 @@ def write_beer(folder, *, first=1, heldout=True):
             with gzip.open(folder / f"reviews.aspect{number}.heldout.txt.gz", "wt") as file:
                 file.writelines(lines[:11])
     annotations = [
-        {"x": "pours a dark brown , does n't smell".split(), "y": [0.1] * 5, "0": [[0, 4]], "1": [[5, 8]], "2": []},
+        {
+            "x": ["pours", "a", "dark", "brown", ",", "does", "n't", "smell"],
+            "y": [0.1] * 5,
+            "0": [[0, 4]],
+            "1": [[5, 8]],
+            "2": [],
+        },
         {"x": ["pours", "brown"], "y": [0.9] * 5, "0": [[0, 1], [1, 2]], "1": []},
     ]
     (folder / "annotations.json").write_text("".join(json.dumps(row) + "\n" for row in annotations))

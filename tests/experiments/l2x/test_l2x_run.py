@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sstricks.experiments.l2x.config import L2XConfig
-from sstricks.experiments.l2x.corpus import write_corpus
+from sstricks.experiments.l2x.corpus import digest_of, write_corpus
 from sstricks.experiments.l2x.overrides import L2XOverrides
 from sstricks.experiments.l2x.presets import with_preset
 from sstricks.experiments.l2x.run import L2XRun, trained
@@ -28,7 +28,13 @@ def data(tmp_path_factory):
 
 
 def tiny(data, relaxation="corr-top-k", encoder="simple", **changes):
-    small = {"data_digest": "", "source": "synthetic", "aspect": "rooms", "k": 3, "preset": "quick"}
+    small = {
+        "data_digest": digest_of(data, "rooms"),
+        "source": "synthetic",
+        "aspect": "rooms",
+        "k": 3,
+        "preset": "quick",
+    }
     sizes = {"batch_size": 20, "steps": 8, "valid_every": 4, "lr": 1e-3}
     return L2XConfig(data=str(data), relaxation=relaxation, encoder=encoder, **{**small, **sizes, **changes})
 
@@ -61,7 +67,7 @@ def test_every_combination_trains_and_reports(tmp_path, data, relaxation, encode
 @pytest.mark.parametrize("relaxation", RELAXATIONS)
 def test_the_planted_words_are_found(tmp_path, data, relaxation):
     result = run(tiny(data, relaxation, steps=250, valid_every=50, lr=2e-2, temperature=0.5), tmp_path)
-    assert result["test/subset_precision"] > 0.9 > 3 * result["chance/subset_precision"]
+    assert result["test/subset_precision"] > 0.7 > 3 * result["chance/subset_precision"]
     assert result["test/explained_variance"] > 0.5
     if relaxation == "corr-top-k":
         assert result["test/run_length"] > 1.5 * result["chance/run_length"]
@@ -140,6 +146,15 @@ def test_the_trained_model_is_the_best_one(tmp_path, data):
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert not model.training
     assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+
+
+def test_a_run_is_not_continued_on_other_reviews(tmp_path, data):
+    run(tiny(data), tmp_path / "run")
+    write_corpus(synthetic_corpus(100, 12, 15, seed=1), tmp_path / "other")
+    other = L2XRun(dataclasses.replace(tiny(data), data=str(tmp_path / "other")))
+    for use in (lambda: other.data().splits, lambda: trained(other, tmp_path / "run")):
+        with pytest.raises(RunError, match="not those that the run was started with"):
+            use()
 
 
 def test_trials_go_through_the_temperatures(tmp_path, data):

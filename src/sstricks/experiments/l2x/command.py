@@ -7,7 +7,7 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.l2x.config import Gradient, L2XConfig, Preset
-from sstricks.experiments.l2x.corpus import check_aspect, read_manifest
+from sstricks.experiments.l2x.corpus import digest_of, read_manifest
 from sstricks.experiments.l2x.embeddings import Embeddings, available_embeddings
 from sstricks.experiments.l2x.encoder import EncoderKind
 from sstricks.experiments.l2x.overrides import L2XOverrides
@@ -69,12 +69,12 @@ class TrainL2X:
         console.print(f"Result, curves and checkpoints are in {self.out}", soft_wrap=True, highlight=False)
 
     def _config(self) -> L2XConfig:
-        check_aspect(self.data, self.aspect)
+        digest = digest_of(self.data, self.aspect)
         manifest = read_manifest(self.data)
         given = self.preset_overrides.given()
         base = L2XConfig(
             data=str(self.data.resolve()),
-            data_digest=manifest["sha256"][f"{self.aspect}.npz"],
+            data_digest=digest,
             source=manifest["source"],
             aspect=self.aspect,
             relaxation=self.relaxation,

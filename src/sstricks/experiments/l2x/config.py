@@ -22,7 +22,7 @@ class L2XConfig:
 
     Attributes:
         data: the folder of prepared reviews.
-        data_digest: checksums of the files in it that matter, so that a run is not continued on other reviews.
+        data_digest: checksum of the reviews in it, so that a run is not continued on others.
         source: where the reviews come from.
         aspect: the one whose rating is predicted.
         relaxation: of the distribution over subsets of words.

@@ -136,6 +136,23 @@ def read_splits(folder: Path, aspect: str) -> Splits:
         return Splits(*(Reviews(*(torch.from_numpy(arrays[name]) for name in _names(split))) for split in _SPLITS))
 
 
+def digest_of(folder: Path, aspect: str) -> str:
+    """What tells the reviews of an aspect from any others.
+
+    Args:
+        folder: that `write_corpus` wrote.
+        aspect: one of those in it.
+
+    Returns:
+        The checksum of their file.
+
+    Raises:
+        RunError: if the folder is no such folder, or has no such aspect.
+    """
+    check_aspect(folder, aspect)
+    return read_manifest(folder)["sha256"][f"{aspect}.npz"]
+
+
 def check_aspect(folder: Path, aspect: str) -> None:
     """Refuse an aspect that a prepared folder does not have.
 

@@ -6,11 +6,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from sstricks.experiments.l2x.config import L2XConfig
-from sstricks.experiments.l2x.corpus import Splits, read_splits, read_vocabulary
+from sstricks.experiments.l2x.corpus import Splits, digest_of, read_splits, read_vocabulary
 from sstricks.experiments.l2x.reviews import Batch, Reviews
 from sstricks.experiments.l2x.text import Vocabulary
 from sstricks.experiments.runs.batches import StepBatches
 from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.runs.errors import RunError
 
 _EVALUATION_BATCH = 250
 
@@ -29,11 +30,13 @@ class AspectReviews(LightningDataModule):
     @property
     def splits(self) -> Splits:
         """The reviews; the trials of one process share them."""
+        self._check()
         return _splits(Path(self.config.data), self.config.aspect, self.config.data_digest)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The words of the reviews."""
+        self._check()
         return _vocabulary(Path(self.config.data), self.config.data_digest)
 
     def train_dataloader(self) -> StepBatches[Batch]:
@@ -78,6 +81,13 @@ class AspectReviews(LightningDataModule):
             The reviews there.
         """
         return batch.to(device)
+
+    def _check(self) -> None:
+        c = self.config
+        if digest_of(Path(c.data), c.aspect) != c.data_digest:
+            raise RunError(
+                f"{c.data}: its reviews are not those that the run was started with. Restore them, or start a new run."
+            )
 
     def _step(self) -> int:
         assert self.trainer is not None

@@ -41,7 +41,9 @@ class Encoder(nn.Module):
         precision: of the two convolutions, if not float32.
     """
 
-    def __init__(self, dimension: int, kind: EncoderKind, *, pairs: bool, dropout: float, precision: torch.dtype | None = None) -> None:
+    def __init__(
+        self, dimension: int, kind: EncoderKind, *, pairs: bool, dropout: float, precision: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.context = WordConvolutions(dimension, _FILTERS, precision) if kind == "complex" else None
         width = dimension if self.context is None else _FILTERS

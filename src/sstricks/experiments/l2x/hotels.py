@@ -1,4 +1,4 @@
-"""Hotel reviews with star ratings for several aspects, and test reviews whose sentences say which aspect they are of."""
+"""Hotel reviews with star ratings for aspects, and test reviews whose sentences say which aspect they are of."""
 
 import gzip
 import json

@@ -36,9 +36,7 @@ class L2XModel(LightningModule):
         self.config = c = config
         solver = sst.FiniteDifference(eps=c.finite_difference_eps) if c.gradient == "finite-difference" else None
         self.subsets = SUBSETS[c.relaxation](c.k, solver)
-        self.embedding = nn.Embedding.from_pretrained(
-            vectors.clone(), freeze=not c.train_embeddings, padding_idx=PAD
-        )
+        self.embedding = nn.Embedding.from_pretrained(vectors.clone(), freeze=not c.train_embeddings, padding_idx=PAD)
         precision = torch.bfloat16 if c.precision == "bfloat16" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(c.run_seed, "weights"))
@@ -146,9 +144,7 @@ class L2XModel(LightningModule):
             hard, annotated, measured = selected > 0, batch.annotated, self._measured
             measured[f"{prefix}mse"].append(error[~batch.ratings.isnan()])
             measured[f"{prefix}run_length"].append(run_length(hard))
-            measured[f"{prefix}subset_precision"].append(
-                subset_precision(hard[annotated], batch.relevant[annotated])
-            )
+            measured[f"{prefix}subset_precision"].append(subset_precision(hard[annotated], batch.relevant[annotated]))
         self._measured["ratings"].append(batch.ratings[~batch.ratings.isnan()])
 
     def _summarize(self, split: str) -> None:

@@ -36,9 +36,7 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
         )
     table.add_section()
     precision, runs = first["chance/subset_precision"], first["chance/run_length"]
-    table.add_row(
-        *("words at random", "", str(first["k"]), ""), f"{precision:.1%}", f"{runs:.2f}", style="dim"
-    )
+    table.add_row(*("words at random", "", str(first["k"]), ""), f"{precision:.1%}", f"{runs:.2f}", style="dim")
     console.print(table)
     vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
     console.print(

@@ -1,4 +1,3 @@
-import functools
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
