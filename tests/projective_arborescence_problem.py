@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 import sstricks as sst
+from listed import Listed, first_of_the_best
 from problems import Mask, Problem
-from projective_trees import Edges, Listed, first_best, ordered_pairs, projective_vertices
+from projective_trees import Edges, ordered_pairs, projective_vertices
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ProjectiveArborescenceProblem(Problem):
         return max(nnls(system, np.append(row, 1.0))[1] for row in np.atleast_2d(x))
 
     def argmax(self, u: np.ndarray) -> np.ndarray:
-        return first_best(self.vertices, u)
+        return first_of_the_best(self.vertices, u)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,10 @@
-"""Projective dependency trees from their definition, and the structure of any listed vertices.
-
-None of the library's algorithms are used.
-"""
+"""Projective dependency trees from their definition; none of the library's algorithms are used."""
 
 from __future__ import annotations
 
 import itertools
 
 import numpy as np
-import torch
-
-import sstricks as sst
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -62,40 +56,3 @@ def projective_trees(n: int) -> np.ndarray:
     for pair, (head, modifier) in enumerate(pairs):
         trees[:, head, modifier] = vertices[:, pair]
     return trees
-
-
-def first_best(vertices: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Of the best vertices the lexicographically largest."""
-    values = np.where(vertices > 0, u, 0.0).sum(-1)
-    return np.array(max(map(tuple, vertices[values == values.max()])), dtype=np.int8)
-
-
-class Listed(sst.Structure):
-    """Any vertices, with the argmax and the exponential family by going through all of them."""
-
-    def __init__(self, vertices: np.ndarray) -> None:
-        super().__init__(vertices.shape[1:], None, at_least=1)
-        self.vertices = torch.from_numpy(vertices).double()
-
-    def softmax(self, u, temperature, regularizer, *, solver=None):
-        if not isinstance(regularizer, sst.ExponentialFamilyEntropy):
-            return super().softmax(u, temperature, regularizer, solver=solver)
-        t = torch.as_tensor(temperature, dtype=torch.float64).unsqueeze(-1)
-        return ((u.double() / t) @ self.vertices.T).softmax(-1).matmul(self.vertices).to(u.dtype)
-
-    def _argmax(self, u: torch.Tensor) -> torch.Tensor:
-        rows = u.reshape(-1, u.shape[-1]).numpy()
-        best = np.stack([first_best(self.vertices.numpy(), row) for row in rows])
-        return torch.from_numpy(best).to(u.dtype).reshape(u.shape)
-
-    def _log_partition(self, u: torch.Tensor) -> torch.Tensor:
-        return (u @ self.vertices.T).logsumexp(-1)
-
-    def _contains(self, x: torch.Tensor) -> torch.Tensor:
-        return (x.unsqueeze(-2) == self.vertices).all(-1).any(-1)
-
-    def _candidates(self) -> int:
-        return len(self.vertices)
-
-    def _support(self) -> torch.Tensor:
-        return self.vertices

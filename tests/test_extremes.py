@@ -98,7 +98,7 @@ def test_any_levels(case: Case, dtype: torch.dtype, data: st.DataObject):
     rows = data.draw(st.lists(st.tuples(level, jitter), min_size=case.problem.size, max_size=case.problem.size))
     s = np.array([a + b for a, b in rows]) * data.draw(st.sampled_from([1.0, 0.5]))
     t = data.draw(st.sampled_from([1e-4, 0.01, 1.0, 50.0]))
-    if not case.problem.feasible(np.isfinite(s)):
+    if not (case.problem.vertices[:, ~np.isfinite(s)] == 0).all(-1).any():  # without padding, which is another problem
         s = np.where(np.isfinite(s), s, 0.0)
     u, temperature = in_dtype(s, t, dtype)
     if not case.iterative and (u.isfinite() & ~_is_smooth(case, u, temperature)).any():

@@ -15,7 +15,8 @@ from scipy.stats import chisquare
 import sstricks as sst
 from brute_force import ExponentialFamily, exact, float_marginals
 from laws import assert_near
-from projective_trees import first_best, is_projective_tree, ordered_pairs, projective_vertices
+from listed import first_of_the_best
+from projective_trees import is_projective_tree, ordered_pairs, projective_vertices
 from recursions import projective_slope, projective_total
 from sstricks import functional as F
 from test_errors import check
@@ -78,9 +79,9 @@ def test_against_enumeration(nodes: int, seed: int):
     trees, vertices = sst.ProjectiveArborescence(nodes), projective_vertices(ordered_pairs(nodes))
     u = 3 * utilities((nodes - 1) ** 2, seed=seed)
     assert_near(trees.softmax(u, 1.0, ENTROPY), torch.from_numpy(float_marginals(vertices, u.numpy())), 1e-12)
-    assert trees.argmax(u).tolist() == first_best(vertices, u.numpy()).tolist()
+    assert trees.argmax(u).tolist() == first_of_the_best(vertices, u.numpy()).tolist()
     whole = u.round()
-    assert trees.argmax(whole).tolist() == first_best(vertices, whole.numpy()).tolist()
+    assert trees.argmax(whole).tolist() == first_of_the_best(vertices, whole.numpy()).tolist()
 
 
 @pytest.mark.parametrize("nodes", [5, 6])

@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.diagnosis.command import Diagnose
+from sstricks.experiments.field_guide.command import FieldGuide
 from sstricks.experiments.kinds import kind_of
 from sstricks.experiments.l2x.command import TrainL2X
 from sstricks.experiments.l2x.explain import Explain
@@ -82,6 +83,7 @@ Command = (
     | Annotated[ReferenceOf, tyro.conf.subcommand("reference")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
+    | Annotated[FieldGuide, tyro.conf.subcommand("field-guide")]
 )
 
 
@@ -95,7 +97,7 @@ def run_command(arguments: Sequence[str] | None) -> None:
         Command,  # pyright: ignore[reportArgumentType]  # a union of types is not a type to pyright
         prog="sst",
         description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper; "
-        "diagnose gradient estimators.",
+        "diagnose gradient estimators; draw the structures.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )

@@ -35,18 +35,20 @@ class Start(NamedTuple):
     """Which slots are taken."""
 
 
-def _centred(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _centred(u: Tensor, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The utilities less their median over the best vertex: what is far from that loses digits, but is not chosen."""
     absent = u == -torch.inf
-    centre = torch.where(absent, torch.nan, u).nanmedian(-1, keepdim=True).values.nan_to_num(0.0)
+    centre = torch.where(best > 0, u, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(0.0)
     return torch.where(absent, 0.0, u - centre), centre, absent
 
 
 def single(number: int, u: Tensor) -> Start:
     """The best vertex alone."""
-    centred, centre, absent = _centred(u)
+    best = best_vertices(number, u)
+    centred, centre, absent = _centred(u, best)
     rows, n = u.shape
     vertices = u.new_zeros(rows, n + 2, n)
-    vertices[:, 0] = best_vertices(number, u)
+    vertices[:, 0] = best
     active = torch.zeros(rows, n + 2, dtype=torch.bool, device=u.device)
     active[:, 0] = True
     sure = torch.zeros_like(absent)
@@ -55,9 +57,10 @@ def single(number: int, u: Tensor) -> Start:
 
 def spanning(number: int, u: Tensor, cost: Cost) -> Start:
     """An affine basis among the best vertices with and without each coordinate, weighted by exp(uᵀv)."""
-    centred, centre, absent = _centred(u)
+    first = best_vertices(number, u)
+    centred, centre, absent = _centred(u, first)
     rows, n = u.shape
-    candidates = torch.cat([best_vertices(number, u).unsqueeze(-2), _forced(number, u, 1), _forced(number, u, -1)], -2)
+    candidates = torch.cat([first.unsqueeze(-2), _forced(number, u, 1), _forced(number, u, -1)], -2)
     best = candidates[:, :1]
     ahead = best - candidates
     behind = (ahead @ centred.unsqueeze(-1)).squeeze(-1) + centre * ahead.sum(-1)

@@ -14,7 +14,7 @@ from sstricks.ops.operator import is_plain
 from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer
-from sstricks.solvers.registry import register_solver
+from sstricks.solvers.registry import declare_iterative, register_solver
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
@@ -149,6 +149,7 @@ def register_frank_wolfe(structure: type[Structure]) -> None:
     """Enrol the active-set method as the solver of a structure under every separable regularizer."""
     for regularizer in _CODES:
         register_solver(structure, regularizer)(FrankWolfe())
+        declare_iterative(structure, regularizer, "active set")
 
 
 def _code(regularizer: Regularizer) -> int:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +23,18 @@ class NoSolverError(ValueError, LookupError):
 
 _solvers: dict[tuple[type[Structure], type[Regularizer]], Solver] = {}
 _reasons: dict[tuple[type[Structure], type[Regularizer]], str] = {}
+_iterations: dict[tuple[type[Structure], type[Regularizer]], str] = {}
+
+
+class Entry(NamedTuple):
+    """What the registry knows of a pair (𝒳, f)."""
+
+    solver: Solver | None
+    """None if none is registered."""
+    iteration: str | None
+    """The name of the iteration, for a solver that stops at a tolerance; None for a direct one."""
+    reason: str | None
+    """Why there cannot be a solver, where that is known."""
 
 
 def register_solver(structure: type[Structure], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
@@ -48,6 +60,17 @@ def register_solver(structure: type[Structure], regularizer: type[Regularizer]) 
 def declare_intractable(structure: type[Structure], regularizer: type[Regularizer], reason: str) -> None:
     """Say why a pair cannot have a solver, for the error message."""
     _reasons[structure, regularizer] = reason
+
+
+def declare_iterative(structure: type[Structure], regularizer: type[Regularizer], iteration: str) -> None:
+    """Say that the solver of a pair iterates to a tolerance, and how, for the table of pairs."""
+    _iterations[structure, regularizer] = iteration
+
+
+def look_up(structure: type[Structure], regularizer: type[Regularizer]) -> Entry:
+    """What the registry knows of a pair, registered or not."""
+    pair = structure, regularizer
+    return Entry(_solvers.get(pair), _iterations.get(pair), _reasons.get(pair))
 
 
 def registered_pairs() -> list[tuple[type[Structure], type[Regularizer]]]:

@@ -13,7 +13,7 @@ from sstricks.regularizers import (
     ExponentialFamilyEntropy,
     Regularizer,
 )
-from sstricks.solvers.registry import declare_intractable, register_solver
+from sstricks.solvers.registry import declare_intractable, declare_iterative, register_solver
 from sstricks.structures.structure import Structure
 
 
@@ -120,3 +120,7 @@ def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(Matching, BinaryEntropy)
 def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
     return F.matching_sigmoid(u, partial=matching.partial)
+
+
+for _regularizer in (Euclidean, CategoricalEntropy, BinaryEntropy):
+    declare_iterative(Matching, _regularizer, "Newton")

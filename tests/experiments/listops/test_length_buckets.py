@@ -22,7 +22,7 @@ def test_every_expression_comes_once_an_epoch(max_tokens):
 
 def test_padded_batches_keep_their_bound_and_could_not_be_larger():
     buckets = LengthBuckets(LENGTHS, 100, 7, 333)
-    batches = sorted(epoch(buckets, 0), key=lambda batch: LENGTHS[batch].sum() / len(batch))
+    batches = sorted(epoch(buckets, 0), key=lambda b: (LENGTHS[b].min(), LENGTHS[b].max(), -len(b)))
     for batch, following in zip(batches, [*batches[1:], None], strict=True):
         assert len(batch) * LENGTHS[batch].max() <= 333
         if following is not None:

@@ -44,11 +44,11 @@ def test_depths_take_turns_and_lengths_are_within_their_bounds(splits):
 
 
 def test_the_splits_have_the_same_law():
-    # 300 of the expressions that are drawn have depth 1 and the fewest tokens: each split gets its share of them.
+    # All 300 of the shortest expressions have been drawn: each split gets its share of them.
     splits = make_splits(Specification(train=20_000, valid=20_000, test=2_500, max_depth=1))
     short = [int((part.lengths == 4).sum()) for part in (splits.train, splits.valid, splits.test)]
     assert sum(short) == 300
-    assert splits.metadata["strata"][0]["exhausted_lengths"] == [4]
+    assert splits.metadata["strata"][0]["exhausted_lengths"] == [4, 5]
     assert abs(short[0] - 300 * 20_000 / 42_500) < 35  # four standard deviations
     assert abs(short[2] - 300 * 2_500 / 42_500) < 17
 
@@ -62,12 +62,11 @@ def test_the_account_of_the_draws_is_true(splits):
             [part.lengths[part.depths == stratum["depth"]] for part in (splits.train, splits.valid, splits.test)]
         )
         assert stratum["expressions"] == len(lengths) <= stratum["draws"]
-        assert {int(m): n for m, n in stratum["lengths"].items()} == dict(
-            enumerate(lengths.bincount().tolist())
-        ).keys() & {int(m) for m in stratum["lengths"]} or all(
-            int((lengths == int(m)).sum()) == n for m, n in stratum["lengths"].items()
-        )
-        assert sum(stratum["lengths"].values()) == len(lengths)
+        counts = {int(m): cell["expressions"] for m, cell in stratum["lengths"].items()}
+        assert counts == {m: int((lengths == m).sum()) for m in counts}
+        assert sum(counts.values()) == len(lengths)
+        assert all(cell["expressions"] <= cell["possible"] for cell in stratum["lengths"].values())
+    assert [strata[0]["lengths"][m]["possible"] for m in "4567"] == [300, 3000, 30_000, 300_000]
     assert json.loads(json.dumps(splits.metadata)) == splits.metadata
 
 
@@ -79,8 +78,16 @@ def test_the_same_specification_gives_the_same_data_and_another_seed_other_data(
 
 
 def test_the_data_is_the_same_on_every_machine(splits):
-    assert splits.train.text(2) == "?"
-    assert splits.metadata["checksum"] == "?"
+    assert splits.train.text(2) == "[MED [MAX [MAX 0 4 0 ] 7 1 1 1 ] 3 9 ]"
+    assert splits.metadata["checksum"] == "3f621135ef35fcf891cee3ea17a2cd6eb8d8b446be1601e37b487ac4e178277c"
+
+
+def test_the_whole_data_is_distinct_and_the_same_on_every_machine():
+    splits = make_splits(Specification())
+    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [100_000, 10_000, 10_000]
+    assert len(torch.cat([p.tokens for p in (splits.train, splits.valid, splits.test)]).unique(dim=0)) == 120_000
+    assert splits.train.depths.bincount().tolist() == [0, *[20_000] * 5]
+    assert splits.metadata["checksum"] == "cc0a1a4cd762ef1e572669c927f1142240a8fab2c26bb7bc8827a1c6a1085108"
 
 
 def test_the_checksum_sees_every_token_and_the_borders(splits):

@@ -11,7 +11,16 @@ from torch.nn.functional import softplus
 import sstricks as sst
 from sstricks.diagnosis.leaves import Loss
 
-StructureName = Literal["one-hot", "subset", "k-subset", "spanning-tree"]
+StructureName = Literal[
+    "one-hot",
+    "subset",
+    "k-subset",
+    "chain-k-subset",
+    "matching",
+    "spanning-tree",
+    "arborescence",
+    "projective-arborescence",
+]
 UtilityName = Literal["gumbel", "logistic", "normal", "negative-exponential"]
 RegularizerName = Literal["euclidean", "categorical", "binary", "exponential-family"]
 LossName = Literal["rebar", "quadratic", "network"]
@@ -20,7 +29,11 @@ _STRUCTURES: dict[StructureName, Callable[[int, int], sst.Structure]] = {
     "one-hot": lambda n, k: sst.OneHot(n),
     "subset": lambda n, k: sst.Subset(n),
     "k-subset": sst.KSubset,
+    "chain-k-subset": sst.ChainKSubset,
+    "matching": lambda n, k: sst.Matching(n),
     "spanning-tree": lambda n, k: sst.SpanningTree.complete(n),
+    "arborescence": lambda n, k: sst.Arborescence.complete(n),
+    "projective-arborescence": lambda n, k: sst.ProjectiveArborescence(n),
 }
 _UTILITIES: dict[UtilityName, Callable[[Tensor], Distribution]] = {
     "gumbel": lambda theta: Gumbel(theta, 1.0),
@@ -59,18 +72,23 @@ def make_trick(
 
 
 def make_loss(name: LossName, size: int, seed: int) -> Loss:
-    """A loss on vectors.
+    """A loss on the coordinates of embeddings.
 
     Args:
         name: rebar: ‖x − 0.49‖², the toy of Tucker et al. (2017); on vertices it is linear. quadratic: (x − c)ᵀA(x − c)
             with a random c in the cube and a random A ⪰ 0, which couples the coordinates. network: a random network
             with one hidden layer.
-        size: of the vectors.
+        size: how many coordinates an embedding has.
         seed: of what is random in it.
 
     Returns:
-        The loss, from (samples, size) to (samples,).
+        The loss, from (samples, *event_shape) to (samples,).
     """
+    loss = _loss_of_vectors(name, size, seed)
+    return lambda x: loss(x.flatten(1))
+
+
+def _loss_of_vectors(name: LossName, size: int, seed: int) -> Loss:
     generator = torch.Generator().manual_seed(seed + 1)
     if name == "rebar":
         return lambda x: (x - 0.49).square().sum(-1)

@@ -1,11 +1,12 @@
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sstricks.experiments.listops.data import Specification
 from sstricks.experiments.listops.datamodule import Batching
-from sstricks.experiments.runs.config import config_from_json
+from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
 from sstricks.experiments.runs.decay import Decay
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
@@ -14,7 +15,6 @@ Model = Literal["lstm", "gnn"]
 Edges = Literal["arborescence", "spanning-tree", "independent-directed", "independent-undirected", "ground-truth"]
 Utility = Literal["gumbel", "normal", "negative-exponential"]
 Preset = Literal["paper", "cpu", "quick"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class ListOpsConfig:
         weight_decay: AdamW's.
         temperature: t, of the relaxation, at the start.
         final_temperature: t at the last step, reached at a constant rate of decline.
+        negligible: edges of at most this weight in a relaxed graph count as absent.
         clip: the largest gradient norm.
         precision: of the products with a message's hidden layer.
         trials: short trainings of which the best by validation accuracy goes on; 1 for none.
@@ -74,6 +75,7 @@ class ListOpsConfig:
     weight_decay: float = 1e-2
     temperature: float = 1.0
     final_temperature: float = 1.0
+    negligible: float = 0.0
     clip: float = 1.0
     precision: Precision = "float32"
     trials: int = 1
@@ -83,30 +85,18 @@ class ListOpsConfig:
 
     def __post_init__(self) -> None:
         self._check_model()
-        for name in (
+        names = (
             *("hidden", "message_steps", "batch_size", "steps", "valid_every", "lr", "clip"),
             *("temperature", "final_temperature"),
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
-        if not 0 <= self.dropout < 1 or not self.weight_decay >= 0:
-            raise ValueError(
-                f"dropout is {self.dropout} and weight_decay is {self.weight_decay}, expected a share below 1 and a "
-                "number of at least 0: change either."
-            )
-        _ = self.specification, self.batching, self.lr_factor  # which check their own
-        decided = self.search.decided
-        if decided > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
-                "to tell apart: use more steps, fewer trials or fewer trial_steps."
-            )
-        for name, steps in (("steps", self.steps), ("the length of the last trial", decided)):
-            if steps % self.valid_every:
+        )
+        check_positive(self, names)
+        for name, below in (("dropout", 1.0), ("negligible", 0.5), ("weight_decay", math.inf)):
+            if not 0 <= getattr(self, name) < below:
                 raise ValueError(
-                    f"{name} is {steps}, expected a multiple of valid_every={self.valid_every}: "
-                    "checkpoints are written at validations. Change either."
+                    f"{name} is {getattr(self, name)}, expected a number from 0 to below {below}: pass such a one."
                 )
+        _ = self.specification, self.batching, self.lr_factor  # which check their own
+        check_steps(self.steps, self.valid_every, self.search)
 
     def _check_model(self) -> None:
         if (self.model == "lstm") != (self.edges is None):

@@ -164,7 +164,11 @@ def _draw_stratum(
         "expressions": wanted,
         "possible": _in_json(sum(possible.values())),
         "draws": int(kept[-1]) + 1,
-        "lengths": {str(m): int(used[m]) for m in possible if used[m]},
+        "lengths": {
+            str(m): {"expressions": int(used[m]), "possible": _in_json(number)}
+            for m, number in possible.items()
+            if number
+        },
         "exhausted_lengths": [m for m, number in possible.items() if number and used[m] == number],
     }
     return tokens[kept], lengths[kept], account

@@ -28,6 +28,7 @@ rounded once, and equal on all machines.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,14 +96,15 @@ class Grammar:
         _, reaching = self._tables
         weights = reaching[depth + 1, 1].copy()
         weights[:min_length] = 0.0
-        if weights.sum() == 0.0:
+        total = math.fsum(weights)
+        if total == 0.0:
             possible = [m for m in range(self.max_length + 1) if self.count(depth, m)]
             found = f"from {min(possible)} to {max(possible)} tokens" if possible else "more tokens"
             raise ValueError(
                 f"min_length is {min_length} and max_length {self.max_length}, but expressions of depth {depth} have "
                 f"{found}: change the bounds of the length, or the depth."
             )
-        return weights / weights.sum()
+        return weights / total
 
     def draw(
         self, size: int, depth: int, seed: int, *, first: int = 0, min_length: int = 1

@@ -26,14 +26,19 @@ class Links:
     starts: Tensor
 
 
-def links_of(graph: Tensor) -> Links:
-    """The messages along the edges whose weight is not zero; absent edges cost nothing.
+def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
+    r"""The messages along the edges that are not absent; what is absent costs nothing.
+
+    A weight :math:`w \le \epsilon` that is left out changes no sum of messages by more than :math:`\epsilon` times its
+    message; and since no entry of the Jacobian of the weights :math:`\partial w / \partial U` in its row exceeds
+    :math:`w / t`, the gradient of the utilities changes as little.
 
     Args:
         graph: (B, L, L), entry ij the weight of edge i -> j, along which j sends to i.
+        negligible: :math:`\epsilon`, the largest weight of an edge that counts as absent.
 
     Returns:
-        As many messages as there are non-zero entries.
+        As many messages as there are larger entries.
 
     Example:
         >>> links_of(torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])).senders
@@ -41,7 +46,7 @@ def links_of(graph: Tensor) -> Links:
     """
     batch, length, _ = graph.shape
     flat = graph.flatten()
-    present = flat.detach().nonzero().squeeze(-1)
+    present = (flat.detach() > negligible).nonzero().squeeze(-1)
     receivers = present // length
     senders = receivers // length * length + present % length
     bounds = torch.arange(batch + 1, device=graph.device) * length**2

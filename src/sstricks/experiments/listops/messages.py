@@ -16,6 +16,7 @@ from sstricks.experiments.runs.hidden_numbers import array_of
 from sstricks.ops.threads import over_rows
 
 _CHUNK = 4096  # links at once, whose hidden rows stay in the cache
+_ROUND = 512  # hidden rows come in multiples: oneDNN compiles, and keeps, a bfloat16 product for each number of rows
 _NANOSECONDS = 10  # of each loop, for one link
 
 
@@ -90,10 +91,10 @@ class _Messages(torch.autograd.Function):
         sent, received = sent.contiguous(), received.contiguous()
         out = torch.zeros(len(sent), len(matrix), dtype=sent.dtype)
         chunks = _Chunks(starts, senders, receivers, matrix, dtype)
-        ends = chunks.receivers, array_of(weights)
+        a, b, w, c, y = map(array_of, (sent, received, weights, bias, out))
         for part in chunks:
-            _, product = part.products(sent, received)
-            part.run(kernels.gather, *ends, array_of(product), array_of(bias), array_of(out))
+            _, product = part.products(a, b)
+            part.run(kernels.gather, chunks.receivers, w, array_of(product), c, y)
         return out
 
     # With h = relu(a_s + b_r) and q = W h + c, the output is y_r = sum_s w_sr relu(q). Given g = dL/dy:
@@ -109,19 +110,19 @@ class _Messages(torch.autograd.Function):
         sent, received, weights, matrix, bias, senders, receivers, starts = ctx.saved_tensors
         sent, received = sent.contiguous(), received.contiguous()
         grad_sent, grad_received, grad_weights = map(torch.zeros_like, (sent, received, weights))
-        grad_matrix, grad_bias = torch.zeros_like(matrix), torch.zeros_like(bias)
+        grad_matrix, bias_parts = torch.zeros_like(matrix), bias.new_empty(len(starts) - 1, len(bias))
         chunks = _Chunks(starts, senders, receivers, matrix, ctx.dtype)
-        ends = chunks.receivers, array_of(weights)
+        a, b, w, c, g = map(array_of, (sent, received, weights, bias, grad))
+        grad_a, grad_b, grad_w, grad_c = map(array_of, (grad_sent, grad_received, grad_weights, bias_parts))
         for part in chunks:
-            hidden, product = part.products(sent, received)
-            part_bias = bias.new_empty(part.sentences, len(bias))
-            arrays = map(array_of, (grad, bias, product, grad_weights, part_bias))
-            part.run(kernels.gather_backward, *ends, *arrays)
-            grad_bias += part_bias.sum(0)
+            hidden, product = part.products(a, b)
+            h, q, parts = array_of(hidden), array_of(product), grad_c[part.begin : part.end]
+            part.run(kernels.gather_backward, chunks.receivers, w, g, c, q, grad_w, parts)
             grad_matrix += product.T @ hidden
             grad_hidden = torch.mm(product, chunks.matrix, out=chunks.grad_hidden[: part.rows])
-            arrays = map(array_of, (hidden, grad_hidden, grad_sent, grad_received))
-            part.run(kernels.first_layer_backward, chunks.senders, chunks.receivers, *arrays)
+            ends = chunks.senders, chunks.receivers
+            part.run(kernels.first_layer_backward, *ends, h, array_of(grad_hidden), grad_a, grad_b)
+        grad_bias = bias_parts.sum(0)
         return grad_sent, grad_received, grad_weights, grad_matrix, grad_bias, None, None, None, None
 
 
@@ -133,7 +134,7 @@ class _Chunks:
         self.matrix = matrix.detach().to(dtype)
         self.bounds = self._cut(starts.tolist())
         out_width, width = matrix.shape
-        most = max(self.starts[end] - self.starts[begin] for begin, end in pairwise(self.bounds))
+        most = _rounded(max(int(self.starts[end] - self.starts[begin]) for begin, end in pairwise(self.bounds)))
         self.hidden = torch.empty(most, width, dtype=dtype)
         self.product = torch.empty(most, out_width, dtype=dtype)
         self.grad_hidden = torch.empty_like(self.hidden)
@@ -155,18 +156,24 @@ class _Part:
     """A range of sentences whose hidden rows are in working memory together."""
 
     def __init__(self, chunks: _Chunks, begin: int, end: int) -> None:
-        self.chunks, self.sentences = chunks, end - begin
+        self.chunks, self.begin, self.end = chunks, begin, end
         self.starts = chunks.starts[begin : end + 1]
-        self.rows = int(self.starts[-1] - self.starts[0])
+        self.links = int(self.starts[-1] - self.starts[0])
+        self.rows = _rounded(self.links)
 
-    def products(self, sent: Tensor, received: Tensor) -> tuple[Tensor, Tensor]:
-        """The hidden rows, and their products with the matrix."""
+    def products(self, sent: np.ndarray, received: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The hidden rows, and their products with the matrix; rows beyond the links are zero in both."""
         chunks = self.chunks
         hidden = chunks.hidden[: self.rows]
-        arrays = map(array_of, (sent, received, hidden))
-        self.run(kernels.first_layer, chunks.senders, chunks.receivers, *arrays)
+        hidden[self.links :] = 0
+        self.run(kernels.first_layer, chunks.senders, chunks.receivers, sent, received, array_of(hidden))
         return hidden, torch.mm(hidden, chunks.matrix.T, out=chunks.product[: self.rows])
 
     def run(self, kernel: Callable[..., None], *arrays: np.ndarray) -> None:
         """A loop over all links, by as many threads as it is worth."""
-        over_rows(kernel, self.sentences, _NANOSECONDS * self.rows / self.sentences, self.starts, *arrays)
+        sentences = self.end - self.begin
+        over_rows(kernel, sentences, _NANOSECONDS * self.links / sentences, self.starts, *arrays)
+
+
+def _rounded(links: int) -> int:
+    return -(-links // _ROUND) * _ROUND

@@ -2,7 +2,6 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +16,7 @@ from sstricks.experiments.listops.network import GraphNetwork
 from sstricks.experiments.listops.scores import edge_scores, mean
 from sstricks.experiments.listops.sentences import Sentences
 from sstricks.experiments.listops.sequence import SequenceNetwork
+from sstricks.experiments.runs.evaluated import EvaluatedModule
 from sstricks.experiments.runs.seeds import fold_in
 from sstricks.experiments.runs.training import DivergedError
 
@@ -40,7 +40,7 @@ class Evaluation:
         }
 
 
-class ListOpsModel(LightningModule):
+class ListOpsModel(EvaluatedModule[Sentences]):
     """A network that evaluates expressions, over graphs that are drawn, given, or none (8.2, App. D.5).
 
     Graphs are relaxed in training and hard in evaluation.
@@ -52,11 +52,10 @@ class ListOpsModel(LightningModule):
     def __init__(self, config: ListOpsConfig) -> None:
         super().__init__()
         self.config = c = config
-        learnt = c.edges is not None and c.utility is not None
-        self.edges = EDGE_DISTRIBUTIONS[c.edges](c.utility) if learnt else None
+        self.edges = EDGE_DISTRIBUTIONS[c.edges](c.utility) if c.edges and c.utility else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(c.run_seed, "weights"))
-            self.encoder = EdgeEncoder(c.hidden, c.dropout) if learnt else None
+            self.encoder = EdgeEncoder(c.hidden, c.dropout) if self.edges else None
             if c.model == "lstm":
                 self.network = SequenceNetwork(c.hidden, c.specification.max_length, c.dropout)
             else:
@@ -83,42 +82,31 @@ class ListOpsModel(LightningModule):
                 "Lower --lr or --clip, or change --temperature or --seed."
             )
         correct = (logits.detach().argmax(-1) == batch.answer).float().mean()
-        self._log("train", {"loss": loss.detach(), "accuracy": correct}, len(batch))
+        self.log_split("train", {"loss": loss.detach(), "accuracy": correct}, len(batch))
         return loss
 
-    def on_validation_start(self) -> None:
+    def begin_evaluation(self) -> None:
         """Forget the last evaluation."""
         self._evaluation = Evaluation()
 
-    def validation_step(self, batch: Sentences, batch_idx: int) -> None:
+    def evaluate(self, batch: Sentences) -> None:
         """Take a batch into the evaluation.
 
         Args:
             batch: B sentences.
-            batch_idx: not used.
         """
-        self._evaluate(batch)
+        graphs, logits = self.predict(batch)
+        found = self._evaluation
+        found.loss.append(F.cross_entropy(logits, batch.answer, reduction="none"))
+        found.correct.append(logits.argmax(-1) == batch.answer)
+        if graphs is not None:
+            precision, recall = edge_scores(graphs > 0.5, batch)
+            found.precision.append(precision)
+            found.recall.append(recall)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what the validation came to."""
-        self._log("valid", self._evaluation.summary(), 1)
-
-    def on_test_start(self) -> None:
-        """Forget the last evaluation."""
-        self._evaluation = Evaluation()
-
-    def test_step(self, batch: Sentences, batch_idx: int) -> None:
-        """Take a batch into the evaluation.
-
-        Args:
-            batch: B sentences.
-            batch_idx: not used.
-        """
-        self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log what the test came to."""
-        self._log("test", self._evaluation.summary(), 1)
+    def summary(self) -> dict[str, float]:
+        """The means over all sentences, by name."""
+        return self._evaluation.summary()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW (App. D.5.3).
@@ -179,18 +167,4 @@ class ListOpsModel(LightningModule):
         if isinstance(self.network, SequenceNetwork):
             return self.network(batch.tokens, batch.mask)
         assert graphs is not None
-        return self.network(batch.tokens, links_of(graphs))
-
-    def _evaluate(self, batch: Sentences) -> None:
-        graphs, logits = self.predict(batch)
-        found = self._evaluation
-        found.loss.append(F.cross_entropy(logits, batch.answer, reduction="none"))
-        found.correct.append(logits.argmax(-1) == batch.answer)
-        if graphs is not None:
-            precision, recall = edge_scores(graphs > 0.5, batch)
-            found.precision.append(precision)
-            found.recall.append(recall)
-
-    def _log(self, split: str, values: dict[str, float | Tensor], batch_size: int) -> None:
-        named = {f"{split}/{name}": value for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
+        return self.network(batch.tokens, links_of(graphs, self.config.negligible))

@@ -1,15 +1,7 @@
-import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from sstricks.experiments.listops.config import Precision
-
-_HINT = "(the preset's)"
-Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
-Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
+from sstricks.experiments.runs.overrides import Integer, Number, Products, given_values
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,8 @@ class ListOpsOverrides:
     """Temperature of the relaxation, at the start."""
     final_temperature: Number = None
     """Temperature at the end; without it, what --temperature says, or the preset's."""
+    negligible: Number = None
+    """Edges of at most this weight in a relaxed graph count as absent."""
     clip: Number = None
     """Largest gradient norm."""
     precision: Products = None
@@ -67,7 +61,7 @@ class ListOpsOverrides:
         Returns:
             Fields of `ListOpsConfig` by name.
         """
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given = given_values(self)
         if "temperature" in given:
             given.setdefault("final_temperature", given["temperature"])
         return given

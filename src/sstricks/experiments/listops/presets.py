@@ -28,7 +28,9 @@ def preset_config(
     paper = ListOpsConfig(model, edges, utility, "paper", seed)
     if preset == "paper":
         return paper
-    cpu = replace(paper, preset="cpu", steps=16_000, valid_share=0.2, lr=2e-3, lr_decay=0.2, precision="bfloat16")
+    cpu = replace(
+        paper, preset="cpu", steps=16_000, valid_share=0.2, lr=2e-3, lr_decay=0.2, precision="bfloat16", negligible=1e-4
+    )
     if preset == "cpu":
         return cpu
     return replace(cpu, preset="quick", steps=1_600, valid_every=200, train_share=0.2, valid_share=0.1)

@@ -62,7 +62,7 @@ def save(splits: Splits, folder: Path) -> None:
         splits: what to write.
         folder: an existing folder; files of the same names are replaced.
     """
-    arrays: dict[str, NDArray[np.uint8]] = {}
+    arrays: dict[str, Any] = {}
     for name in _SPLITS:
         part: Expressions = getattr(splits, name)
         arrays[f"{name}_tokens"] = part.tokens[part.tokens > 0].numpy()
@@ -76,12 +76,12 @@ def _load(specification: Specification, folder: Path) -> Splits:
     try:
         metadata = json.loads((folder / _METADATA).read_text())
         _refuse_other_data(specification, metadata, folder)
-        with np.load(folder / _DATA) as file:
+        with (folder / _DATA).open("rb") as file, np.load(file) as arrays:
             splits = {
-                name: _padded(file[f"{name}_tokens"], file[f"{name}_lengths"], specification.max_length)
+                name: _padded(arrays[f"{name}_tokens"], arrays[f"{name}_lengths"], specification.max_length)
                 for name in _SPLITS
             }
-            answers = [file[f"{name}_answers"] for name in _SPLITS]
+            answers = [arrays[f"{name}_answers"] for name in _SPLITS]
         found = checksum(*splits.values())
         same = all((part.answers.numpy() == a).all() for part, a in zip(splits.values(), answers, strict=True))
         if found != metadata["checksum"] or not same:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sstricks.experiments.nri.ramp import Ramp
-from sstricks.experiments.runs.config import config_from_json
+from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
 from sstricks.experiments.runs.decay import Decay
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
@@ -12,7 +12,6 @@ from sstricks.experiments.runs.seeds import fold_in
 Edges = Literal["spanning-tree", "top-k", "independent"]
 Estimator = Literal["sst", "reinforce", "nvil"]
 Preset = Literal["paper", "cpu", "quick"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -83,30 +82,18 @@ class NRIConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
-        for name in (
+        names = (
             *("num_nodes", "num_frames", "train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
             *("steps", "valid_every", "lr", "temperature", "horizon", "clip"),
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
+        )
+        check_positive(self, names)
         _ = self.no_edge, self.lr_factor, self.search  # which check their own
         if self.batch_size > self.train_examples:
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
                 "make the batch smaller or the training split larger."
             )
-        decided = self.search.decided
-        if decided > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
-                "to tell apart: use more steps, fewer trials or fewer trial_steps."
-            )
-        for name, steps in (("steps", self.steps), ("the length of the last trial", decided)):
-            if steps % self.valid_every:
-                raise ValueError(
-                    f"{name} is {steps}, expected a multiple of valid_every={self.valid_every}: "
-                    "checkpoints are written at validations. Change either."
-                )
+        check_steps(self.steps, self.valid_every, self.search)
 
     @property
     def no_edge(self) -> Ramp:

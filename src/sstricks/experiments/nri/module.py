@@ -2,7 +2,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -15,6 +14,7 @@ from sstricks.experiments.nri.decoder import Decoder
 from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.nri.encoder import Encoder
 from sstricks.experiments.nri.objective import EdgeScores, edge_scores, elbo, gaussian_nll
+from sstricks.experiments.runs.evaluated import EvaluatedModule
 from sstricks.experiments.runs.seeds import fold_in
 from sstricks.experiments.runs.training import DivergedError
 
@@ -60,7 +60,7 @@ class Evaluation:
         }
 
 
-class GraphLayoutModel(LightningModule):
+class GraphLayoutModel(EvaluatedModule[Layouts]):
     """Encoder, edge distribution and decoder, trained on relaxed samples and evaluated on hard ones (8.1, App. D.4).
 
     Args:
@@ -109,42 +109,32 @@ class GraphLayoutModel(LightningModule):
                 surrogate = self.estimator(log_prob, loss, features.detach())
             else:
                 surrogate = self.estimator(log_prob, loss)
-        self._log("train", {"elbo": -loss.detach().mean(), "kl": kl.detach().mean()}, len(batch))
+        self.log_split("train", {"elbo": -loss.detach().mean(), "kl": kl.detach().mean()}, len(batch))
         return surrogate
 
-    def on_validation_start(self) -> None:
+    def begin_evaluation(self) -> None:
         """Forget the last evaluation."""
         self._evaluation = Evaluation([], [], [], [], [])
 
-    def validation_step(self, batch: Layouts, batch_idx: int) -> None:
+    def evaluate(self, batch: Layouts) -> None:
         """Take a batch into the evaluation.
 
         Args:
             batch: B examples.
-            batch_idx: not used.
         """
-        self._evaluate(batch)
+        graph, theta = self.sample_graphs(batch.positions)
+        nll = self._nll(batch.positions, graph, 1)
+        kl = self.edges.kl(theta) if self.estimator is None else self.edges.action_kl(theta)
+        found = self._evaluation
+        found.nll.append(nll)
+        found.kl.append(kl)
+        found.elbo.append(elbo(nll, kl, self.config.num_nodes))
+        found.graphs.append(graph > 0.5)
+        found.edges.append(batch.edges)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what the validation came to."""
-        self._log("valid", self._evaluation.summary(), 1)
-
-    def on_test_start(self) -> None:
-        """Forget the last evaluation."""
-        self._evaluation = Evaluation([], [], [], [], [])
-
-    def test_step(self, batch: Layouts, batch_idx: int) -> None:
-        """Take a batch into the evaluation.
-
-        Args:
-            batch: B examples.
-            batch_idx: not used.
-        """
-        self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log what the test came to."""
-        self._log("test", self._evaluation.summary(), 1)
+    def summary(self) -> dict[str, float]:
+        """The means over all examples, by name."""
+        return self._evaluation.summary()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam; weight decay on the encoder and the baseline alone (App. C.1, D.4.3).
@@ -185,21 +175,6 @@ class GraphLayoutModel(LightningModule):
 
     def _nll(self, positions: Tensor, graph: Tensor, horizon: int) -> Tensor:
         return gaussian_nll(self.decoder(positions, graph, horizon), positions[:, 1:])
-
-    def _evaluate(self, batch: Layouts) -> None:
-        graph, theta = self.sample_graphs(batch.positions)
-        nll = self._nll(batch.positions, graph, 1)
-        kl = self.edges.kl(theta) if self.estimator is None else self.edges.action_kl(theta)
-        found = self._evaluation
-        found.nll.append(nll)
-        found.kl.append(kl)
-        found.elbo.append(elbo(nll, kl, self.config.num_nodes))
-        found.graphs.append(graph > 0.5)
-        found.edges.append(batch.edges)
-
-    def _log(self, split: str, values: dict[str, Any], batch_size: int) -> None:
-        named = {f"{split}/{name}": value for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
 
 
 def _estimator(config: NRIConfig) -> NVIL | Reinforce | None:

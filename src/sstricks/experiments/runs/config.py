@@ -1,8 +1,12 @@
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from sstricks.experiments.runs.halving import Search
 
 Config = TypeVar("Config")
+Precision = Literal["float32", "bfloat16"]
+"""Of hidden matrix products."""
 
 
 def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, Any]) -> Config:
@@ -29,3 +33,43 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
             f"{experiment!r} and none: use the version of sstricks that started the run."
         )
     return kind(**fields)
+
+
+def check_positive(config: object, names: Iterable[str]) -> None:
+    """Refuse a configuration with a number that has to be above 0 and is not.
+
+    Args:
+        config: has the fields.
+        names: of the fields.
+
+    Raises:
+        ValueError: if one is 0, negative or NaN.
+    """
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} is {getattr(config, name)}, expected a number above 0: pass a larger {name}.")
+
+
+def check_steps(steps: int, valid_every: int, search: Search) -> None:
+    """Refuse a number of steps at which no checkpoint is written, or that is not enough for the trials.
+
+    Args:
+        steps: where the training ends.
+        valid_every: steps between two validations.
+        search: the trials.
+
+    Raises:
+        ValueError: if they do not fit together.
+    """
+    decided = search.decided
+    if decided > steps:
+        raise ValueError(
+            f"steps is {steps}, expected at least {decided}, which is what {search.num_trials} trials take "
+            "to tell apart: use more steps, fewer trials or fewer trial_steps."
+        )
+    for name, found in (("steps", steps), ("the length of the last trial", decided)):
+        if found % valid_every:
+            raise ValueError(
+                f"{name} is {found}, expected a multiple of valid_every={valid_every}: "
+                "checkpoints are written at validations. Change either."
+            )
