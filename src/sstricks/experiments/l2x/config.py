@@ -7,12 +7,11 @@ from sstricks.experiments.l2x.embeddings import Embeddings
 from sstricks.experiments.l2x.encoder import EncoderKind
 from sstricks.experiments.l2x.rate import LinearRate
 from sstricks.experiments.l2x.subsets import BESPOKE, Relaxation
-from sstricks.experiments.runs.config import config_from_json
+from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
 
 Preset = Literal["paper", "cpu", "quick"]
-Precision = Literal["float32", "bfloat16"]
 Gradient = Literal["exact", "finite-difference"]
 
 
@@ -86,9 +85,8 @@ class L2XConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
-        for name in ("k", "max_words", "batch_size", "steps", "valid_every", "lr", "temperature", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
+        positive = ("k", "max_words", "batch_size", "steps", "valid_every", "lr", "temperature", "clip")
+        check_positive(self, positive)
         if not 0 <= self.dropout < 1 or not self.weight_decay >= 0:
             raise ValueError(
                 f"dropout is {self.dropout} and weight_decay is {self.weight_decay}, expected a share below 1 and a "
@@ -106,19 +104,8 @@ class L2XConfig:
                 f"finite_difference_eps is {self.finite_difference_eps} and gradient is exact, expected no ε: "
                 "choose the gradient finite-difference."
             )
-        _ = self.lr_factor, self.search  # which check their own
-        decided = self.search.decided
-        if decided > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {decided}, which is what {self.trials} trials take "
-                "to tell apart: use more steps, fewer trials or fewer trial_steps."
-            )
-        for name, steps in (("steps", self.steps), ("the length of the last trial", decided)):
-            if steps % self.valid_every:
-                raise ValueError(
-                    f"{name} is {steps}, expected a multiple of valid_every={self.valid_every}: "
-                    "checkpoints are written at validations. Change either."
-                )
+        _ = self.lr_factor  # which checks its own
+        check_steps(self.steps, self.valid_every, self.search)
 
     @property
     def lr_factor(self) -> LinearRate:

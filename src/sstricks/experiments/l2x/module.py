@@ -1,7 +1,6 @@
 from collections import defaultdict
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,11 +14,12 @@ from sstricks.experiments.l2x.reviews import Batch
 from sstricks.experiments.l2x.scores import mean_of, run_length, subset_precision
 from sstricks.experiments.l2x.subsets import SUBSETS, candidates_of, only_words
 from sstricks.experiments.l2x.text import PAD
+from sstricks.experiments.runs.evaluated import EvaluatedModule
 from sstricks.experiments.runs.seeds import fold_in
 from sstricks.experiments.runs.training import DivergedError
 
 
-class L2XModel(LightningModule):
+class L2XModel(EvaluatedModule[Batch]):
     """Selects k words of a review and predicts a rating from them alone (8.3, App. D.6).
 
     The mask on the words is soft in training, where it is a relaxed sample, and hard in evaluation. The metrics without
@@ -45,6 +45,7 @@ class L2XModel(LightningModule):
             pairs = self.subsets.has_pairs
             self.encoder = Encoder(dimension, c.encoder, pairs=pairs, dropout=c.dropout, precision=precision)
         self._measured: dict[str, list[Tensor]] = defaultdict(list)
+        self._ratings: list[Tensor] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The squared error of a batch from softly masked words.
@@ -61,43 +62,41 @@ class L2XModel(LightningModule):
         relaxed = self.subsets.relaxed(self._theta(vectors, present), candidates, self.config.temperature)
         selected = only_words(relaxed, present, self.config.k)
         loss = F.mse_loss(self.decoder(vectors, selected, present), batch.ratings)
-        logged = {"train/mse": loss.detach(), "train/mse_x100": 100 * loss.detach()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log_split("train", {"mse": loss.detach(), "mse_x100": 100 * loss.detach()}, len(batch))
         return loss
 
-    def on_validation_start(self) -> None:
+    def begin_evaluation(self) -> None:
         """Forget the last evaluation."""
         self._measured.clear()
+        self._ratings.clear()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take a batch into the evaluation.
+    def evaluate(self, batch: Batch) -> None:
+        """Measure the errors and the subsets of a batch.
 
         Args:
             batch: B reviews.
-            batch_idx: not used.
         """
-        self._evaluate(batch)
+        vectors, present = self.embedding(batch.words), batch.present
+        theta, candidates = self._theta(vectors, present), candidates_of(present, self.config.k)
+        rated, annotated = ~batch.ratings.isnan(), batch.annotated
+        for prefix, choose in (("", self.subsets.mode), ("sampled_", self.subsets.sample)):
+            selected = only_words(choose(theta, candidates), present, self.config.k)
+            error = (self.decoder(vectors, selected, present) - batch.ratings).square()
+            hard, measured = selected > 0, self._measured
+            measured[f"{prefix}mse"].append(error[rated])
+            measured[f"{prefix}run_length"].append(run_length(hard))
+            measured[f"{prefix}subset_precision"].append(subset_precision(hard[annotated], batch.relevant[annotated]))
+        self._ratings.append(batch.ratings[rated])
 
-    def on_validation_epoch_end(self) -> None:
-        """Log what the validation came to."""
-        self._summarize("valid")
+    def summary(self) -> dict[str, float]:
+        """The means over all reviews, and the share of the variance of the ratings that is explained.
 
-    def on_test_start(self) -> None:
-        """Forget the last evaluation."""
-        self._measured.clear()
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take a batch into the evaluation.
-
-        Args:
-            batch: B reviews.
-            batch_idx: not used.
+        Returns:
+            Metrics by name; the precision is NaN if no review is annotated.
         """
-        self._evaluate(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Log what the test came to."""
-        self._summarize("test")
+        means = {name: mean_of(values) for name, values in self._measured.items()}
+        variance = float(torch.cat(self._ratings).double().var(correction=0))
+        return {**means, "mse_x100": 100 * means["mse"], "explained_variance": 1 - means["mse"] / variance}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, with a learning rate that falls in a straight line (App. D.6).
@@ -134,22 +133,3 @@ class L2XModel(LightningModule):
                 "Lower --lr or --clip, or change --temperature or --seed."
             )
         return theta
-
-    def _evaluate(self, batch: Batch) -> None:
-        vectors, present = self.embedding(batch.words), batch.present
-        theta, candidates = self._theta(vectors, present), candidates_of(present, self.config.k)
-        for prefix, choose in (("", self.subsets.mode), ("sampled_", self.subsets.sample)):
-            selected = only_words(choose(theta, candidates), present, self.config.k)
-            error = (self.decoder(vectors, selected, present) - batch.ratings).square()
-            hard, annotated, measured = selected > 0, batch.annotated, self._measured
-            measured[f"{prefix}mse"].append(error[~batch.ratings.isnan()])
-            measured[f"{prefix}run_length"].append(run_length(hard))
-            measured[f"{prefix}subset_precision"].append(subset_precision(hard[annotated], batch.relevant[annotated]))
-        self._measured["ratings"].append(batch.ratings[~batch.ratings.isnan()])
-
-    def _summarize(self, split: str) -> None:
-        ratings = torch.cat(self._measured.pop("ratings")).double()
-        means = {name: mean_of(values) for name, values in self._measured.items()}
-        means["mse_x100"] = 100 * means["mse"]
-        means["explained_variance"] = 1 - means["mse"] / float(ratings.var(correction=0))
-        self.log_dict({f"{split}/{name}": value for name, value in means.items()}, on_step=False, on_epoch=True)

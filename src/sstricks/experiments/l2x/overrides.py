@@ -1,17 +1,11 @@
-import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
 
-from sstricks.experiments.l2x.config import Precision
+from sstricks.experiments.runs.overrides import Integer, Number, Products, given_values
 
-_HINT = "(the preset's)"
-Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
-Truth = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=_HINT)]
-
-Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
+Truth = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="(the preset's)")]
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ class L2XOverrides:
         Returns:
             Fields of `L2XConfig` by name.
         """
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given = given_values(self)
         if "temperature" in given:
             given["trial_temperatures"] = ()
         return given

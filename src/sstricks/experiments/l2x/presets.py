@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from sstricks.experiments.l2x.config import L2XConfig, Precision, Preset
+from sstricks.experiments.l2x.config import L2XConfig, Preset
+from sstricks.experiments.runs.config import Precision
 
 _EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 3, "quick": 1}
 _VALIDATIONS_AN_EPOCH: dict[Preset, int] = {"paper": 1, "cpu": 2, "quick": 2}
