@@ -8,7 +8,14 @@ from rich.text import Text
 
 from sstricks.experiments.l2x.config import L2XConfig
 from sstricks.experiments.l2x.explanation import Review, explain, test_review
-from sstricks.experiments.l2x.highlight import color_of, draw_explanations, heading, terminal_text, write_html
+from sstricks.experiments.l2x.highlight import (
+    color_of,
+    draw_explanations,
+    heading,
+    plain_text,
+    terminal_text,
+    write_html,
+)
 from sstricks.experiments.l2x.run import L2XRun
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
@@ -43,7 +50,8 @@ class Explain:
         found = [explain(run, folder, review) for run, folder in zip(runs, folders, strict=True)]
         for explanation in found:
             console.print(Text(heading(explanation), style=f"bold {color_of(explanation)}"))
-            console.print(terminal_text(review, explanation))
+            marked = terminal_text if console.is_terminal else plain_text
+            console.print(marked(review, explanation), highlight=False, markup=False)
             console.print()
         if self.html is not None:
             write_html(review, found, self.html)

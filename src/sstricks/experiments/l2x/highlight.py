@@ -12,7 +12,7 @@ from sstricks.experiments.runs.pictures import CORRECT, FALSE, INK, save_figure
 
 _CORRELATED = "corr-top-k"
 _LIGHT = {CORRECT: "#CFE6F5", FALSE: "#FBDFCC"}
-_COLUMNS, _LINE = 92, 0.27  # characters of a line, inches between lines
+_COLUMNS, _WIDTH, _LINE = 92, 0.077, 0.27  # characters of a line, inches of one, inches between lines
 
 
 def color_of(explanation: Explanation) -> str:
@@ -56,6 +56,23 @@ def terminal_text(review: Review, explanation: Explanation) -> Text:
     return text
 
 
+def plain_text(review: Review, explanation: Explanation) -> str:
+    """The review for a file or a pipe: runs of selected words are in brackets.
+
+    Args:
+        review: what was explained.
+        explanation: the selection.
+
+    Returns:
+        The text.
+    """
+    marked, place = "", 0
+    for start, end in spans(review, explanation):
+        marked += f"{review.text[place:start]}[{review.text[start:end]}]"
+        place = end
+    return marked + review.text[place:]
+
+
 def write_html(review: Review, explanations: Sequence[Explanation], path: Path) -> None:
     """Write a page that has the review once for each model, with its words marked.
 
@@ -97,7 +114,7 @@ def draw_explanations(review: Review, explanations: Sequence[Explanation], path:
 
     lines = list(_lines(review))
     height = _LINE * (len(lines) + 2) * len(explanations) + 0.2
-    figure = Figure(figsize=(0.095 * _COLUMNS + 0.4, height))
+    figure = Figure(figsize=(_WIDTH * _COLUMNS + 0.4, height))
     top = height - 0.2
     for explanation in explanations:
         color = color_of(explanation)
