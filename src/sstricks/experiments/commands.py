@@ -9,6 +9,10 @@ from rich.console import Console
 from sstricks.experiments.diagnosis.command import Diagnose
 from sstricks.experiments.field_guide.command import FieldGuide
 from sstricks.experiments.kinds import kind_of
+from sstricks.experiments.l2x.command import TrainL2X
+from sstricks.experiments.l2x.explain import Explain
+from sstricks.experiments.l2x.prepare import Prepare
+from sstricks.experiments.l2x.reference_command import ReferenceOf
 from sstricks.experiments.listops.command import TrainListOps
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.demo import Demo
@@ -25,6 +29,7 @@ class Train:
     experiment: (
         Annotated[TrainNRI, tyro.conf.subcommand("nri")]
         | Annotated[TrainListOps, tyro.conf.subcommand("listops")]
+        | Annotated[TrainL2X, tyro.conf.subcommand("l2x")]
         | Annotated[None, tyro.conf.Suppress]
     )
 
@@ -73,6 +78,9 @@ class Evaluate:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Explain, tyro.conf.subcommand("explain")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[ReferenceOf, tyro.conf.subcommand("reference")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
     | Annotated[FieldGuide, tyro.conf.subcommand("field-guide")]

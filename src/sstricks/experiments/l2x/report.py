@@ -1,0 +1,75 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sstricks.experiments.l2x.reference import Reference
+from sstricks.experiments.runs.progress import clock
+
+_SOURCES = {"hotels": "hotel reviews", "beer": "BeerAdvocate", "synthetic": "made-up reviews"}
+
+
+def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table of results on the test split, with chance below.
+
+    Args:
+        console: where to print.
+        results: the content of some runs' `result.json`, all on the same data and with the same k.
+    """
+    first = results[0]
+    table = Table(title=f"{_SOURCES[first['source']].capitalize()}, aspect {first['aspect']}: test split")
+    for heading in ("relaxation", "encoder"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("k", "MSE×100", "precision", "runs", "steps", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(
+            result["relaxation"],
+            result["encoder"],
+            str(result["k"]),
+            _number(result["test/mse"], "{:.2f}", 100),
+            _number(result["test/subset_precision"], "{:.1%}"),
+            _number(result["test/run_length"], "{:.2f}"),
+            str(result["steps"]),
+            clock(result["seconds"]),
+        )
+    table.add_section()
+    precision, runs = first["chance/subset_precision"], first["chance/run_length"]
+    table.add_row(*("words at random", "", str(first["k"]), ""), f"{precision:.1%}", f"{runs:.2f}", style="dim")
+    console.print(table)
+    vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
+    console.print(
+        f"Preset {first['preset']}, seed {first['seed']}, one run each, {first['train_reviews']} training reviews, "
+        f"words start from {vectors}. Precision: the share of selected words in sentences about the aspect. Runs: the "
+        "mean length of runs of selected words. Of the subset that the model prefers; of subsets that it draws "
+        f"(first row): MSE×100 {100 * first['test/sampled_mse']:.2f}, precision "
+        f"{_number(first['test/sampled_subset_precision'], '{:.1%}')}, runs {first['test/sampled_run_length']:.2f}.",
+        highlight=False,
+    )
+
+
+def print_reference(console: Console, found: Reference, k: int) -> None:
+    """Print what simple predictors score.
+
+    Args:
+        console: where to print.
+        found: the scores.
+        k: words that count for the precision.
+    """
+    table = Table(title="Without a model of subsets: test split")
+    table.add_column("predictor", no_wrap=True)
+    for heading in ("MSE×100", f"precision of {k}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_row("mean training rating", f"{100 * found.constant_mse:.2f}", f"{found.chance_precision:.1%} (chance)")
+    table.add_row("ridge on word indicators", f"{100 * found.ridge_mse:.2f}", f"{found.ridge_precision:.1%}")
+    console.print(table)
+    console.print(
+        f"The ridge regression has penalty {found.penalty:g}, chosen by validation, where its MSE×100 is "
+        f"{100 * found.ridge_valid_mse:.2f}; its precision is that of the {k} words of a review that weigh most.",
+        highlight=False,
+    )
+
+
+def _number(value: float | None, text: str, factor: float = 1.0) -> str:
+    return "–" if value is None else text.format(factor * value)

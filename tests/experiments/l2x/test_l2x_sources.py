@@ -1,0 +1,168 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from sources import write_beer, write_hotels
+
+from sstricks import cli
+from sstricks.experiments.l2x.beer import beer_corpus
+from sstricks.experiments.l2x.corpus import read_splits, read_vocabulary, write_corpus
+from sstricks.experiments.l2x.hotels import hotel_corpus, least_explained
+from sstricks.experiments.l2x.synthetic import ASPECTS, synthetic_corpus
+from sstricks.experiments.runs.errors import RunError
+
+
+def words(corpus, reviews, number):
+    return [corpus.vocabulary[word] for word in reviews.take(torch.tensor([number])).words.tolist()]
+
+
+def test_the_least_explained_are_those_off_the_line():
+    generator = np.random.default_rng(0)
+    x = generator.random((200, 2))
+    y = x @ [0.5, 0.2] + 0.1
+    y[::10] += 0.3
+    chosen = least_explained(np.column_stack([x[:, 0], y, x[:, 1]]), 1, 20, generator)
+    assert sorted(chosen.tolist()) == list(range(0, 200, 10))
+
+
+def test_hotels_are_the_reviews_that_the_others_do_not_explain(tmp_path):
+    rows = [row["ratings"] for row in write_hotels(tmp_path, count=400) if row["ratings"]["rooms"] > 0]
+    others, service = (np.array([row[name] / 5 for row in rows]) for name in ("location", "service"))
+    slope, start = np.polyfit(others, service, 1)
+    largest = np.sort(np.abs(service - slope * others - start))[-100:]
+    corpus = hotel_corpus(tmp_path, 80, 20, seed=0)
+    splits = corpus.aspects["service"]
+    assert (len(splits.train), len(splits.valid)) == (80, 20)
+    found = []
+    for reviews in (splits.train, splits.valid):
+        assert not reviews.annotated.any()
+        for number, rating in enumerate(reviews.ratings.tolist()):
+            text = words(corpus, reviews, number)
+            staff, rest = (int(text[text.index(word) + offset]) / 5 for word, offset in (("staff", 2), ("rest", 1)))
+            assert staff == pytest.approx(rating)
+            found.append(abs(staff - slope * rest - start))
+    assert sorted(found) == pytest.approx(largest.tolist())
+
+
+def test_hotel_test_reviews_have_a_rating_and_a_relevant_sentence(tmp_path):
+    write_hotels(tmp_path)
+    corpus = hotel_corpus(tmp_path, 30, 4, seed=0)
+    tests = {aspect: splits.test for aspect, splits in corpus.aspects.items()}
+    assert {aspect: len(test) for aspect, test in tests.items()} == {
+        "service": 1,
+        "location": 0,  # which nobody rated
+        "rooms": 1,
+        "cleanliness": 1,
+    }
+    assert tests["service"].ratings.tolist() == [pytest.approx(0.8)]
+    assert tests["service"].relevant.tolist() == [True] * 6 + [False] * 9
+    assert tests["rooms"].relevant.tolist() == tests["cleanliness"].relevant.tolist() == [False] * 10 + [True] * 5
+
+
+def test_hotels_are_the_same_for_the_same_seed(tmp_path):
+    write_hotels(tmp_path)
+    once, again, other = (hotel_corpus(tmp_path, 8, 4, seed).aspects["service"].train for seed in (0, 0, 1))
+    assert torch.equal(once.words, again.words)
+    assert not torch.equal(once.words, other.words)
+
+
+def test_missing_or_few_hotels_are_told(tmp_path):
+    with pytest.raises(RunError, match="cannot read"):
+        hotel_corpus(tmp_path, 1, 1, 0)
+    write_hotels(tmp_path)
+    with pytest.raises(RunError, match=r"has 54 reviews with all ratings\. Ask for fewer"):
+        hotel_corpus(tmp_path, 54, 1, 0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_beer_is_read_as_published(tmp_path, first):
+    write_beer(tmp_path, first=first)
+    corpus = beer_corpus(tmp_path, seed=0)
+    assert list(corpus.aspects) == ["appearance", "aroma"]
+    appearance, aroma = corpus.aspects.values()
+    assert [len(part) for part in (aroma.train, aroma.valid, aroma.test)] == [40, 5, 6 + 2]
+    assert appearance.train.ratings[:3].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert aroma.train.ratings.unique().tolist() == [0.5]
+    assert words(corpus, appearance.train, 0)[:4] == ["pours", "a", "dark", "brown"]
+
+
+def test_the_spans_of_beer_are_the_relevant_words(tmp_path):
+    write_beer(tmp_path)
+    corpus = beer_corpus(tmp_path, seed=0)
+    appearance, aroma = (splits.test for splits in corpus.aspects.values())
+    assert appearance.annotated.tolist() == aroma.annotated.tolist() == [False] * 6 + [True] * 2
+    assert appearance.ratings.isnan().tolist() == [False] * 6 + [True] * 2
+    spans = appearance.take(torch.tensor([6, 7]))
+    assert spans.relevant.tolist() == [True] * 4 + [False] * 4 + [True] * 2
+    assert aroma.take(torch.tensor([6, 7])).relevant.tolist() == [False] * 5 + [True] * 3 + [False] * 2
+
+
+def test_beer_without_held_out_reviews_is_split(tmp_path):
+    write_beer(tmp_path, heldout=False)
+    aroma = beer_corpus(tmp_path, seed=0).aspects["aroma"]
+    assert [len(part) for part in (aroma.train, aroma.valid, aroma.test)] == [32, 4, 4 + 2]
+
+
+def test_beer_in_another_format_is_told(tmp_path):
+    with pytest.raises(RunError, match=r"holds no reviews\.aspectN"):
+        beer_corpus(tmp_path, 0)
+    write_beer(tmp_path)
+    (tmp_path / "annotations.json").write_text("{")
+    with pytest.raises(RunError, match=r"annotations\.json"):
+        beer_corpus(tmp_path, 0)
+
+
+def test_made_up_ratings_are_what_the_sentences_say():
+    corpus = synthetic_corpus(300, 10, 20, seed=0)
+    good = {"friendly", "helpful", "attentive", "prompt", "courteous"}
+    service = corpus.aspects["service"].train
+    shares = [len(good & set(words(corpus, service, n))) > 0 for n in range(300)]
+    ratings = service.ratings
+    assert not any(share for share, rating in zip(shares, ratings.tolist(), strict=True) if rating == 0)
+    assert all(share for share, rating in zip(shares, ratings.tolist(), strict=True) if rating == 1)
+    test = corpus.aspects["service"].test
+    assert test.annotated.all()
+    assert 0.1 < test.relevant.float().mean() < 0.35
+    assert not corpus.aspects["rooms"].train.annotated.any()
+
+
+def test_a_corpus_survives_the_disk(tmp_path):
+    corpus = synthetic_corpus(20, 5, 6, seed=1)
+    write_corpus(corpus, tmp_path / "data")
+    assert read_vocabulary(tmp_path / "data") == corpus.vocabulary
+    for aspect in ASPECTS:
+        splits, expected = read_splits(tmp_path / "data", aspect), corpus.aspects[aspect]
+        for split in ("train", "valid", "test"):
+            for name in ("words", "offsets", "ratings", "relevant", "annotated"):
+                assert torch.equal(getattr(getattr(splits, split), name), getattr(getattr(expected, split), name))
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert manifest["aspects"]["rooms"] == {"train": 20, "valid": 5, "test": 6}
+
+
+def test_changed_data_wrong_aspects_and_full_folders_are_refused(tmp_path):
+    corpus = synthetic_corpus(20, 5, 6, seed=1)
+    write_corpus(corpus, tmp_path)
+    with pytest.raises(RunError, match="not empty"):
+        write_corpus(corpus, tmp_path)
+    with pytest.raises(RunError, match="has the aspects location, rooms, service"):
+        read_splits(tmp_path, "taste")
+    (tmp_path / "rooms.npz").write_bytes(b"other")
+    with pytest.raises(RunError, match=r"rooms\.npz is missing or was changed"):
+        read_splits(tmp_path, "rooms")
+    with pytest.raises(RunError, match=r"holds no manifest\.json"):
+        read_vocabulary(tmp_path / "nothing")
+
+
+def test_the_command_prepares_each_source(tmp_path, capsys):
+    write_hotels(tmp_path)
+    hotels = ("--source", str(tmp_path), "--train-reviews", "20", "--valid-reviews", "4")
+    assert cli.main(["prepare", "hotels", *hotels, "--out", str(tmp_path / "h")]) == 0
+    assert "service: 20 training, 4 validation, 1 test reviews (1 annotated)" in capsys.readouterr().out
+    write_beer(tmp_path)
+    assert cli.main(["prepare", "beer", "--source", str(tmp_path), "--out", str(tmp_path / "b")]) == 0
+    assert "aroma: 40 training, 5 validation, 8 test reviews (2 annotated)" in capsys.readouterr().out
+    made_up = ("--train-reviews", "30", "--valid-reviews", "5", "--test-reviews", "5")
+    assert cli.main(["prepare", "synthetic", *made_up, "--out", str(tmp_path / "s")]) == 0
+    assert "rooms: 30 training" in capsys.readouterr().out
+    assert cli.main(["prepare", "synthetic", "--out", str(tmp_path / "s")]) == 2
