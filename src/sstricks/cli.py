@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_command(arguments)
     except RunError as error:
         return _complain(str(error))
+    except OSError as error:  # a folder that cannot be written, a full disk
+        return _complain(str(error))
     except KeyboardInterrupt:
         print(file=sys.stderr)
         _complain("interrupted. Give the same command again to continue; `sst train` wants --resume for it.")

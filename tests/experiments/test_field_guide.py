@@ -115,3 +115,9 @@ def test_a_page_without_markers_is_left_alone(tmp_path, capsys):
 
 def test_defaults():
     assert FieldGuide() == FieldGuide(out=Path("field-guide"), seed=0, page=None)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert cli.main(["field-guide", "--out", str(tmp_path / "file" / "pictures")]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
