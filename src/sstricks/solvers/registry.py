@@ -92,11 +92,11 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
         raise NoSolverError(
             f"regularizer: found {regularizer!r}, expected an instance of a regularizer such as sst.Euclidean()."
         )
-    theirs = ", ".join(f.__name__ for s, f in _solvers if s is pair[0]) or "none"
+    theirs = ", ".join(f.__name__ for s, f in _solvers if s is pair[0])
     reason = _reasons.get(pair, "nobody has registered a solver for this pair")
     raise NoSolverError(
         f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
-        f"Registered for {pair[0].__name__}: {theirs}. {'Choose one of these, or pass' if theirs != 'none' else 'Pass'} "
+        f"Registered for {pair[0].__name__}: {theirs or 'none'}. {'Choose one of these, or pass' if theirs else 'Pass'} "
         "solver=: sst.FrankWolfe() for a separable regularizer, or any callable (structure, regularizer, scaled "
         "utility) -> point of conv X."
     )
