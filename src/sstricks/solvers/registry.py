@@ -96,9 +96,9 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
     reason = _reasons.get(pair, "nobody has registered a solver for this pair")
     raise NoSolverError(
         f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
-        f"Registered for {pair[0].__name__}: {theirs or 'none'}. {'Choose one of these, or pass' if theirs else 'Pass'} "
-        "solver=: sst.FrankWolfe() for a separable regularizer, or any callable (structure, regularizer, scaled "
-        "utility) -> point of conv X."
+        f"Registered for {pair[0].__name__}: {theirs or 'none'}. "
+        f"{'Choose one of these, or pass' if theirs else 'Pass'} solver=: sst.FrankWolfe() for a separable "
+        "regularizer, or any callable (structure, regularizer, scaled utility) -> point of conv X."
     )
 
 
