@@ -3,7 +3,8 @@
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _CATEGORIES = {
 """The aspects, and which categories of opinions are about each."""
 
 ASPECTS = tuple(_CATEGORIES)
+
+_TORN = re.compile(r"(?<=\w) ' (?=(?:s|t|m|d|ll|re|ve)\b)", re.IGNORECASE)
 
 
 def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, seed: int) -> Corpus:
@@ -104,13 +107,29 @@ def least_explained(
     return generator.permutation(order[:count])
 
 
+def sentence_text(tokens: Sequence[str]) -> str:
+    """A test sentence as it would be written, so that its contractions are cut up as in the training reviews.
+
+    Args:
+        tokens: as published, some with apostrophes of their own.
+
+    Returns:
+        The tokens with blanks between.
+
+    Example:
+        >>> sentence_text(["It", "wasn", "'", "t", "the", "guests", "'", "room"])
+        "It wasn't the guests ' room"
+    """
+    return _TORN.sub("'", " ".join(tokens))
+
+
 def _annotated(tests: list[dict[str, Any]], aspect: str, vocabulary: Vocabulary) -> Iterator[Annotated]:
     about = _CATEGORIES[aspect]
     for row in tests:
         words: list[str] = []
         relevant: list[bool] = []
         for sentence in row["sentences"]:
-            here = words_of(" ".join(sentence["tokens"]))
+            here = words_of(sentence_text(sentence["tokens"]))
             words += here
             relevant += [any(about(opinion["category"]) for opinion in sentence["opinions"])] * len(here)
         if any(relevant) and _rated(row["stars"], aspect):
