@@ -10,8 +10,9 @@ INSTALLED := $(VENV)/.installed
 demo: install
 	$(BIN)/sst demo
 
+# One thread for each of the two workers; tests/test_threads.py asks for more where it needs them.
 test: lint types
-	$(BIN)/python -m pytest -n 2 -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 lint: install
 	$(BIN)/ruff check .

@@ -23,8 +23,7 @@ SUBJECTS = (
     "active_set",
     "import_time",
     "nri_step",
-    *("spanning_tree", "arborescence", "projective", "k_subset", "chain", "matching", "one_hot", "active_set"),
-    *("import_time", "nri_step", "listops_step"),
+    "listops_step",
 )
 
 
