@@ -96,7 +96,7 @@ def _exponentials(m, e):
         e[x] = k if here else ABSENT
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def load(u, begin, end, slot, ends, m, e, m_edge, e_edge, share, present, base):
     """The weights exp(u − max u), the maximum over each head's edges; each edge's share; the sum of the maxima.
 
@@ -212,7 +212,7 @@ def _add_tangent(nodes, v, m1, e1, a1, m2, e2, a2, m, e, dm, start):
             e[y] = e_product if lead > 0 else e[y]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _eliminate(nodes, m, e, present, p, m_all, e_all, log_z, unreached):
     """Eliminate nodes n−1, …, 1: parents' laws p, log Z and how many nodes the root does not reach.
 
@@ -285,7 +285,7 @@ def _restore(nodes, v, p, m, e, as_parent, as_child, rest):
             e[to + lane] = -e[to + lane] if out_of > 0.0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _write(first, end, values, missed, out, unreached):
     """Hand over what was found for the problems of all lanes."""
     for lane in range(min(LANES, end - first)):
@@ -372,7 +372,7 @@ def _slopes(nodes, v, p, m, dm, t, a_out, delta):
             t[j * ROW + lane] -= delta[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def _eliminate_tangent(nodes, m, e, dm, present, p, m_all, e_all, log_z, unreached):
     """`_eliminate` and its derivative."""
     m_p = aligned(nodes * LANES)

@@ -4,9 +4,10 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.extremes import COLDEST, LARGEST, SURE
+from sstricks.ops.kernels.separate import separate
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@separate
 def _divide(n, u, mask, t, out):
     """Write one row of u/t, −∞ where absent; return how many are present, and how many of them are NaN or +∞."""
     present = 0
@@ -45,11 +46,17 @@ def scaled(begin, end, u, t, mask, at_least, out, fault):
             fault[r] = 3
 
 
+@separate
+def _undivide(n, grad, u, mask, t, out):
+    """Write one row of grad/t, 0 where u is absent or infinite."""
+    everything = mask.size == 0
+    for i in range(np.uint64(n)):
+        here = (everything or mask[i]) & (abs(u[i]) < math.inf)
+        out[i] = grad[i] / t if here else 0.0
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def scaled_backward(begin, end, grad, u, t, mask, out):
     """Write grad/t into `out` where u is present and finite, 0 elsewhere."""
-    everything = mask.shape[1] == 0
     for r in range(begin, end):
-        for i in range(u.shape[1]):
-            here = (everything or mask[r, i]) and abs(u[r, i]) < math.inf
-            out[r, i] = grad[r, i] / t[r] if here else 0.0
+        _undivide(u.shape[1], grad[r], u[r], mask[r], t[r], out[r])

@@ -71,7 +71,7 @@ def merge(count, m1, e1, shift, m2, e2, m, e, to, ratio, at):
         e[y] = max(e_product, e[y])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@separate
 def collect(pair, ends, m_edge, e_edge, m, e, share, present):
     """From the weights of edges those of their pairs, each edge's share of its pair's, and which nodes have an edge."""
     edges = pair.size
