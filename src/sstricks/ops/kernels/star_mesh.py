@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.floats import LANES, power_of_two
-from sstricks.ops.kernels.separate import MATHS, separate
+from sstricks.ops.kernels.separate import separate
 
 ROW = np.uint64(LANES)
 
