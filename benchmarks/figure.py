@@ -103,7 +103,7 @@ def _circumstances(results: dict[str, dict[str, Any]]) -> str:
     facts = {
         f"{e['cpu']}, {e['torch_threads']} threads, torch {e['versions']['torch']}, {e['commit']}" for e in environments
     }
-    return "; ".join(sorted(facts))
+    return "\n".join(sorted(facts))
 
 
 def main() -> None:
