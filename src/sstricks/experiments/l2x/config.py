@@ -1,22 +1,18 @@
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from sstricks.experiments.l2x.embeddings import Embeddings
 from sstricks.experiments.l2x.encoder import EncoderKind
 from sstricks.experiments.l2x.rate import LinearRate
 from sstricks.experiments.l2x.subsets import BESPOKE, Relaxation
-from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
-from sstricks.experiments.runs.halving import Search
-from sstricks.experiments.runs.seeds import fold_in
+from sstricks.experiments.runs.config import Precision, RunConfig, check_positive, check_steps
 
 Preset = Literal["paper", "cpu", "quick"]
 Gradient = Literal["exact", "finite-difference"]
 
 
 @dataclass(frozen=True)
-class L2XConfig:
+class L2XConfig(RunConfig):
     """Everything that makes a training run on aspect ratings what it is (8.3, App. D.6).
 
     Attributes:
@@ -51,6 +47,8 @@ class L2XConfig:
         trial: which of several trials this is; each has its own initial weights, order and noise.
         trial_temperatures: the temperatures that the trials go through; empty for `temperature` in all of them.
     """
+
+    experiment: ClassVar[str] = "l2x"
 
     data: str
     data_digest: str
@@ -111,37 +109,3 @@ class L2XConfig:
     def lr_factor(self) -> LinearRate:
         """The learning rate as a share of the first, by step."""
         return LinearRate(round(self.lr_share * self.steps), self.lr_final)
-
-    @property
-    def search(self) -> Search:
-        """The trials to choose from."""
-        return Search(self.trials, self.trial_steps, self.trial_factor)
-
-    @property
-    def run_seed(self) -> int:
-        """The seed of everything random in this trial but the data."""
-        return fold_in(self.seed, "trial", self.trial)
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration in JSON's types.
-
-        Returns:
-            The fields by name, and the experiment's.
-        """
-        return {"experiment": "l2x", **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "L2XConfig":
-        """The inverse of `to_json`.
-
-        Args:
-            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
-                default.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if the content is that of another experiment, or has a field that is not known here.
-        """
-        return config_from_json(cls, "l2x", content)

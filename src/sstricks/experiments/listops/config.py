@@ -1,15 +1,11 @@
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from sstricks.experiments.listops.data import Specification
 from sstricks.experiments.listops.datamodule import Batching
-from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
+from sstricks.experiments.runs.config import Precision, RunConfig, check_positive, check_steps
 from sstricks.experiments.runs.decay import Decay
-from sstricks.experiments.runs.halving import Search
-from sstricks.experiments.runs.seeds import fold_in
 
 Model = Literal["lstm", "gnn"]
 Edges = Literal["arborescence", "spanning-tree", "independent-directed", "independent-undirected", "ground-truth"]
@@ -18,7 +14,7 @@ Preset = Literal["paper", "cpu", "quick"]
 
 
 @dataclass(frozen=True)
-class ListOpsConfig:
+class ListOpsConfig(RunConfig):
     """Everything that makes a training run on ListOps what it is (8.2, App. D.5).
 
     Attributes:
@@ -52,6 +48,8 @@ class ListOpsConfig:
         trial_factor: by which the steps grow and the trials shrink from round to round.
         trial: which of several trials this is; each has its own initial weights, order and noise.
     """
+
+    experiment: ClassVar[str] = "listops"
 
     model: Model
     edges: Edges | None
@@ -128,16 +126,6 @@ class ListOpsConfig:
         """The learning rate as a share of the highest, by step."""
         return Decay(steps=self.steps, share=self.lr_decay)
 
-    @property
-    def search(self) -> Search:
-        """The trials to choose from."""
-        return Search(self.trials, self.trial_steps, self.trial_factor)
-
-    @property
-    def run_seed(self) -> int:
-        """The seed of everything random in this trial but the data."""
-        return fold_in(self.seed, "trial", self.trial)
-
     def temperature_at(self, step: int) -> float:
         """The temperature of a training step: it falls by the same factor at each.
 
@@ -148,27 +136,3 @@ class ListOpsConfig:
             t.
         """
         return self.temperature * (self.final_temperature / self.temperature) ** (step / self.steps)
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration in JSON's types.
-
-        Returns:
-            The fields by name, and the experiment's.
-        """
-        return {"experiment": "listops", **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "ListOpsConfig":
-        """The inverse of `to_json`.
-
-        Args:
-            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
-                default.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if the content is that of another experiment, or has a field that is not known here.
-        """
-        return config_from_json(cls, "listops", content)

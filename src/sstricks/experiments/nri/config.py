@@ -1,13 +1,9 @@
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from sstricks.experiments.nri.ramp import Ramp
-from sstricks.experiments.runs.config import Precision, check_positive, check_steps, config_from_json
+from sstricks.experiments.runs.config import Precision, RunConfig, check_positive, check_steps
 from sstricks.experiments.runs.decay import Decay
-from sstricks.experiments.runs.halving import Search
-from sstricks.experiments.runs.seeds import fold_in
 
 Edges = Literal["spanning-tree", "top-k", "independent"]
 Estimator = Literal["sst", "reinforce", "nvil"]
@@ -15,7 +11,7 @@ Preset = Literal["paper", "cpu", "quick"]
 
 
 @dataclass(frozen=True)
-class NRIConfig:
+class NRIConfig(RunConfig):
     """Everything that makes a training run on graph layout what it is (8.1, App. D.4).
 
     Attributes:
@@ -49,6 +45,8 @@ class NRIConfig:
         trial: which of several trials this is; each has its own initial weights, order and noise.
         trial_temperatures: the temperatures that the trials go through; empty for `temperature` in all of them.
     """
+
+    experiment: ClassVar[str] = "nri"
 
     edges: Edges
     estimator: Estimator
@@ -104,37 +102,3 @@ class NRIConfig:
     def lr_factor(self) -> Decay:
         """The learning rate as a share of the highest, by step."""
         return Decay(steps=self.steps, share=self.lr_decay)
-
-    @property
-    def search(self) -> Search:
-        """The trials to choose from."""
-        return Search(self.trials, self.trial_steps, self.trial_factor)
-
-    @property
-    def run_seed(self) -> int:
-        """The seed of everything random in this trial but the data."""
-        return fold_in(self.seed, "trial", self.trial)
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration in JSON's types.
-
-        Returns:
-            The fields by name, and the experiment's.
-        """
-        return {"experiment": "nri", **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "NRIConfig":
-        """The inverse of `to_json`.
-
-        Args:
-            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
-                default.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            ValueError: if the content is that of another experiment, or has a field that is not known here.
-        """
-        return config_from_json(cls, "nri", content)

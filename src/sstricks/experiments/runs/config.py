@@ -1,8 +1,9 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from sstricks.experiments.runs.halving import Search
+from sstricks.experiments.runs.seeds import fold_in
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bfloat16"]
@@ -73,3 +74,48 @@ def check_steps(steps: int, valid_every: int, search: Search) -> None:
                 f"{name} is {found}, expected a multiple of valid_every={valid_every}: "
                 "checkpoints are written at validations. Change either."
             )
+
+
+class RunConfig:
+    """What the configurations of all experiments, frozen dataclasses with these fields, derive from them."""
+
+    experiment: ClassVar[str]
+    seed: int
+    trials: int
+    trial_steps: int
+    trial_factor: int
+    trial: int
+
+    @property
+    def search(self) -> Search:
+        """The trials to choose from."""
+        return Search(self.trials, self.trial_steps, self.trial_factor)
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of everything random in this trial but the data."""
+        return fold_in(self.seed, "trial", self.trial)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration in JSON's types.
+
+        Returns:
+            The fields by name, and the experiment's.
+        """
+        return {"experiment": self.experiment, **dataclasses.asdict(self)}  # pyright: ignore[reportArgumentType]  # a dataclass
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Args:
+            content: what `to_json` returned, perhaps by way of a file; a field that was introduced since has its
+                default.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ValueError: if the content is that of another experiment, or has a field that is not known here.
+        """
+        return config_from_json(cls, cls.experiment, content)
