@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -103,6 +104,34 @@ CONSTRUCTORS = [
         "3",
     ),
 ]
+
+
+COUNTED = [
+    lambda three: sst.OneHot(three),
+    lambda three: sst.Subset(three),
+    lambda three: sst.KSubset(5, three),
+    lambda three: sst.ChainKSubset(5, three),
+    lambda three: sst.Matching(three),
+    lambda three: sst.Matching(2, three),
+    lambda three: sst.SpanningTree(TRIANGLE, three),
+    lambda three: sst.SpanningTree.complete(three),
+    lambda three: sst.Arborescence.complete(4, root=three),
+    lambda three: sst.ProjectiveArborescence(three),
+]
+
+
+@pytest.mark.parametrize("three", [np.int64(3), np.uint8(3), torch.tensor(3)], ids=repr)
+@pytest.mark.parametrize("build", COUNTED)
+def test_integers_of_other_types(build, three):
+    assert repr(build(three)) == repr(build(3))
+    assert build(three).event_shape == build(3).event_shape
+
+
+@pytest.mark.parametrize("three", [3.0, "3", None, np.float64(3.0), torch.tensor([3, 3]), torch.tensor(3.0)], ids=repr)
+@pytest.mark.parametrize("build", [build for build in COUNTED if build is not COUNTED[5]])  # Matching(2, None) is one
+def test_what_is_no_integer(build, three):
+    with pytest.raises(ValueError, match=r"found .*3.*expected an integer|found None, expected an integer"):
+        build(three)
 
 
 @pytest.mark.parametrize("bad", CONSTRUCTORS, ids=str)

@@ -226,3 +226,11 @@ def test_tricks_can_be_copied_and_pickled():
     relaxed = sst.StochasticSoftmaxTrick(matchings, Normal(torch.zeros(3, 3), 1.0), 0.5, sst.CategoricalEntropy())
     for twin in (copy.deepcopy(relaxed), pickle.loads(pickle.dumps(relaxed))):
         assert torch.equal(twin.rsample(generator=seeded(0)), relaxed.rsample(generator=seeded(0)))
+
+
+def test_moments_of_a_masked_utility():
+    base = Normal(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    u = sst.Masked(base, torch.tensor([True, False]))
+    assert u.mean.tolist() == [1.0, -torch.inf]
+    assert u.variance.tolist() == [9.0, 0.0]
+    assert u.entropy().tolist() == [base.entropy()[0].item(), 0.0]

@@ -2,6 +2,7 @@ import importlib.util
 import sys
 import textwrap
 from collections.abc import Sequence
+from importlib.metadata import version
 
 _NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "networkx")
 
@@ -15,6 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 if something is wrong with what was asked, or 130 if the user interrupted it.
     """
+    words = sys.argv[1:] if arguments is None else arguments
+    if list(words) == ["--version"]:
+        print(f"sstricks {version('sstricks')}")
+        return 0
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return _complain(

@@ -1,9 +1,40 @@
+import operator
+
 from torch import Size, broadcast_shapes
 
 
 def invalid(argument: str, found: object, expected: str, remedy: str) -> ValueError:
     """The one form of every complaint about an argument: its name, what it is, what it should be, how to mend it."""
     return ValueError(f"{argument}: found {found}, expected {expected}. {remedy}")
+
+
+def whole(argument: str, value: object, remedy: str, *, low: int, high: int | None = None, top: str = "") -> int:
+    """A whole number of any integer type, NumPy's and torch's included, as an int.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+        remedy: How to mend it.
+        low: The smallest that will do.
+        high: The largest that will do, if there is one.
+        top: What `high` is called.
+
+    Raises:
+        ValueError: It is no integer, or out of range.
+
+    Example:
+        >>> from sstricks.errors import whole
+        >>> whole("n", torch.tensor(3), "Count again.", low=1)
+        3
+    """
+    expected = f"an integer >= {low}" if high is None else f"an integer from {low} to {top} = {high}"
+    try:
+        number = value if type(value) is int else operator.index(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, RuntimeError):
+        raise invalid(argument, repr(value), expected, remedy) from None
+    if number < low or (high is not None and number > high):
+        raise invalid(argument, repr(value), expected, remedy)
+    return number
 
 
 def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: Size | None = None) -> Size:

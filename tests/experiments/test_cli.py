@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import sstricks as sst
 from sstricks import cli
 from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.runs.metrics import read_metrics
@@ -42,6 +43,11 @@ def result_of(path):
 
 def without_times(row):
     return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sstricks {sst.__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
+
+
+def _check_root(root: int, num_nodes: int) -> int:
+    return whole("root", root, "Name a node.", low=0, high=num_nodes - 1, top="num_nodes - 1")
 
 
 class Arborescence(GraphStructure):
@@ -36,10 +40,8 @@ class Arborescence(GraphStructure):
     """
 
     def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
-        check_edges(edges, num_nodes)
-        if not isinstance(root, int) or not 0 <= root < num_nodes:
-            raise invalid("root", repr(root), f"an integer from 0 to num_nodes - 1 = {num_nodes - 1}", "Name a node.")
-        self.root = root
+        num_nodes = check_edges(edges, num_nodes)
+        self.root = root = _check_root(root, num_nodes)
         super().__init__(
             edges,
             num_nodes,
@@ -67,8 +69,8 @@ class Arborescence(GraphStructure):
             tensor([[0, 0, 1, 2],
                     [1, 2, 2, 1]])
         """
-        if not isinstance(n, int) or n < 2:
-            raise invalid("n", repr(n), "an integer >= 2", "A tree needs an edge.")
+        n = whole("n", n, "A tree needs an edge.", low=2)
+        root = _check_root(root, n)
         pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
         return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
 

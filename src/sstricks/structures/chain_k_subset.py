@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -39,22 +39,16 @@ class ChainKSubset(Structure):
     """
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
-        check_size(n)
-        if not isinstance(k, int) or not 1 <= k <= n:
-            raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")
+        n = check_size(n)
+        k = whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
         super().__init__((2 * n - 1,), mask, at_least=k)
         self.n = n
         self.k = k
-        if mask is not None:
-            try:
-                self._argmax(torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf))
-            except ValueError as error:
-                raise invalid(
-                    "mask",
-                    f"a row that leaves no subset of k = {k} items",
-                    "at least one embedding in every row",
-                    "Unmask items; where a pair is masked, its two items are never chosen together.",
-                ) from error
+        self._check_feasible(
+            f"a row that leaves no subset of k = {k} items",
+            "at least one embedding in every row",
+            "Unmask items; where a pair is masked, its two items are never chosen together.",
+        )
 
     def __repr__(self) -> str:
         return f"ChainKSubset({self.n}, {self.k})"

@@ -3,7 +3,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, whole
 from sstricks.structures.structure import Structure
 
 
@@ -82,10 +82,9 @@ def reachable(adjacency: Tensor) -> Tensor:
     return reach > 0
 
 
-def check_edges(edges: Tensor, num_nodes: int) -> None:
-    """Raise unless `edges` is the edge list of a graph on `num_nodes` nodes without self-loops."""
-    if not isinstance(num_nodes, int) or num_nodes < 2:
-        raise invalid("num_nodes", repr(num_nodes), "an integer >= 2", "A tree needs an edge.")
+def check_edges(edges: Tensor, num_nodes: int) -> int:
+    """The number of nodes, if `edges` is the edge list of a graph on so many nodes without self-loops."""
+    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
     if not isinstance(edges, Tensor):
         raise invalid(
             "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
@@ -109,3 +108,4 @@ def check_edges(edges: Tensor, num_nodes: int) -> None:
         raise invalid(
             "edges", f"a self-loop at index {at}", "two ends that differ", "No tree has a self-loop: leave it out."
         )
+    return num_nodes

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -34,9 +34,8 @@ class KSubset(Structure):
     """
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
-        check_size(n)
-        if not isinstance(k, int) or not 1 <= k <= n:
-            raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")
+        n = check_size(n)
+        k = whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
         super().__init__((n,), mask, at_least=k)
         self.n = n
         self.k = k

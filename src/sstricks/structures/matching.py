@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -42,26 +42,17 @@ class Matching(Structure):
     """
 
     def __init__(self, n: int, m: int | None = None, *, partial: bool = False, mask: Tensor | None = None) -> None:
-        m = n if m is None else m
-        for name, size in (("n", n), ("m", m)):
-            if not isinstance(size, int) or size < 1:
-                raise invalid(name, repr(size), "an integer >= 1", "A matching needs a row and a column.")
+        n = whole("n", n, "A matching needs a row and a column.", low=1)
+        m = n if m is None else whole("m", m, "A matching needs a row and a column.", low=1)
         super().__init__((n, m), mask, at_least=1)
         self.n = n
         self.m = m
         self.partial = partial
-        if mask is not None:
-            try:
-                F.maximum_matching(
-                    torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf), partial=partial
-                )
-            except ValueError as error:
-                raise invalid(
-                    "mask",
-                    "a table without a matching",
-                    "present pairs that match every present row or, if there are fewer of them, every present column",
-                    "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
-                ) from error
+        self._check_feasible(
+            "a table without a matching",
+            "present pairs that match every present row or, if there are fewer of them, every present column",
+            "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
+        )
 
     def __repr__(self) -> str:
         size = f"{self.n}" if self.n == self.m else f"{self.n}, {self.m}"

@@ -32,7 +32,7 @@ class OneHot(Structure):
     """
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        check_size(n)
+        n = check_size(n)
         super().__init__((n,), mask, at_least=1)
         self.n = n
 

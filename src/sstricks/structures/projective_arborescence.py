@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -35,21 +35,15 @@ class ProjectiveArborescence(Structure):
     """
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        if not isinstance(n, int) or n < 2:
-            raise invalid("n", repr(n), "an integer >= 2", "A tree needs an edge.")
+        n = whole("n", n, "A tree needs an edge.", low=2)
         super().__init__(((n - 1) ** 2,), mask, at_least=1)
         self.num_nodes = n
         self.edges = F.projective_edges(n)
-        if mask is not None:
-            try:
-                self._argmax(torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf))
-            except ValueError as error:
-                raise invalid(
-                    "mask",
-                    "no projective tree from node 0 among the present edges",
-                    "at least one tree for each example",
-                    "Unmask edges: those out of node 0 always allow one. (A node without present edges is padding.)",
-                ) from error
+        self._check_feasible(
+            "no projective tree from node 0 among the present edges",
+            "at least one tree for each example",
+            "Unmask edges: those out of node 0 always allow one. (A node without present edges is padding.)",
+        )
 
     def __repr__(self) -> str:
         return f"ProjectiveArborescence({self.num_nodes})"

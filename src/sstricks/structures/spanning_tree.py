@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -34,7 +34,7 @@ class SpanningTree(GraphStructure):
     """
 
     def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None = None) -> None:
-        check_edges(edges, num_nodes)
+        num_nodes = check_edges(edges, num_nodes)
         super().__init__(
             edges,
             num_nodes,
@@ -58,8 +58,7 @@ class SpanningTree(GraphStructure):
             tensor([[0, 0, 1],
                     [1, 2, 2]])
         """
-        if not isinstance(n, int) or n < 2:
-            raise invalid("n", repr(n), "an integer >= 2", "A tree needs an edge.")
+        n = whole("n", n, "A tree needs an edge.", low=2)
         return cls(torch.triu_indices(n, n, 1), n, mask)
 
     def __repr__(self) -> str:

@@ -212,6 +212,15 @@ class Structure(ABC):
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
 
+    def _check_feasible(self, found: str, expected: str, remedy: str) -> None:
+        """Raise unless every row of the mask leaves an embedding, as the argmax of zeros would find."""
+        if self.mask is None:
+            return
+        try:
+            self._argmax(torch.zeros(self.mask.shape, device=self.mask.device).masked_fill(~self.mask, -torch.inf))
+        except ValueError as error:
+            raise invalid("mask", found, expected, remedy) from error
+
     def _log_partition(self, u: Tensor) -> Tensor:
         raise no_family(self, "log_partition")
 

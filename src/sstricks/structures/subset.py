@@ -3,7 +3,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -15,10 +15,9 @@ from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
 
 
-def check_size(n: int) -> None:
-    """Raise unless n is a positive integer."""
-    if not isinstance(n, int) or n < 1:
-        raise invalid("n", repr(n), "an integer >= 1", "It is the number of coordinates.")
+def check_size(n: int) -> int:
+    """The number of coordinates, if that is what n is."""
+    return whole("n", n, "It is the number of coordinates.", low=1)
 
 
 class Subset(Structure):
@@ -36,7 +35,7 @@ class Subset(Structure):
     """
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        check_size(n)
+        n = check_size(n)
         super().__init__((n,), mask, at_least=1)
         self.n = n
 

@@ -48,6 +48,20 @@ class Masked(Distribution):
         """Whether the base has reparameterised samples."""
         return self.base.has_rsample
 
+    @property
+    def mean(self) -> Tensor:
+        """The base's, −∞ where masked."""
+        return self.base.mean.masked_fill(~self.mask, -torch.inf)
+
+    @property
+    def variance(self) -> Tensor:
+        """The base's, 0 where masked."""
+        return self.base.variance.masked_fill(~self.mask, 0.0)
+
+    def entropy(self) -> Tensor:
+        """The base's, 0 where masked."""
+        return self.base.entropy().masked_fill(~self.mask, 0.0)
+
     def expand(self, batch_shape: Shape, _instance: "Masked | None" = None) -> "Masked":
         """The same law with a larger batch shape."""
         return Masked(self.base.expand(batch_shape), self.mask.expand(batch_shape))
