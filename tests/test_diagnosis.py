@@ -270,11 +270,13 @@ def free_pairs() -> sst.StochasticSoftmaxTrick:
         ),
         ({"trick": sst.OneHot(4)}, "trick: found a OneHot, expected an argmax or softmax trick"),
         ({"trick": counts()}, r"trick: found .*Poisson.*not reparameterised.*StochasticArgmaxTrick"),
+        ({"loss": lambda x: (x * x.log()).sum(-1)}, r"loss: found nan at x = \[.*\], expected a finite number"),
         ({"trick": free_pairs()}, r"trick: found 1 tensors .* not their density.*ChainUtility"),
     ],
     ids=[
         *("temperatures", "samples", "group", "truth", "loss", "parameters", "batch"),
-        *("loss number", "loss without gradient", "no trick", "not reparameterised", "not of the density"),
+        *("loss number", "loss without gradient", "no trick", "not reparameterised", "loss not finite"),
+        "not of the density",
     ],
 )
 def test_bad_arguments_are_refused(options: dict, message: str):

@@ -92,7 +92,7 @@ def losses(loss: Loss, x: Tensor) -> Tensor:
         x: (samples, *event).
 
     Raises:
-        ValueError: The loss returns another shape, or something else.
+        ValueError: The loss returns another shape, something else, or a number that is not finite.
     """
     value = loss(x)
     if not isinstance(value, Tensor) or value.shape != x.shape[:1]:
@@ -102,5 +102,13 @@ def losses(loss: Loss, x: Tensor) -> Tensor:
             f"a {what} for samples of shape {tuple(x.shape)}",
             f"one number for each sample, shape {tuple(x.shape[:1])}",
             "Reduce over the event dimensions only, as in ((x - c) ** 2).sum(-1).",
+        )
+    if not value.isfinite().all():
+        at = int((~value.isfinite()).nonzero()[0])
+        raise invalid(
+            "loss",
+            f"{float(value[at])} at x = {x[at].tolist()}",
+            "a finite number at every point of the structure's convex hull",
+            "Keep logarithms and quotients away from 0, as in torch.log(x + eps) or torch.xlogy.",
         )
     return value
