@@ -95,14 +95,13 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is negative or NaN; the solver is none.
         """
         solver = solver_for(self, regularizer, solver)
-        batch = self._check_shape("u", u)
         if not isinstance(temperature, Tensor):
             if not temperature >= 0:  # NaN included
                 raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
             if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, self.argmax(u))
             return self._returned(solver(self, regularizer, self._scaled(u, temperature)), u)
-        joint_shape("temperature", temperature.shape, batch, "utilities")
+        joint_shape("temperature", temperature.shape, self._check_shape("u", u), "utilities")
         frozen = temperature == 0
         x = self._returned(solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))), u)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
