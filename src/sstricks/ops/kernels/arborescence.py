@@ -1,44 +1,21 @@
 """Elimination of directed graphs on the CPU; the mathematics stands in `sstricks.ops.arborescence`.
 
-The edges of a pair of nodes i > j are stored as in `star_mesh`, those from i down to j in the first half of an array
-and those from j up to i in the second; ratios likewise. Node 0 is the root. Exponents are float64, so that no range of
-utilities is too large for them.
+The edges from node i down to j < i are stored in the first half of an array, those from j up to i in the second, both
+by rising i and then j; ratios likewise. Node 0 is the root. Exponents are float64, so that no range of utilities is too
+large for them.
 """
 
 import numpy as np
 from numba import njit
 
-from sstricks.ops.kernels.floats import (
-    LANES,
-    LN2,
-    LN2_HIGH,
-    LN2_LOW,
-    LOG2_E,
-    exp_reduced,
-    exponent,
-    mantissa,
-)
-from sstricks.ops.kernels.lanes import copy_lanes
+from sstricks.ops.kernels.floats import LANES, LN2, LN2_HIGH, LN2_LOW, LOG2_E, exp_reduced, exponent, mantissa
+from sstricks.ops.kernels.lanes import choose, filled, larger, load, minus_abs, power, store, transpose
 from sstricks.ops.kernels.separate import MATHS, separate
-from sstricks.ops.kernels.star_mesh import (
-    ROW,
-    cut,
-    diagonal,
-    merge,
-    number,
-)
+from sstricks.ops.kernels.star_mesh import ROW, cut, row_of
 
 ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
-_SHIFT = 2.0**52 + 1023.0
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
 _FARTHEST = 1e305  # differences of utilities end below it
-
-
-@njit(inline="always")
-def power(k):
-    """2ᵏ for a whole number k ≤ 0, and 0 where that underflows: adding 2⁵² leaves k + 1023 in the lowest bits."""
-    shifted = np.float64((k if k > -1023.0 else -1023.0) + _SHIFT)
-    return np.int64(shifted.view(np.int64) << np.int64(52)).view(np.float64)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -73,8 +50,10 @@ def workspace_size(nodes, edges):
 @njit(nogil=True, cache=True, error_model="numpy")
 def slots(nodes, ends):
     """Where each edge's pair and direction stand."""
-    slot = number(nodes, ends)
+    slot = np.empty(ends.shape[1], np.int64)
     for x in range(slot.size):
+        low, high = min(ends[0, x], ends[1, x]), max(ends[0, x], ends[1, x])
+        slot[x] = high * (high - 1) // 2 + low
         if ends[0, x] < ends[1, x]:
             slot[x] += nodes * (nodes - 1) // 2
     return slot
@@ -94,11 +73,13 @@ def parallel(slot, pairs):
 @separate
 def transposed(begin, end, u, rows):
     """The rows from `begin` on, one in each lane; the last one stands in for those from `end` on."""
-    for block in range(0, u.shape[1], BLOCK):
-        for lane in range(LANES):
-            row = min(begin + lane, end - 1)
-            for x in range(np.uint64(block), np.uint64(min(block + BLOCK, u.shape[1]))):
-                rows[x * ROW + np.uint64(lane)] = u[row, x]
+    columns = u.shape[1]
+    squares = columns // LANES * LANES if end - begin >= LANES else 0
+    for x in range(0, squares, LANES):
+        transpose(rows, x * LANES, LANES, u, begin * columns + x, columns)
+    for lane in range(LANES):
+        for x in range(np.uint64(squares), np.uint64(columns)):
+            rows[x * ROW + np.uint64(lane)] = u[min(begin + lane, end - 1), x]
 
 
 @separate
@@ -111,12 +92,10 @@ def _tops(ends, m_edge, top, present):
         tail = np.uint64(ends[0, x]) * ROW
         head = np.uint64(ends[1, x]) * ROW
         if head == 0:
-            for lane in range(ROW):
-                m_edge[at + lane] = -np.inf
-        for lane in range(ROW):
-            present[tail + lane] = max(present[tail + lane], m_edge[at + lane])
-        for lane in range(ROW):
-            top[head + lane] = max(top[head + lane], m_edge[at + lane])
+            store(m_edge, at, filled(-np.inf))
+        u = load(m_edge, at)
+        store(present, tail, larger(load(present, tail), u))
+        store(top, head, larger(load(top, head), u))
     for x in range(np.uint64(top.size)):
         present[x] = max(present[x], top[x])
         top[x] = top[x] if top[x] > -np.inf else 0.0
@@ -138,14 +117,30 @@ def _exponentials(m, e):
         e[x] = k if here else ABSENT
 
 
+@njit(inline="always")
+def merge(added, new, m, e, y):
+    """w ← w + w', that is added·2^new; returns the latter's part of the sum.
+
+    The sum is not normalised: its mantissa stays between 1/(4n) and 4n, where it costs no digits.
+    """
+    one = filled(1.0)
+    old = load(e, y)
+    lead = new - old
+    less = power(minus_abs(lead))
+    added = added * choose(lead, one, less)
+    total = load(m, y) * choose(lead, less, one) + added
+    store(m, y, total)
+    store(e, y, choose(lead, new, old))
+    return added / choose(total, total, one)
+
+
 @separate
-def load(u, begin, end, slot, again, ends, m, e, m_edge, e_edge, present, base):
+def load_weights(u, begin, end, slot, again, ends, m, e, m_edge, e_edge, present, base):
     """The weights exp(u − max u) of edges and pairs, the maximum over each head's edges; the sum of the maxima.
 
     Every tree has one edge into each node, so the maxima do not change its law.
     """
     top = aligned(present.size)
-    one_m, one_e, share = np.ones(LANES), np.zeros(LANES), np.empty(LANES)
     transposed(begin, end, u, m_edge)
     _tops(ends, m_edge, top, present)
     base[:] = 0.0
@@ -153,62 +148,50 @@ def load(u, begin, end, slot, again, ends, m, e, m_edge, e_edge, present, base):
         for lane in range(LANES):
             base[lane] += top[x + lane]
     for x in range(ends.shape[1]):
-        copy_lanes(e_edge, np.uint64(x) * ROW, top, np.uint64(ends[1, x]) * ROW)
+        store(e_edge, np.uint64(x) * ROW, load(top, np.uint64(ends[1, x]) * ROW))
     _exponentials(m_edge, e_edge)
     m[:] = 0.0
     e[:] = ABSENT
     for x in range(ends.shape[1]):
         at, to = np.uint64(x) * ROW, np.uint64(slot[x]) * ROW
         if again[x]:
-            merge(LANES, m_edge, e_edge, at, one_m, one_e, m, e, to, share, np.uint64(0))
+            merge(load(m_edge, at), load(e_edge, at), m, e, to)
         else:
-            copy_lanes(m, to, m_edge, at)
-            copy_lanes(e, to, e_edge, at)
+            store(m, to, load(m_edge, at))
+            store(e, to, load(e_edge, at))
 
 
 @separate
 def shares(slot, m, e, m_edge, e_edge, share):
     """Each edge's part of the weight of all edges between its two nodes."""
+    zero = filled(0.0)
     for x in range(slot.size):
         at, to = np.uint64(x) * ROW, np.uint64(slot[x]) * ROW
-        for lane in range(ROW):
-            whole = m[to + lane]
-            part = m_edge[at + lane] * power(e_edge[at + lane] - e[to + lane])
-            share[at + lane] = part / whole if whole > 0.0 else 0.0
+        part = load(m_edge, at) * power(load(e_edge, at) - load(e, to))
+        store(share, at, choose(load(m, to), part / load(m, to), zero))
 
 
 @separate
-def take(nodes, v, m, down, up):
+def take(v, m, down, up):
     """Copy what belongs to the edges from node v down to lower ones, and from these up to v."""
-    half = np.uint64(m.size // 2)
-    for j in range(v):
-        to = np.uint64(j) * ROW
-        from_ = diagonal(nodes, v - j) + to
-        copy_lanes(down, to, m, from_)
-        copy_lanes(up, to, m, half + from_)
+    row, half = row_of(v), np.uint64(m.size // 2)
+    for x in range(np.uint64(v) * ROW):
+        down[x] = m[row + x]
+        up[x] = m[half + row + x]
 
 
 @separate
-def put(nodes, v, m, down, up):
+def put(v, m, down, up):
     """The reverse of `take`."""
-    half = np.uint64(m.size // 2)
-    for j in range(v):
-        from_ = np.uint64(j) * ROW
-        to = diagonal(nodes, v - j) + from_
-        copy_lanes(m, to, down, from_)
-        copy_lanes(m, half + to, up, from_)
-
-
-@njit(inline="always")
-def spread(v, source, begin, wide):
-    """Repeat the lanes of `source` from `begin` on for every node below v."""
-    for j in range(v):
-        copy_lanes(wide, np.uint64(j) * ROW, source, begin)
+    row, half = row_of(v), np.uint64(m.size // 2)
+    for x in range(np.uint64(v) * ROW):
+        m[row + x] = down[x]
+        m[half + row + x] = up[x]
 
 
 @separate
 def normalise(v, m, e):
-    """Bring the mantissas of the first v nodes' weights into [1, 2), unless their exponents would have to be rounded."""
+    """Bring the mantissas of the first v nodes' weights into [1, 2), unless that would round their exponents."""
     for x in range(np.uint64(v) * ROW):
         exact = (m[x] > 0.0) & (abs(e[x]) < 2.0**52)
         e[x] = e[x] + exponent(m[x]) if exact else e[x]
@@ -216,35 +199,31 @@ def normalise(v, m, e):
 
 
 @separate
-def centre(v, row, centres, centred, wide):
+def centre(v, row, centres, centred):
     """Subtract node v's of the `centres` from its row."""
-    spread(v, centres, np.uint64(v) * ROW, wide)
-    for x in range(np.uint64(v) * ROW):
-        centred[x] = row[x] - wide[x]
+    at = np.uint64(v) * ROW
+    middle = load(centres, at)
+    for j in range(np.uint64(0), at, ROW):
+        store(centred, j, load(row, j) - middle)
 
 
 @separate
-def law(v, m, e, e_p, d, top, wide):
+def law(v, m, e, e_p, d, top):
     """From the weights of all edges into node v, m·2ᵉ, the law p of its parent, m·2^e_p, and their sum d·2^top."""
     normalise(v, m, e)
     at = np.uint64(v) * ROW
-    for lane in range(ROW):
-        top[at + lane] = ABSENT
-        d[at + lane] = 0.0
-    for j in range(np.uint64(v)):
-        for lane in range(ROW):
-            top[at + lane] = max(top[at + lane], e[j * ROW + lane])
-    centre(v, e, top, e_p, wide)
-    for x in range(at):
-        wide[x] = m[x] * power(e_p[x])
-    for j in range(np.uint64(v)):
-        for lane in range(ROW):
-            d[at + lane] += wide[j * ROW + lane]
-    for lane in range(ROW):
-        d[at + lane] = d[at + lane] if d[at + lane] > 0.0 else 1.0
-    spread(v, d, at, wide)
-    for x in range(at):
-        m[x] /= wide[x]
+    highest, total, one = filled(ABSENT), filled(0.0), filled(1.0)
+    for j in range(np.uint64(0), at, ROW):
+        highest = larger(highest, load(e, j))
+    for j in range(np.uint64(0), at, ROW):
+        less = load(e, j) - highest
+        store(e_p, j, less)
+        total = total + load(m, j) * power(less)
+    total = choose(total, total, one)
+    for j in range(np.uint64(0), at, ROW):
+        store(m, j, load(m, j) / total)
+    store(top, at, highest)
+    store(d, at, total)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -257,18 +236,14 @@ def count_unreached(first, end, top, present, unreached):
 
 
 @separate
-def _add(nodes, v, m1, e1, m2, e2, m, e, start):
+def _add(v, m1, e1, m2, e2, m, e, start):
     """w ← w + w₁·w₂ for all pairs of the first v nodes; w₁ belongs to the higher one."""
-    for apart in range(1, v):
-        shift = np.uint64(apart) * ROW
-        to = start + diagonal(nodes, apart)
-        for x in range(np.uint64((v - apart) * LANES)):
-            y = to + x
-            e_product = e1[shift + x] + e2[x]
-            lead = e_product - e[y]
-            less = power(-abs(lead))
-            m[y] = m[y] * (less if lead > 0 else 1.0) + m1[shift + x] * m2[x] * (1.0 if lead > 0 else less)
-            e[y] = e_product if lead > 0 else e[y]
+    for i in range(1, v):
+        at = np.uint64(i) * ROW
+        row = start + row_of(i)
+        m_i, e_i = load(m1, at), load(e1, at)
+        for j in range(np.uint64(0), at, ROW):
+            merge(m_i * load(m2, j), e_i + load(e2, j), m, e, row + j)
 
 
 @separate
@@ -278,77 +253,84 @@ def _eliminate(nodes, m, e, d, top):
     Exponents and the weights of the edges down from a node stay what they were when it was eliminated. (Those of p are
     the difference to `top`, from which, as large as they may be, the former could not be had back.)
     """
-    m_p, e_p, e_in, m_out, e_out, wide = rows(nodes)
+    m_p, e_p, e_in, m_out, e_out = rows(nodes)
     half = np.uint64(m.size // 2)
     for v in range(nodes - 1, 0, -1):
-        take(nodes, v, m, m_out, m_p)
-        take(nodes, v, e, e_out, e_in)
+        take(v, m, m_out, m_p)
+        take(v, e, e_out, e_in)
         normalise(v, m_out, e_out)
-        law(v, m_p, e_in, e_p, d, top, wide)
-        put(nodes, v, m, m_out, m_p)
-        put(nodes, v, e, e_out, e_in)
-        _add(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0))
-        _add(nodes, v, m_out, e_out, m_p, e_p, m, e, half)
+        law(v, m_p, e_in, e_p, d, top)
+        put(v, m, m_out, m_p)
+        put(v, e, e_out, e_in)
+        _add(v, m_p, e_p, m_out, e_out, m, e, np.uint64(0))
+        _add(v, m_out, e_out, m_p, e_p, m, e, half)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def rows(nodes):
-    """Memory for six rows of a node."""
+    """Memory for five rows of a node."""
     size = nodes * LANES
-    return aligned(size), aligned(size), aligned(size), aligned(size), aligned(size), aligned(size)
+    return aligned(size), aligned(size), aligned(size), aligned(size), aligned(size)
 
 
 @separate
-def _pass(nodes, v, m1, e1, m2, e2, m, e, start, high, low):
+def _pass(v, m1, e1, m2, e2, m, e, start, high, low):
     """Add to both ends of every edge the marginal c = w₁·w₂·y of its part that leads through node v."""
-    for apart in range(1, v):
-        shift = np.uint64(apart) * ROW
-        to = start + diagonal(nodes, apart)
-        for x in range(np.uint64((v - apart) * LANES)):
-            c = m1[shift + x] * m2[x] * m[to + x] * power(e1[shift + x] + e2[x] + e[to + x])
-            high[shift + x] += c
-            low[x] += c
+    for i in range(1, v):
+        at = np.uint64(i) * ROW
+        row = start + row_of(i)
+        m_i, e_i, received = load(m1, at), load(e1, at), load(high, at)
+        for j in range(np.uint64(0), at, ROW):
+            y = row + j
+            c = m_i * load(m2, j) * load(m, y) * power(e_i + load(e2, j) + load(e, y))
+            received = received + c
+            store(low, j, load(low, j) + c)
+        store(high, at, received)
 
 
 @separate
-def _restore(v, m_p, e_p, e_in, m_out, e_out, d, as_parent, as_child, wide):
+def _restore(v, m_p, e_p, e_in, m_out, e_out, d, as_parent, as_child):
     """Of the edges of node v, y = x / w in the place of w, with x = p·(1 − S) + what its other end received."""
-    rest = np.ones(LANES)
-    for j in range(np.uint64(v)):
-        for lane in range(ROW):
-            rest[lane] -= as_parent[j * ROW + lane]
-    spread(v, rest, np.uint64(0), wide)
     at = np.uint64(v) * ROW
-    for x in range(at):
-        as_parent[x] += m_p[x] * power(e_p[x]) * wide[x]
-    spread(v, d, at, wide)
-    for x in range(at):
-        e_in[x] = -e_in[x] if m_p[x] > 0.0 else 0.0
-        e_out[x] = -e_out[x] if m_out[x] > 0.0 else 0.0
-        m_p[x] = as_parent[x] / (m_p[x] * wide[x]) if m_p[x] > 0.0 else 0.0
-        m_out[x] = as_child[x] / m_out[x] if m_out[x] > 0.0 else 0.0
+    zero, rest, whole = filled(0.0), filled(1.0), load(d, at)
+    for j in range(np.uint64(0), at, ROW):
+        rest = rest - load(as_parent, j)
+    for j in range(np.uint64(0), at, ROW):
+        m, out = load(m_p, j), load(m_out, j)
+        x = m * power(load(e_p, j)) * rest + load(as_parent, j)
+        store(m_p, j, choose(m, x / (m * whole), zero))
+        store(e_in, j, choose(m, zero - load(e_in, j), zero))
+        store(m_out, j, choose(out, load(as_child, j) / out, zero))
+        store(e_out, j, choose(out, zero - load(e_out, j), zero))
 
 
 @separate
 def pick(slot, block, m, picked):
     """Copy what belongs to a block of edges, from the places of their pairs."""
     for x in range(min(BLOCK, slot.size - block)):
-        copy_lanes(picked, np.uint64(x) * ROW, m, np.uint64(slot[block + x]) * ROW)
+        store(picked, np.uint64(x) * ROW, load(m, np.uint64(slot[block + x]) * ROW))
 
 
 @separate
 def _to_marginals(block, m_edge, e_edge, m, e):
     """For a block of edges x = w·y in the place of y. The error of 1 − S is absolute: it may lead out of [0, 1]."""
     at = np.uint64(block) * ROW
-    for x in range(np.uint64(min(m.size, m_edge.size - block * LANES))):
-        m[x] = min(max(m_edge[at + x] * m[x] * power(e_edge[at + x] + e[x]), 0.0), 1.0)
+    zero, one = filled(0.0), filled(1.0)
+    for x in range(np.uint64(0), np.uint64(min(m.size, m_edge.size - block * LANES)), ROW):
+        value = load(m_edge, at + x) * load(m, x) * power(load(e_edge, at + x) + load(e, x))
+        store(m, x, choose(one - value, larger(zero, value), one))
 
 
 @separate
 def write(first, end, block, values, out):
     """Hand over what was found for a block of edges."""
+    columns = out.shape[1]
+    count = min(BLOCK, columns - block)
+    squares = count // LANES * LANES if end - first >= LANES else 0
+    for x in range(0, squares, LANES):
+        transpose(out, first * columns + block + x, columns, values, x * LANES, LANES)
     for lane in range(min(LANES, end - first)):
-        for x in range(np.uint64(min(BLOCK, out.shape[1] - block))):
+        for x in range(np.uint64(squares), np.uint64(count)):
             out[first + lane, np.uint64(block) + x] = values[x * ROW + np.uint64(lane)]
 
 
@@ -358,25 +340,25 @@ def marginals(begin, end, nodes, u, ends, out, unreached, memory):
     slot = slots(nodes, ends)
     again = parallel(slot, nodes * (nodes - 1))
     (m, e), (m_edge, e_edge), present, (d, top), _ = workspace(nodes, u.shape[1], memory)
-    m_p, e_p, e_in, m_out, e_out, wide = rows(nodes)
+    m_p, e_p, e_in, m_out, e_out = rows(nodes)
     as_parent, as_child = aligned(nodes * LANES), aligned(nodes * LANES)
     y, e_y = aligned(BLOCK * LANES), aligned(BLOCK * LANES)
     base, half = np.empty(LANES), np.uint64(m.size // 2)
     for first in range(begin, end, LANES):
-        load(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
+        load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
         _eliminate(nodes, m, e, d, top)
         count_unreached(first, end, top, present, unreached)
         for v in range(1, nodes):
             as_parent[:] = 0.0
             as_child[:] = 0.0
-            take(nodes, v, m, m_out, m_p)
-            take(nodes, v, e, e_out, e_in)
-            centre(v, e_in, top, e_p, wide)
-            _pass(nodes, v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), as_parent, as_child)
-            _pass(nodes, v, m_out, e_out, m_p, e_p, m, e, half, as_child, as_parent)
-            _restore(v, m_p, e_p, e_in, m_out, e_out, d, as_parent, as_child, wide)
-            put(nodes, v, m, m_out, m_p)
-            put(nodes, v, e, e_out, e_in)
+            take(v, m, m_out, m_p)
+            take(v, e, e_out, e_in)
+            centre(v, e_in, top, e_p)
+            _pass(v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), as_parent, as_child)
+            _pass(v, m_out, e_out, m_p, e_p, m, e, half, as_child, as_parent)
+            _restore(v, m_p, e_p, e_in, m_out, e_out, d, as_parent, as_child)
+            put(v, m, m_out, m_p)
+            put(v, e, e_out, e_in)
         for block in range(0, u.shape[1], BLOCK):
             pick(slot, block, m, y)
             pick(slot, block, e, e_y)
@@ -392,7 +374,7 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
     (m, e), (m_edge, e_edge), present, (d, top), _ = workspace(nodes, u.shape[1], memory)
     base = np.empty(LANES)
     for first in range(begin, end, LANES):
-        load(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
+        load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
         _eliminate(nodes, m, e, d, top)
         count_unreached(first, end, top, present, unreached)
         for lane in range(min(LANES, end - first)):

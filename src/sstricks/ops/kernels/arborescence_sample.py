@@ -7,7 +7,8 @@ from sstricks.ops.kernels.arborescence import (
     ABSENT,
     count_unreached,
     law,
-    load,
+    load_weights,
+    merge,
     normalise,
     parallel,
     put,
@@ -18,31 +19,45 @@ from sstricks.ops.kernels.arborescence import (
     workspace,
 )
 from sstricks.ops.kernels.floats import LANES, power_of_two
-from sstricks.ops.kernels.separate import MATHS
-from sstricks.ops.kernels.star_mesh import ROW, diagonal, merge, ratios_of
+from sstricks.ops.kernels.lanes import load, store
+from sstricks.ops.kernels.separate import MATHS, separate
+from sstricks.ops.kernels.star_mesh import ROW, row_of
+
+
+@njit(inline="always")
+def _ratios_of(v):
+    """Where stage v begins among the ratios."""
+    return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)
+
+
+@separate
+def _merge_all(v, m1, e1, m2, e2, m, e, start, ratio, begin):
+    """w ← w + w₁·w₂ for all pairs of the first v nodes, and the ratios ρ; w₁ belongs to the higher one."""
+    for i in range(1, v):
+        at = np.uint64(i) * ROW
+        row = row_of(i)
+        m_i, e_i = load(m1, at), load(e1, at)
+        for j in range(np.uint64(0), at, ROW):
+            part = merge(m_i * load(m2, j), e_i + load(e2, j), m, e, start + row + j)
+            store(ratio, begin + row + j, part)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def _eliminate_by_ratios(nodes, m, e, d, top, ratio):
     """`_eliminate` that keeps the ratios ρ of every stage."""
-    m_p, e_p, e_in, m_out, e_out, wide = rows(nodes)
+    m_p, e_p, e_in, m_out, e_out = rows(nodes)
     up = np.uint64(m.size // 2)
-    up_ratio = np.uint64(ratios_of(nodes))
+    up_ratio = np.uint64(_ratios_of(nodes))
     for v in range(nodes - 1, 0, -1):
-        take(nodes, v, m, m_out, m_p)
-        take(nodes, v, e, e_out, e_in)
+        take(v, m, m_out, m_p)
+        take(v, e, e_out, e_in)
         normalise(v, m_out, e_out)
-        law(v, m_p, e_in, e_p, d, top, wide)
-        put(nodes, v, m, m_out, m_p)
-        put(nodes, v, e, e_out, e_in)
-        at = ratios_of(v)
-        for apart in range(1, v):
-            count = (v - apart) * LANES
-            shift = np.uint64(apart) * ROW
-            to = diagonal(nodes, apart)
-            merge(count, m_p, e_p, shift, m_out, e_out, m, e, to, ratio, at)
-            merge(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, ratio, up_ratio + at)
-            at += np.uint64(count)
+        law(v, m_p, e_in, e_p, d, top)
+        put(v, m, m_out, m_p)
+        put(v, e, e_out, e_in)
+        at = _ratios_of(v)
+        _merge_all(v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), ratio, at)
+        _merge_all(v, m_out, e_out, m_p, e_p, m, e, up, ratio, up_ratio + at)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -63,12 +78,12 @@ def _reached(v, parent, status):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_parent(nodes, v, m, e, lane, status, uniform):
+def _draw_parent(v, m, e, lane, status, uniform):
     """One of the nodes marked with 1, by the law of v's parent restricted to them; −1 where v is absent."""
-    up = m.size // 2 + lane
+    up = m.size // 2 + np.int64(row_of(v)) + lane
     top = ABSENT
     for i in range(v):
-        at = up + np.int64(diagonal(nodes, v - i)) + i * LANES
+        at = up + i * LANES
         if status[i] == 1 and m[at] > 0.0:
             top = max(top, e[at])
     total = 0.0
@@ -76,7 +91,7 @@ def _draw_parent(nodes, v, m, e, lane, status, uniform):
     for turn in range(2):
         left = uniform * total
         for i in range(v):
-            at = up + np.int64(diagonal(nodes, v - i)) + i * LANES
+            at = up + i * LANES
             weight = m[at]
             if status[i] == 1 and weight > 0.0:
                 weight *= power_of_two(e[at] - top)
@@ -93,21 +108,21 @@ def _draw_parent(nodes, v, m, e, lane, status, uniform):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _draw_tree(nodes, ratio, m, e, lane, uniforms, parent, status):
     """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
-    up_ratio = np.int64(ratios_of(nodes))
+    up_ratio = np.int64(_ratios_of(nodes))
     used = 0
     parent[0] = -1
     for v in range(1, nodes):
-        stage = np.int64(ratios_of(v)) + lane
+        stage = np.int64(_ratios_of(v)) + lane
         for j in range(1, v):
             i = parent[j]
             if i > j:
-                at = stage + np.int64(diagonal(v, i - j)) + j * LANES
+                at = stage + np.int64(row_of(i)) + j * LANES
             else:
-                at = stage + np.int64(diagonal(v, j - i)) + i * LANES + up_ratio
+                at = stage + np.int64(row_of(j)) + i * LANES + up_ratio
             if i >= 0 and uniforms[used + j - 1] < ratio[at]:
                 parent[j] = v
         _reached(v, parent, status)
-        parent[v] = _draw_parent(nodes, v, m, e, lane, status, uniforms[used + v - 1])
+        parent[v] = _draw_parent(v, m, e, lane, status, uniforms[used + v - 1])
         used += v
     return used
 
@@ -126,7 +141,7 @@ def sample(begin, end, nodes, u, uniforms, ends, out, unreached, memory):
     left = np.empty(nodes)
     last = np.empty(nodes, np.int64)
     for first in range(begin, end, LANES):
-        load(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
+        load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
         shares(slot, m, e, m_edge, e_edge, share)
         _eliminate_by_ratios(nodes, m, e, d, top, ratio)
         count_unreached(first, end, top, present, unreached)
