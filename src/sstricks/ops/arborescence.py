@@ -308,7 +308,7 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 @marginals_jvp.cpu
 def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import marginals_jvp as kernel
+    from sstricks.ops.kernels.arborescence_jvp import marginals_jvp as kernel
 
     return _launch(kernel, torch.empty_like(u), nodes, edges, u, g)
 

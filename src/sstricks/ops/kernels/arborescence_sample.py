@@ -3,36 +3,61 @@
 import numpy as np
 from numba import njit
 
-from sstricks.ops.kernels.arborescence import ABSENT, aligned, laws, load, read, slots, workspace
+from sstricks.ops.kernels.arborescence import (
+    ABSENT,
+    count_unreached,
+    law,
+    load_weights,
+    merge,
+    normalise,
+    parallel,
+    put,
+    rows,
+    shares,
+    slots,
+    take,
+    workspace,
+)
 from sstricks.ops.kernels.floats import LANES, power_of_two
-from sstricks.ops.kernels.separate import MATHS
-from sstricks.ops.kernels.star_mesh import ROW, diagonal, merge, ratios_of, row_of
+from sstricks.ops.kernels.lanes import load, store
+from sstricks.ops.kernels.separate import MATHS, separate
+from sstricks.ops.kernels.star_mesh import ROW, row_of
+
+
+@njit(inline="always")
+def _ratios_of(v):
+    """Where stage v begins among the ratios."""
+    return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)
+
+
+@separate
+def _merge_all(v, m1, e1, m2, e2, m, e, start, ratio, begin):
+    """w ← w + w₁·w₂ for all pairs of the first v nodes, and the ratios ρ; w₁ belongs to the higher one."""
+    for i in range(1, v):
+        at = np.uint64(i) * ROW
+        row = row_of(i)
+        m_i, e_i = load(m1, at), load(e1, at)
+        for j in range(np.uint64(0), at, ROW):
+            part = merge(m_i * load(m2, j), e_i + load(e2, j), m, e, start + row + j)
+            store(ratio, begin + row + j, part)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, unreached):
+def _eliminate_by_ratios(nodes, m, e, d, top, ratio):
     """`_eliminate` that keeps the ratios ρ of every stage."""
-    m_p = aligned(nodes * LANES)
-    e_p = aligned(nodes * LANES)
-    m_out = aligned(nodes * LANES)
-    e_out = aligned(nodes * LANES)
-    top = np.empty(LANES)
-    d = np.empty(LANES)
-    log_z[:] = 0.0
-    unreached[:] = 0
+    m_p, e_p, e_in, m_out, e_out = rows(nodes)
     up = np.uint64(m.size // 2)
-    up_ratio = np.uint64(ratios_of(nodes))
+    up_ratio = np.uint64(_ratios_of(nodes))
     for v in range(nodes - 1, 0, -1):
-        laws(nodes, v, m, e, p, m_p, e_p, m_all, e_all, top, d, log_z, unreached, present)
-        read(nodes, v, np.uint64(0), m, e, m_out, e_out)
-        at = ratios_of(v)
-        for apart in range(1, v):
-            count = (v - apart) * LANES
-            shift = np.uint64(apart) * ROW
-            to = diagonal(nodes, apart)
-            merge(count, m_p, e_p, shift, m_out, e_out, m, e, to, ratio, at)
-            merge(count, m_out, e_out, shift, m_p, e_p, m, e, up + to, ratio, up_ratio + at)
-            at += np.uint64(count)
+        take(v, m, m_out, m_p)
+        take(v, e, e_out, e_in)
+        normalise(v, m_out, e_out)
+        law(v, m_p, e_in, e_p, d, top)
+        put(v, m, m_out, m_p)
+        put(v, e, e_out, e_in)
+        at = _ratios_of(v)
+        _merge_all(v, m_p, e_p, m_out, e_out, m, e, np.uint64(0), ratio, at)
+        _merge_all(v, m_out, e_out, m_p, e_p, m, e, up, ratio, up_ratio + at)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -53,21 +78,23 @@ def _reached(v, parent, status):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_parent(v, m_all, e_all, lane, status, uniform):
+def _draw_parent(v, m, e, lane, status, uniform):
     """One of the nodes marked with 1, by the law of v's parent restricted to them; −1 where v is absent."""
-    at = np.int64(row_of(v)) + lane
+    up = m.size // 2 + np.int64(row_of(v)) + lane
     top = ABSENT
     for i in range(v):
-        if status[i] == 1 and m_all[at + i * LANES] > 0.0:
-            top = max(top, e_all[at + i * LANES])
+        at = up + i * LANES
+        if status[i] == 1 and m[at] > 0.0:
+            top = max(top, e[at])
     total = 0.0
     chosen = -1
     for turn in range(2):
         left = uniform * total
         for i in range(v):
-            weight = m_all[at + i * LANES]
+            at = up + i * LANES
+            weight = m[at]
             if status[i] == 1 and weight > 0.0:
-                weight *= power_of_two(e_all[at + i * LANES] - top)
+                weight *= power_of_two(e[at] - top)
                 if turn == 0:
                     total += weight
                 elif weight > 0.0:
@@ -79,23 +106,23 @@ def _draw_parent(v, m_all, e_all, lane, status, uniform):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
+def _draw_tree(nodes, ratio, m, e, lane, uniforms, parent, status):
     """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
-    up_ratio = np.int64(ratios_of(nodes))
+    up_ratio = np.int64(_ratios_of(nodes))
     used = 0
     parent[0] = -1
     for v in range(1, nodes):
-        stage = np.int64(ratios_of(v)) + lane
+        stage = np.int64(_ratios_of(v)) + lane
         for j in range(1, v):
             i = parent[j]
             if i > j:
-                at = stage + np.int64(diagonal(v, i - j)) + j * LANES
+                at = stage + np.int64(row_of(i)) + j * LANES
             else:
-                at = stage + np.int64(diagonal(v, j - i)) + i * LANES + up_ratio
+                at = stage + np.int64(row_of(j)) + i * LANES + up_ratio
             if i >= 0 and uniforms[used + j - 1] < ratio[at]:
                 parent[j] = v
         _reached(v, parent, status)
-        parent[v] = _draw_parent(v, m_all, e_all, lane, status, uniforms[used + v - 1])
+        parent[v] = _draw_parent(v, m, e, lane, status, uniforms[used + v - 1])
         used += v
     return used
 
@@ -104,21 +131,23 @@ def _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms, parent, status):
 def sample(begin, end, nodes, u, uniforms, ends, out, unreached, memory):
     """Write one random tree for each row into `out`."""
     slot = slots(nodes, ends)
-    (m, e), (m_edge, e_edge, share), present, (p, m_all, e_all), (log_z, base), missed, memory = workspace(
-        nodes, u.shape[1], memory
-    )
-    ratio = memory[: 2 * ratios_of(nodes)]
+    again = parallel(slot, nodes * (nodes - 1))
+    edges = u.shape[1]
+    (m, e), (m_edge, e_edge), present, (d, top), memory = workspace(nodes, edges, memory)
+    share, ratio = memory[: edges * LANES], memory[edges * LANES :]
+    base = np.empty(LANES)
     parent = np.empty(nodes, np.int64)
     status = np.empty(nodes, np.int64)
     left = np.empty(nodes)
     last = np.empty(nodes, np.int64)
     for first in range(begin, end, LANES):
-        load(u, first, end, slot, ends, m, e, m_edge, e_edge, share, present, base)
-        _eliminate_by_ratios(nodes, m, e, present, p, m_all, e_all, ratio, log_z, missed)
+        load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
+        shares(slot, m, e, m_edge, e_edge, share)
+        _eliminate_by_ratios(nodes, m, e, d, top, ratio)
+        count_unreached(first, end, top, present, unreached)
         for lane in range(min(LANES, end - first)):
             row = first + lane
-            unreached[row] = missed[lane]
-            used = _draw_tree(nodes, ratio, m_all, e_all, lane, uniforms[row], parent, status)
+            used = _draw_tree(nodes, ratio, m, e, lane, uniforms[row], parent, status)
             for j in range(1, nodes):
                 left[j] = uniforms[row, used + j - 1]
                 last[j] = -1
