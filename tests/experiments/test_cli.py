@@ -13,7 +13,7 @@ from sstricks.experiments.nri.module import GraphLayoutModel
 from sstricks.experiments.runs.metrics import read_metrics
 
 TINY = (
-    *("--hidden", "8", "--num-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
+    *("--hidden", "8", "--graph-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
     *(
         "--train-examples",
         "64",

@@ -201,17 +201,17 @@ def test_the_command_prints_and_writes_the_same(tmp_path, capfd):
     [
         (["--devices", "0"], {}, "--devices is 0, expected at least 1"),
         (["--devices", "-1"], {}, "--devices is -1, expected at least 1"),
-        (["--machines", "0"], {}, "--machines is 0, expected at least 1"),
+        (["--num-nodes", "0"], {}, "--num-nodes is 0, expected at least 1"),
         (
             ["--devices", "9"],
             {},
-            "--devices 9 on --machines 1 are 9 devices, expected at most the 8 examples",
+            "--devices 9 on --num-nodes 1 are 9 devices, expected at most the 8 examples",
         ),
-        (["--machines", "2", "--devices", "5"], {}, "are 10 devices, expected at most the 8 examples"),
-        (["--machines", "2"], {"NODE_RANK": "1"}, "MASTER_ADDR, MASTER_PORT missing in the environment"),
-        (["--machines", "2"], {"NODE_RANK": "2"}, "NODE_RANK is 2, expected less than --machines 2"),
-        (["--machines", "2"], {"NODE_RANK": "one"}, "NODE_RANK is 'one' in the environment, expected a number"),
-        (["--machines", "2", "--trials", "2", "--trial-steps", "4"], {"NODE_RANK": "0"}, "there are 2 trials"),
+        (["--num-nodes", "2", "--devices", "5"], {}, "are 10 devices, expected at most the 8 examples"),
+        (["--num-nodes", "2"], {"NODE_RANK": "1"}, "MASTER_ADDR, MASTER_PORT missing in the environment"),
+        (["--num-nodes", "2"], {"NODE_RANK": "2"}, "NODE_RANK is 2, expected less than --num-nodes 2"),
+        (["--num-nodes", "2"], {"NODE_RANK": "one"}, "NODE_RANK is 'one' in the environment, expected a number"),
+        (["--num-nodes", "2", "--trials", "2", "--trial-steps", "4"], {"NODE_RANK": "0"}, "there are 2 trials"),
     ],
 )
 def test_devices_that_cannot_be_are_refused_before_anything_is_written(

@@ -1,4 +1,7 @@
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
 
 from sstricks.experiments.runs.overrides import Integer, Number, Products, TemperedOverrides
 
@@ -7,7 +10,8 @@ from sstricks.experiments.runs.overrides import Integer, Number, Products, Tempe
 class NRIOverrides(TemperedOverrides):
     """Values that replace the preset's."""
 
-    num_nodes: Integer = None
+    # On the command line --num-nodes counts machines, as Lightning does.
+    num_nodes: Annotated[Integer, tyro.conf.arg(name="graph-nodes")] = None
     """Nodes of a tree."""
     num_frames: Integer = None
     """Frames of a trajectory; the paper has 10 and 20."""

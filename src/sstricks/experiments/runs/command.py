@@ -37,7 +37,7 @@ class TrainCommand(ABC):
     """Trials to train at the same time, sharing the cores."""
     devices: int = 1
     """GPUs of this machine, or processes if it has none, that train together, each on its share of a batch."""
-    machines: int = 1
+    machines: Annotated[int, tyro.conf.arg(name="num-nodes")] = 1
     """Machines that train together, each given this same command."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class TrainCommand(ABC):
         trials = experiment.search.num_trials
         if devices.machines > 1 and trials > 1:
             raise RunError(
-                f"--machines is {self.machines} and there are {trials} trials, which run on one machine while the "
+                f"--num-nodes is {self.machines} and there are {trials} trials, which run on one machine while the "
                 "others would wait: pass --trials 1, or use one machine."
             )
         return devices

@@ -49,13 +49,13 @@ class Devices:
         Raises:
             RunError: if there are none, more than there are GPUs or examples, or if the environment does not say.
         """
-        for name, found in (("--devices", per_machine), ("--machines", machines)):
+        for name, found in (("--devices", per_machine), ("--num-nodes", machines)):
             if found < 1:
                 raise RunError(f"{name} is {found}, expected at least 1: pass a larger number, or leave it out.")
         count = per_machine * machines
         if count > batch_size:
             raise RunError(
-                f"--devices {per_machine} on --machines {machines} are {count} devices, expected at most the "
+                f"--devices {per_machine} on --num-nodes {machines} are {count} devices, expected at most the "
                 f"{batch_size} examples of a step, which they share: use fewer devices or a larger --batch-size."
             )
         if torch.cuda.is_available() and per_machine > torch.cuda.device_count():
@@ -68,13 +68,13 @@ class Devices:
         missing = [name for name in _NAMES if not os.environ.get(name)]
         if missing:
             raise RunError(
-                f"--machines is {machines} and {', '.join(missing)} missing in the environment; expected NODE_RANK, "
+                f"--num-nodes is {machines} and {', '.join(missing)} missing in the environment; expected NODE_RANK, "
                 "which machine this is, from 0, and MASTER_ADDR and MASTER_PORT, the address of machine 0 and a free "
                 "port there: set them on every machine."
             )
         machine, port = (_number(name) for name in ("NODE_RANK", "MASTER_PORT"))
         if machine >= machines:
-            raise RunError(f"NODE_RANK is {machine}, expected less than --machines {machines}: count machines from 0.")
+            raise RunError(f"NODE_RANK is {machine}, expected less than --num-nodes {machines}: count machines from 0.")
         return cls(per_machine, machines, machine, os.environ["MASTER_ADDR"], port)
 
 
