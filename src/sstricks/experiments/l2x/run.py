@@ -1,6 +1,6 @@
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import torch
 
@@ -9,60 +9,23 @@ from sstricks.experiments.l2x.datamodule import AspectReviews
 from sstricks.experiments.l2x.embeddings import initial_vectors
 from sstricks.experiments.l2x.module import L2XModel
 from sstricks.experiments.l2x.reference import chance
+from sstricks.experiments.runs.configured import ConfiguredRun
 from sstricks.experiments.runs.folder import RunFolder
-from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
-from sstricks.experiments.runs.training import Schedule, load_best
-
-SHOWN = {"valid/mse_x100": "MSE×100 {:.2f}", "valid/run_length": "runs of {:.1f}"}
-"""What a run shows while it trains; validation reviews are not annotated."""
-
-_NOT_REPEATED = {"data", "steps", "valid_every", "trials", "trial_steps", "trial_factor", "trial_temperatures"}
+from sstricks.experiments.runs.training import load_best
 
 
 @dataclass(frozen=True)
-class L2XRun:
-    """Learning to explain as an experiment that can be run (an `Experiment`).
+class L2XRun(ConfiguredRun[L2XConfig]):
+    """Learning to explain as an experiment that can be run; its best checkpoint is as App. D.6 has it."""
 
-    Attributes:
-        config: the run's configuration.
-    """
-
-    config: L2XConfig
+    monitor = "valid/explained_variance"
+    shown: ClassVar = {"valid/mse_x100": "MSE×100 {:.2f}", "valid/run_length": "runs of {:.1f}"}
 
     @property
     def title(self) -> str:
         """The relaxation, k and the aspect."""
         return f"{self.config.relaxation} {self.config.k} {self.config.aspect}"
-
-    @property
-    def schedule(self) -> Schedule:
-        """As App. D.6 has it: the best checkpoint is the one with the lowest validation error."""
-        c = self.config
-        return Schedule(c.run_seed, c.steps, c.valid_every, c.clip, monitor="valid/explained_variance", shown=SHOWN)
-
-    @property
-    def search(self) -> Search:
-        """The trials to choose from."""
-        return self.config.search
-
-    def trial(self, index: int, interval: int) -> Self:
-        """The same run with other random numbers, and the next of the temperatures.
-
-        Args:
-            index: from 0.
-            interval: steps between two validations.
-
-        Returns:
-            A run without trials.
-        """
-        temperatures = self.config.trial_temperatures or (self.config.temperature,)
-        changes = {"trial": index, "temperature": temperatures[index % len(temperatures)], "valid_every": interval}
-        return replace(self, config=replace(self.config, **changes, trials=1, trial_temperatures=()))
-
-    def to_json(self) -> dict[str, Any]:
-        """The configuration in JSON's types."""
-        return self.config.to_json()
 
     def summary(self) -> dict[str, Any]:
         """The part of the configuration that the result repeats, and what chance would score."""
@@ -70,8 +33,7 @@ class L2XRun:
         splits = self.data().splits
         by_chance = chance(splits.test, c.k, c.max_words)
         return {
-            "experiment": "l2x",
-            **{name: value for name, value in asdict(c).items() if name not in _NOT_REPEATED},
+            **{name: value for name, value in super().summary().items() if name != "data"},
             "train_reviews": len(splits.train),
             "valid_reviews": len(splits.valid),
             "test_reviews": len(splits.test),

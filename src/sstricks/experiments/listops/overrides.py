@@ -1,11 +1,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sstricks.experiments.runs.overrides import Integer, Number, Products, given_values
+from sstricks.experiments.runs.overrides import Integer, Number, Products, RunOverrides
 
 
 @dataclass(frozen=True)
-class ListOpsOverrides:
+class ListOpsOverrides(RunOverrides):
     """Values that replace the preset's."""
 
     train_examples: Integer = None
@@ -26,12 +26,6 @@ class ListOpsOverrides:
     """Rounds of messages."""
     dropout: Number = None
     """Share of hidden units that are set to zero in training."""
-    batch_size: Integer = None
-    """Examples a step."""
-    steps: Integer = None
-    """Optimizer steps, a multiple of --valid-every."""
-    valid_every: Integer = None
-    """Steps between two validations, each with a checkpoint."""
     lr: Number = None
     """AdamW's learning rate, at its highest."""
     lr_decay: Number = None
@@ -44,16 +38,10 @@ class ListOpsOverrides:
     """Temperature at the end; without it, what --temperature says, or the preset's."""
     negligible: Number = None
     """Edges of at most this weight in a relaxed graph count as absent."""
-    clip: Number = None
-    """Largest gradient norm."""
     precision: Products = None
     """Of the products with a message's hidden layer."""
     trials: Integer = None
     """Short trainings of which the best by validation accuracy goes on; 1 for none."""
-    trial_steps: Integer = None
-    """Length of the trials' first round."""
-    trial_factor: Integer = None
-    """By which the steps grow and the trials shrink from round to round."""
 
     def given(self) -> dict[str, Any]:
         """Those that the user gave.
@@ -61,7 +49,7 @@ class ListOpsOverrides:
         Returns:
             Fields of `ListOpsConfig` by name.
         """
-        given = given_values(self)
+        given = super().given()
         if "temperature" in given:
             given.setdefault("final_temperature", given["temperature"])
         return given

@@ -18,7 +18,7 @@ from sstricks.experiments.listops.module import ListOpsModel
 from sstricks.experiments.listops.scores import edge_scores
 from sstricks.experiments.listops.sentences import Sentences
 from sstricks.experiments.listops.vocabulary import decode
-from sstricks.experiments.runs.pictures import CORRECT, FALSE, INK, MISSED, Panel, draw_panels, save_figure
+from sstricks.experiments.runs.pictures import CORRECT, FALSE, INK, MISSED, LearningCurves, Panel, save_figure
 from sstricks.experiments.runs.seeds import fold_in
 
 _EXAMPLES = 4
@@ -81,23 +81,21 @@ def draw_parses(module: ListOpsModel, data: ListOpsData, path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def draw_curves(folder: Path, path: Path) -> Path:
-    """Draw the accuracy in training and validation, and the validation's edge precision and recall, against steps.
-
-    Args:
-        folder: of the run.
-        path: the PNG to write.
-
-    Returns:
-        The path.
-    """
-    accuracy = {"train/accuracy": "training, relaxed graphs", "valid/accuracy": "validation, hard graphs"}
-    edges = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
-    panels = (
-        Panel("Task accuracy", accuracy, shares=True),
-        Panel("Edges recovered in validation", edges, shares=True),
+draw_curves = LearningCurves(
+    (
+        Panel(
+            "Task accuracy",
+            {"train/accuracy": "training, relaxed graphs", "valid/accuracy": "validation, hard graphs"},
+            shares=True,
+        ),
+        Panel(
+            "Edges recovered in validation",
+            {"valid/edge_precision": "precision", "valid/edge_recall": "recall"},
+            shares=True,
+        ),
     )
-    return draw_panels(folder, panels, path)
+)
+"""Draws the accuracy in training and validation, and the validation's edge precision and recall, against steps."""
 
 
 def _examples(data: ListOpsData) -> Sentences:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sstricks.experiments.nri.ramp import Ramp
-from sstricks.experiments.runs.config import Precision, RunConfig, check_positive, check_steps
+from sstricks.experiments.runs.config import Precision, TemperedConfig, check_positive, check_steps
 from sstricks.experiments.runs.decay import Decay
 
 Edges = Literal["spanning-tree", "top-k", "independent"]
@@ -11,7 +11,7 @@ Preset = Literal["paper", "cpu", "quick"]
 
 
 @dataclass(frozen=True)
-class NRIConfig(RunConfig):
+class NRIConfig(TemperedConfig):
     """Everything that makes a training run on graph layout what it is (8.1, App. D.4).
 
     Attributes:
@@ -79,7 +79,7 @@ class NRIConfig(RunConfig):
     trial: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))
+        super().__post_init__()
         names = (
             *("num_nodes", "num_frames", "train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
             *("steps", "valid_every", "lr", "temperature", "horizon", "clip"),

@@ -1,11 +1,10 @@
 from dataclasses import dataclass
-from typing import Any
 
-from sstricks.experiments.runs.overrides import Integer, Number, Products, given_values
+from sstricks.experiments.runs.overrides import Integer, Number, Products, TemperedOverrides
 
 
 @dataclass(frozen=True)
-class NRIOverrides:
+class NRIOverrides(TemperedOverrides):
     """Values that replace the preset's."""
 
     num_nodes: Integer = None
@@ -22,26 +21,16 @@ class NRIOverrides:
     """Chooses the data set."""
     hidden: Integer = None
     """Width of all layers."""
-    batch_size: Integer = None
-    """Examples a step."""
-    steps: Integer = None
-    """Optimizer steps, a multiple of --valid-every."""
-    valid_every: Integer = None
-    """Steps between two validations, each with a checkpoint."""
     lr: Number = None
     """Adam's learning rate, at its highest."""
     lr_decay: Number = None
     """Share of the steps, at the end, over which it falls to 0; 0 for a constant rate."""
-    temperature: Number = None
-    """Temperature of the relaxation, the same in all trials."""
     horizon: Integer = None
     """Frames predicted in training before a true one is seen again."""
     no_edge_hold: Integer = None
     """Steps before messages pass between nodes that no edge connects."""
     no_edge_ramp: Integer = None
     """Steps over which those messages then gain their full weight."""
-    clip: Number = None
-    """Largest gradient norm."""
     weight_decay: Number = None
     """On the encoder, and on NVIL's baseline."""
     baseline_decay: Number = None
@@ -50,18 +39,3 @@ class NRIOverrides:
     """Of the hidden matrix products; positions are always float32."""
     trials: Integer = None
     """Short trainings of which the best by validation ELBO goes on; 1 for none."""
-    trial_steps: Integer = None
-    """Length of the trials' first round."""
-    trial_factor: Integer = None
-    """By which the steps grow and the trials shrink from round to round."""
-
-    def given(self) -> dict[str, Any]:
-        """Those that the user gave.
-
-        Returns:
-            Fields of `NRIConfig` by name.
-        """
-        given = given_values(self)
-        if "temperature" in given:
-            given["trial_temperatures"] = ()
-        return given

@@ -21,8 +21,8 @@ from sstricks.experiments.runs.pictures import (
     INK,
     MISSED,
     STYLES,
+    LearningCurves,
     Panel,
-    draw_panels,
     finish_axis,
     focus,
     plot_curve,
@@ -83,23 +83,21 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
     return save_figure(figure, path)
 
 
-def draw_curves(folder: Path, path: Path) -> Path:
-    """Draw the ELBO, of training and validation, and the validation's edge precision and recall, against steps.
-
-    Args:
-        folder: of the run.
-        path: the PNG to write.
-
-    Returns:
-        The path.
-    """
-    elbo = {"train/elbo": "training, relaxed samples", "valid/elbo": "validation, hard samples"}
-    edges = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
-    panels = (
-        Panel("ELBO per node (nats, higher is better)", elbo, shares=False),
-        Panel("Edges recovered in validation", edges, shares=True),
+draw_curves = LearningCurves(
+    (
+        Panel(
+            "ELBO per node (nats, higher is better)",
+            {"train/elbo": "training, relaxed samples", "valid/elbo": "validation, hard samples"},
+            shares=False,
+        ),
+        Panel(
+            "Edges recovered in validation",
+            {"valid/edge_precision": "precision", "valid/edge_recall": "recall"},
+            shares=True,
+        ),
     )
-    return draw_panels(folder, panels, path)
+)
+"""Draws the ELBO, of training and validation, and the validation's edge precision and recall, against steps."""
 
 
 def draw_comparison(runs: Mapping[str, Path], path: Path) -> Path:

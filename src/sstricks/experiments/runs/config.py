@@ -81,6 +81,9 @@ class RunConfig:
 
     experiment: ClassVar[str]
     seed: int
+    steps: int
+    valid_every: int
+    clip: float
     trials: int
     trial_steps: int
     trial_factor: int
@@ -95,6 +98,18 @@ class RunConfig:
     def run_seed(self) -> int:
         """The seed of everything random in this trial but the data."""
         return fold_in(self.seed, "trial", self.trial)
+
+    def of_trial(self, index: int, interval: int) -> Self:
+        """The configuration of one of the trials: the same with other random numbers.
+
+        Args:
+            index: of the trial, from 0.
+            interval: steps between two validations.
+
+        Returns:
+            A configuration without trials.
+        """
+        return dataclasses.replace(self, trial=index, valid_every=interval, trials=1)  # pyright: ignore[reportArgumentType]  # a dataclass
 
     def to_json(self) -> dict[str, Any]:
         """The configuration in JSON's types.
@@ -119,3 +134,28 @@ class RunConfig:
             ValueError: if the content is that of another experiment, or has a field that is not known here.
         """
         return config_from_json(cls, cls.experiment, content)
+
+
+class TemperedConfig(RunConfig):
+    """What the configurations derive from whose trials may differ in their temperature too."""
+
+    temperature: float
+    trial_temperatures: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))  # JSON has lists
+
+    def of_trial(self, index: int, interval: int) -> Self:
+        """The configuration of one of the trials: other random numbers, and the next of the temperatures.
+
+        Args:
+            index: of the trial, from 0.
+            interval: steps between two validations.
+
+        Returns:
+            A configuration without trials.
+        """
+        temperatures = self.trial_temperatures or (self.temperature,)
+        temperature = temperatures[index % len(temperatures)]
+        changed = super().of_trial(index, interval)
+        return dataclasses.replace(changed, temperature=temperature, trial_temperatures=())  # pyright: ignore[reportArgumentType]  # a dataclass

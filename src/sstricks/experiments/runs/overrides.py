@@ -1,6 +1,7 @@
 """Values on the command line that replace a preset's, in fields that are none unless they are given."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -13,13 +14,46 @@ Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hi
 Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
 
 
-def given_values(overrides: Any) -> dict[str, Any]:
-    """Those that the user gave.
+@dataclass(frozen=True)
+class RunOverrides:
+    """Values that replace the preset's."""
 
-    Args:
-        overrides: a dataclass all of whose fields are none by default.
+    steps: Integer = None
+    """Optimizer steps, a multiple of --valid-every."""
+    valid_every: Integer = None
+    """Steps between two validations, each with a checkpoint."""
+    batch_size: Integer = None
+    """Examples a step."""
+    clip: Number = None
+    """Largest gradient norm."""
+    trials: Integer = None
+    """Short trainings of which the best in validation goes on; 1 for none."""
+    trial_steps: Integer = None
+    """Length of the trials' first round."""
+    trial_factor: Integer = None
+    """By which the steps grow and the trials shrink from round to round."""
 
-    Returns:
-        The others by name.
-    """
-    return {name: value for name, value in dataclasses.asdict(overrides).items() if value is not None}
+    def given(self) -> dict[str, Any]:
+        """Those that the user gave.
+
+        Returns:
+            Fields of the experiment's configuration by name.
+        """
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TemperedOverrides(RunOverrides):
+    """Values that replace the preset's."""
+
+    temperature: Number = None
+    """Temperature of the relaxation, the same in all trials."""
+
+    def given(self) -> dict[str, Any]:
+        """Those that the user gave; a temperature replaces those that the trials would go through.
+
+        Returns:
+            Fields of the experiment's configuration by name.
+        """
+        given = super().given()
+        return {**given, "trial_temperatures": ()} if "temperature" in given else given

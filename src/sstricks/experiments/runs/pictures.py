@@ -55,6 +55,29 @@ def draw_panels(folder: Path, panels: Sequence[Panel], path: Path) -> Path:
     return save_figure(figure, path)
 
 
+@dataclass(frozen=True)
+class LearningCurves:
+    """Draws the learning curves of an experiment's runs.
+
+    Attributes:
+        panels: from left to right.
+    """
+
+    panels: tuple[Panel, ...]
+
+    def __call__(self, folder: Path, path: Path) -> Path:
+        """Draw those of a run, against steps.
+
+        Args:
+            folder: of the run.
+            path: the PNG to write.
+
+        Returns:
+            The path.
+        """
+        return draw_panels(folder, self.panels, path)
+
+
 def plot_curve(axis: Axes, rows: Sequence[Row], metric: str, label: str, color: str, style: Any) -> None:
     """Plot one metric against steps; single points are marked.
 
