@@ -1,7 +1,8 @@
-import importlib.util
 import sys
 import textwrap
 from collections.abc import Sequence
+
+from sstricks.experiments.extras import missing_packages
 
 _NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "networkx")
 
@@ -15,12 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 if something is wrong with what was asked, or 130 if the user interrupted it.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = missing_packages("the experiments need", _NEEDED, "experiments")
     if missing:
-        return _complain(
-            f"the experiments need {', '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed. "
-            "Run: pip install 'sstricks[experiments]'"
-        )
+        return _complain(missing)
     from sstricks.experiments.commands import run_command
     from sstricks.experiments.runs.errors import RunError
 
