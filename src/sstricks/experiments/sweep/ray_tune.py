@@ -1,6 +1,7 @@
 """The only file that knows Ray; to be imported where a sweep really runs, since that takes seconds."""
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -8,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported: it reports nothing, leaves Ctrl-C to us, and writes no results of its own.
+# Ray reads these when it is imported: it reports nothing, leaves Ctrl-C to us, writes no results of its own, and its
+# workers are as nice as the command.
 os.environ.update(
+    RAY_worker_niceness="0",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AIR_NEW_OUTPUT="0",
     RAY_CHDIR_TO_TRIAL_DIR="0",
@@ -20,13 +23,14 @@ os.environ.update(
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.sweep.machines import Machines, share_of_a_trial
 from sstricks.experiments.sweep.trial import Trial
 from sstricks.experiments.sweep.worker import train_trial
 
-_SCRATCH = ".ray-"
+_SCRATCH = ".ray-tune-"
 _OBJECT_STORE_BYTES = 80 * 2**20  # about the least that Ray takes; nothing is exchanged but configurations
 
 
@@ -52,6 +56,29 @@ class StopWhenRefused(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether all have to stop."""
         return self._refused
+
+
+class Mute(TrialProgressCallback):
+    """Stands where Tune would put a callback that prints; the sweep has its own display."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Nothing.
+
+        Args:
+            iteration: not used.
+            trials: not used.
+            trial: not used.
+            **info: not used.
+        """
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing.
+
+        Args:
+            trial: not used.
+            result: not used.
+            error: not used.
+        """
 
 
 def train_on_ray(trials: Sequence[Trial], machines: Machines) -> dict[int, str]:
@@ -87,31 +114,35 @@ def train_on_ray(trials: Sequence[Trial], machines: Machines) -> dict[int, str]:
                 storage_path=str(scratch),
                 failure_config=tune.FailureConfig(max_failures=machines.max_failures),
                 stop=StopWhenRefused(),
+                callbacks=[Mute()],
                 verbose=0,
             ),
         )
-        found = tuner.fit()
-        return {result.config["trial"]: why for result in found if result.config and (why := _why(result))}
+        return _failures(tuner.fit(), {trial.index: trial for trial in trials})
 
 
 def _train(config: dict[str, int], *, trials: Mapping[int, Trial], threads: int) -> None:
-    try:
-        train_trial(trials[config["trial"]], threads)
-    except RunError as error:
-        tune.report({"refused": str(error)})
-    except OSError as error:  # a folder that cannot be written, a full disk
-        tune.report({"refused": str(error), "stops_all": True})
+    refusal = train_trial(trials[config["trial"]], threads)
+    if refusal:
+        tune.report(refusal)
 
 
-def _why(result: tune.Result) -> str | None:
-    if result.error is not None:
-        return str(result.error).strip().splitlines()[-1]
-    return (result.metrics or {}).get("refused")
+def _failures(found: tune.ResultGrid, trials: Mapping[int, Trial]) -> dict[int, str]:
+    failures: dict[int, str] = {}
+    for result in found:
+        assert result.config is not None
+        index = result.config["trial"]
+        if result.error is not None:
+            failures[index] = trials[index].explain(str(result.error))
+        elif result.metrics and "refused" in result.metrics:
+            failures[index] = result.metrics["refused"]
+    return failures
 
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told at the end, once
     try:
         if address is None:
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)

@@ -1,11 +1,12 @@
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from sstricks.experiments.runs.progress import clock
 from sstricks.experiments.runs.run import Result
-from sstricks.experiments.sweep.trial import Trial, TrialState
+from sstricks.experiments.sweep.trial import Trial
 
 Columns = Mapping[str, str]
 """A format with a heading, such as "test ELBO {:.0f}", for each name in a result."""
@@ -34,17 +35,21 @@ def print_trials(console: Console, trials: Sequence[Trial], columns: Columns) ->
     """
     searched = [name for name in trials[0].values if name != "seed"]
     best = best_of(trials)
-    table = Table(title=f"{trials[0].experiment.title}: {len(trials)} trials")
-    for heading in ("trial", *searched, *(text[: text.index("{")].strip() for text in columns.values()), "time"):
-        table.add_column(heading, justify="right")
-    for trial in trials:
-        is_best = best is not None and trial is best[0]
-        table.add_row(
-            f"{'* ' if is_best else ''}{trial.index}",
+    measured = [text[: text.index("{")].strip() for text in columns.values()]
+    headings = ("trial", *(name.replace("_", " ") for name in searched), *measured, "time")
+    rows = [
+        (
+            f"{'* ' if best is not None and trial is best[0] else ''}{trial.index}",
             *(f"{trial.values[name]:g}" for name in searched),
             *_measured(trial, columns),
-            style="bold" if is_best else "",
         )
+        for trial in trials
+    ]
+    table = Table(title=f"{trials[0].experiment.title}: {len(trials)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):  # headings are broken where needed, values never
+        table.add_column(heading, justify="right", overflow="fold", min_width=max(len(row[number]) for row in rows))
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0].startswith("*") else "")
     console.print(table)
     if best is not None:
         monitor = trials[0].experiment.schedule.monitor

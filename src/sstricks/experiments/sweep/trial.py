@@ -59,6 +59,22 @@ class Trial:
         """
         write_json(self._diverged_file, {"reason": reason})
 
+    def explain(self, failure: str) -> str:
+        """Keep the whole story of why the trial could not be trained, if there is a folder for it.
+
+        Args:
+            failure: a traceback.
+
+        Returns:
+            Its last line, and where the rest is.
+        """
+        last = failure.strip().splitlines()[-1]
+        try:
+            (self.path / "error.txt").write_text(failure)
+        except OSError:
+            return last
+        return f"{last} (see {self.path / 'error.txt'})"
+
     @property
     def _diverged_file(self) -> Path:
         return self.path / "diverged.json"
