@@ -66,10 +66,13 @@ class SweepCommand(TrainCommand):
         missing = missing_packages("a sweep needs", _NEEDED, "sweep")
         if missing:
             raise RunError(missing)
-        if self.trials < 1:
-            raise RunError(f"--trials is {self.trials}, expected at least 1: pass a larger number.")
-        if self.jobs is not None and self.jobs < 1:
-            raise RunError(f"--jobs is {self.jobs}, expected at least 1: pass a larger number, or none.")
+        for option, found, least in (
+            ("--trials", self.trials, 1),
+            ("--jobs", self.jobs, 1),
+            ("--max-failures", self.max_failures, 0),
+        ):
+            if found is not None and found < least:
+                raise RunError(f"{option} is {found}, expected at least {least}: pass a larger number.")
         plan = self._plan()
         with SweepFolder(self.out.resolve()) as folder:
             drawn = folder.open(plan, self.trials)
