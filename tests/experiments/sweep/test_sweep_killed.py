@@ -16,7 +16,7 @@ from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Silence
 from sstricks.experiments.runs.run import train
 
-TRIALS, STEPS, INTERVAL = 3, 160, 4
+TRIALS, STEPS, INTERVAL = 3, 240, 4
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def story(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [sys.executable, "-W", "error", "-m", "sstricks", *command(out, TRIALS, "--jobs", "2", steps=STEPS)]
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as driver:
-        wait_until(driver, lambda: finished(out) and under_way(out))
+        wait_until(driver, lambda: finished(out) and under_way(out, at_most=STEPS // INTERVAL // 4))
         driver.kill()
     while any(map(holder, folders(out))):  # Ray's processes notice
         time.sleep(0.01)
@@ -52,9 +52,8 @@ def folders(out):
     return sorted(out.glob("trial-*"))
 
 
-def under_way(out):
-    half = STEPS // INTERVAL // 2
-    return [path for path in folders(out) if 2 <= len(read_metrics(path)) <= half and not finished_at(path)]
+def under_way(out, at_most=STEPS // INTERVAL):
+    return [path for path in folders(out) if 2 <= len(read_metrics(path)) <= at_most and not finished_at(path)]
 
 
 def going_on(before):
