@@ -1,8 +1,9 @@
-import importlib.util
 import sys
 import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
+
+from sstricks.experiments.extras import missing_packages
 
 _NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "networkx")
 
@@ -20,12 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(words) == ["--version"]:
         print(f"sstricks {version('sstricks')}")
         return 0
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = missing_packages("the experiments need", _NEEDED, "experiments")
     if missing:
-        return _complain(
-            f"the experiments need {', '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed. "
-            "Run: pip install 'sstricks[experiments]'"
-        )
+        return _complain(missing)
     from sstricks.experiments.commands import run_command
     from sstricks.experiments.runs.errors import RunError
 

@@ -13,9 +13,12 @@ from sstricks.experiments.l2x.command import TrainL2X
 from sstricks.experiments.l2x.explain import Explain
 from sstricks.experiments.l2x.prepare import Prepare
 from sstricks.experiments.l2x.reference_command import ReferenceOf
+from sstricks.experiments.l2x.sweep import SweepL2X
 from sstricks.experiments.listops.command import TrainListOps
+from sstricks.experiments.listops.sweep import SweepListOps
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.demo import Demo
+from sstricks.experiments.nri.sweep import SweepNRI
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
@@ -40,6 +43,27 @@ class Train:
             console: where to print.
         """
         keep_freed_memory()
+        assert self.experiment is not None
+        self.experiment.run(console)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Search hyperparameters at random as the paper did: many runs, of which validation selects one (App. D.3)."""
+
+    experiment: (
+        Annotated[SweepNRI, tyro.conf.subcommand("nri")]
+        | Annotated[SweepListOps, tyro.conf.subcommand("listops")]
+        | Annotated[SweepL2X, tyro.conf.subcommand("l2x")]
+        | Annotated[None, tyro.conf.Suppress]
+    )
+
+    def run(self, console: Console) -> None:
+        """Train what is not trained yet, and print a table of the trials.
+
+        Args:
+            console: where to print.
+        """
         assert self.experiment is not None
         self.experiment.run(console)
 
@@ -77,6 +101,7 @@ class Evaluate:
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
@@ -96,7 +121,7 @@ def run_command(arguments: Sequence[str] | None) -> None:
     command = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]  # a union of types is not a type to pyright
         prog="sst",
-        description="Stochastic softmax tricks: train, evaluate and demonstrate the experiments of the paper; "
+        description="Stochastic softmax tricks: train, sweep, evaluate and demonstrate the experiments of the paper; "
         "diagnose gradient estimators; draw the structures.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),

@@ -28,8 +28,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             checkpoint: what `torch.save` can write.
             path: the file to replace.
             storage_options: not used.
+
+        Raises:
+            OSError: if the disk is full, for instance.
+            RuntimeError: if it cannot be written for another reason.
         """
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        try:
+            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        except RuntimeError as error:
+            refusal = error.__context__  # torch fails once more, while it ends a file that could not be written
+            raise (refusal if isinstance(refusal, OSError) else error) from None
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

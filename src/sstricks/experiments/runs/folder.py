@@ -1,13 +1,18 @@
+import contextlib
 import enum
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Self
 
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import remove_partial_files, write_json
+
+
+class FolderInUseError(RunError):
+    """Another process works in the folder."""
 
 
 class RunState(enum.Enum):
@@ -110,26 +115,11 @@ class RunFolder:
             raise RunError(f"{self.path}: {why_not}. Name the folder that --out named in `sst train`.") from None
 
     def _create(self) -> None:
-        try:
+        with writing_to(self.path):
             self.best.parent.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".lock"
-            probe.touch()
-        except OSError as error:
-            raise RunError(
-                f"--out {self.path}: cannot write there ({error.strerror or error}). "
-                "Choose a folder that you may create and write."
-            ) from None
 
     def _acquire(self) -> None:
-        lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise RunError(
-                f"--out {self.path}: another process is training in it. Wait for it, end it, or choose another folder."
-            ) from None
-        self._lock = lock
+        self._lock = take_lock(self.path)
 
     def _enter(self, config: dict[str, object], *, resume: bool) -> RunState:
         for folder in (self.path, self.best.parent):
@@ -157,15 +147,78 @@ class RunFolder:
             )
 
     def _refuse_other_config(self, config: dict[str, object]) -> None:
-        present = self.read_config()
-        absent = "(absent)"
-        different = [
-            f"{name} is {present.get(name, absent)!r} there and {config.get(name, absent)!r} here"
-            for name in sorted(present.keys() | config.keys())
-            if present.get(name, absent) != config.get(name, absent)
-        ]
+        different = differences(self.read_config(), config)
         if different:
             raise RunError(
                 f"--out {self.path}: the run in the folder has another configuration: {'; '.join(different)}. "
                 "Repeat the command that started it, or choose another --out."
             )
+
+
+def take_lock(path: Path) -> IO[str]:
+    """Keep other processes out of a folder until the file that is returned is closed, or this process ends.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The open file `.lock`.
+
+    Raises:
+        FolderInUseError: if another process has it.
+        RunError: if the folder cannot be written.
+    """
+    with writing_to(path):
+        lock = (path / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise FolderInUseError(
+            f"--out {path}: another process is training in it. Wait for it, end it, or choose another folder."
+        ) from None
+    return lock
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Explain to whoever named a folder why it cannot be written.
+
+    Args:
+        path: the folder.
+
+    Yields:
+        Once, to create or write what is in it.
+
+    Raises:
+        RunError: if the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"--out {path}: cannot write there ({error.strerror or error}). "
+            "Choose a folder that you may create and write."
+        ) from None
+
+
+def differences(there: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
+    """What differs between a configuration on disk and the one that was asked for.
+
+    Args:
+        there: that on disk.
+        here: the other.
+
+    Returns:
+        A clause for each name that does not have the same value in both.
+
+    Example:
+        >>> differences({"lr": 0.1, "seed": 0}, {"lr": 0.2, "seed": 0})
+        ['lr is 0.1 there and 0.2 here']
+    """
+    absent = "(absent)"
+    return [
+        f"{name} is {there.get(name, absent)!r} there and {here.get(name, absent)!r} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name, absent) != here.get(name, absent)
+    ]

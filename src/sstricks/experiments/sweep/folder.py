@@ -1,0 +1,129 @@
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import sstricks
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.files import remove_partial_files, write_json
+from sstricks.experiments.runs.folder import differences, take_lock, writing_to
+from sstricks.experiments.sweep.ranges import Ranges, Values, describe_range, draw
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What makes a random search what it is; how many trials it has does not.
+
+    Attributes:
+        configuration: of the runs, in JSON's types, without what is searched; its seed is that of the search.
+        ranges: of what is searched.
+    """
+
+    configuration: Mapping[str, Any]
+    ranges: Ranges
+
+    @property
+    def seed(self) -> int:
+        """From which the hyperparameters are drawn."""
+        return self.configuration["seed"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan in JSON's types."""
+        ranges = {name: describe_range(range_) for name, range_ in self.ranges.items()}
+        return json.loads(json.dumps({"configuration": dict(self.configuration), "ranges": ranges}))
+
+
+class SweepFolder:
+    """A sweep on disk: `sweep.json` with its plan and the hyperparameters of all trials, and a folder for each trial.
+
+    Which trials are finished is told by their folders, and by nothing else.
+
+    Args:
+        path: the directory; nothing is created before `open`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path / "sweep.json"
+        self._lock: IO[str] | None = None
+
+    def trial(self, index: int) -> Path:
+        """The folder of a trial.
+
+        Args:
+            index: from 0.
+
+        Returns:
+            A path in this folder.
+        """
+        return self.path / f"trial-{index:03d}"
+
+    def open(self, plan: Plan, num_trials: int) -> list[Values]:
+        """Take possession of the folder until `close`, and draw the hyperparameters that are not drawn yet.
+
+        Args:
+            plan: the search.
+            num_trials: how many trials there have to be; there may be more.
+
+        Returns:
+            The hyperparameters of all trials that the folder has, by their index.
+
+        Raises:
+            RunError: if the folder cannot be written, is in use, holds something else or another sweep.
+        """
+        with writing_to(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = take_lock(self.path)
+        try:
+            remove_partial_files(self.path)
+            drawn = self._drawn(plan)
+            missing = [draw(plan.ranges, plan.seed, index) for index in range(len(drawn), num_trials)]
+            if missing:
+                content = {"version": sstricks.__version__, **plan.to_json(), "trials": [*drawn, *missing]}
+                with writing_to(self.path):
+                    write_json(self.file, content)
+        except BaseException:
+            self.close()
+            raise
+        return [*drawn, *missing]
+
+    def close(self) -> None:
+        """Let other processes open the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _drawn(self, plan: Plan) -> list[Values]:
+        if not self.file.exists():
+            self._refuse_foreign_files()
+            return []
+        content = json.loads(self.file.read_text())
+        different = differences(_flat(content), _flat(plan.to_json()))
+        if different:
+            raise RunError(
+                f"--out {self.path}: the sweep in the folder is another one: {'; '.join(different)}. "
+                "Nothing in it was touched. Repeat the command that started it, or choose another --out."
+            )
+        return content["trials"]
+
+    def _refuse_foreign_files(self) -> None:
+        foreign = sorted(name for name in os.listdir(self.path) if name != ".lock")
+        if foreign:
+            listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
+            raise RunError(
+                f"--out {self.path}: the folder is not empty ({listed}) and holds no sweep. "
+                "Choose a new or an empty folder."
+            )
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, object]:
+    ranges = {f"the range of {name}": range_ for name, range_ in content["ranges"].items()}
+    return {**content["configuration"], **ranges}

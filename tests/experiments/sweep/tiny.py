@@ -1,0 +1,30 @@
+"""A sweep over graph layout of seconds, and what to compare it by."""
+
+import json
+
+OPTIONS = (
+    *("--hidden", "8", "--graph-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
+    *("--train-examples", "64", "--valid-examples", "32", "--test-examples", "32", "--starts", "1"),
+    *("--no-edge-hold", "2", "--no-edge-ramp", "2"),
+)
+
+
+def command(out, trials, *more, steps=8):
+    return ["sweep", "nri", "--out", str(out), "--trials", str(trials), "--steps", str(steps), *OPTIONS, *more]
+
+
+def trial(out, index):
+    return out / f"trial-{index:03d}"
+
+
+def finished(out):
+    """When each finished trial was finished, and what it came to."""
+    return {path.parent.name: (path.stat().st_mtime_ns, path.read_text()) for path in out.glob("trial-*/result.json")}
+
+
+def result_of(path):
+    return without_times(json.loads((path / "result.json").read_text()))
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if name != "seconds"}
