@@ -20,6 +20,7 @@ from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
 from sstricks.experiments.runs.run import evaluate
+from sstricks.experiments.tables.command import TableOf
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Evaluate:
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[TableOf, tyro.conf.subcommand("table")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[ReferenceOf, tyro.conf.subcommand("reference")]
