@@ -7,6 +7,8 @@ from sstricks.experiments.tables.cell import Cell
 from sstricks.experiments.tables.published import SOURCE, Published
 from sstricks.experiments.tables.tabulation import Tabulation
 
+_MOST_OF_SEEDS = 50  # characters
+
 
 def caption(table: Tabulation, printed: Iterable[Published | None]) -> list[str]:
     """Setup and number of runs, how they were selected, what the errors are, what was left out, what is the paper's.
@@ -53,7 +55,7 @@ def _runs(table: Tabulation, cells: Sequence[Cell]) -> str:
     known = next((cell for cell in cells if cell.ranked), cells[0])
     counts = sorted({len(cell.ranked) for cell in cells})
     number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    seeds = ranges(seed for cell in cells for seed in cell.seeds)
+    seeds = _seeds({seed for cell in cells for seed in cell.seeds})
     apart = ", ".join(f"{name} = {_short(value)}" for name, value in sorted(table.distinction.items()))
     setup = table.description.setup(known.facts)
     return (
@@ -83,11 +85,16 @@ def _selection(table: Tabulation, cells: Sequence[Cell]) -> list[str]:
 
 def _left_out(cells: Sequence[Cell]) -> list[str]:
     kinds = (
-        ("not finished (running, interrupted or diverged)", sum(len(cell.unfinished) for cell in cells)),
-        ("finished with a validation score that is not finite", sum(len(cell.diverged) for cell in cells)),
+        ("not finished (waiting, running, interrupted or broken off)", sum(len(cell.unfinished) for cell in cells)),
+        ("diverged", sum(len(cell.diverged) for cell in cells)),
     )
     found = [f"{count} {'run' if count == 1 else 'runs'} {kind}" for kind, count in kinds if count]
     return [f"Left out: {' and '.join(found)}."] if found else []
+
+
+def _seeds(seeds: set[int]) -> str:
+    text = ranges(seeds)
+    return text if len(text) <= _MOST_OF_SEEDS else f"{len(seeds)} different ones"
 
 
 def _short(value: object) -> str:

@@ -26,8 +26,8 @@ class Cell:
     Attributes:
         facts: of one of the runs, complete: what all have in common, among other things.
         ranked: the runs to select from, the best first.
-        diverged: runs that came to their end with a validation score that is not finite.
-        unfinished: runs that have not come to their end.
+        diverged: runs that reached numbers that are not finite.
+        unfinished: other runs that have not come to their end.
         estimates: of the first of `ranked`, by metric; none for a metric that was not measured.
     """
 
@@ -53,15 +53,14 @@ def cell_of(description: Description, records: Sequence[Record]) -> Cell:
     Returns:
         The cell.
     """
-    unfinished = [record for record in records if not record.finished]
     scores = {id(record): record.score(description.monitor) for record in records}
     scored = [(record, score) for record in records if (score := scores[id(record)]) is not None]
     ranked = [scored[index][0] for index in rank_by_score([score for _, score in scored])]
     return Cell(
         facts=description.completed((ranked or records)[0].facts),
         ranked=ranked,
-        diverged=[record for record in records if record.finished and scores[id(record)] is None],
-        unfinished=unfinished,
+        diverged=[record for record in records if record.diverged or (record.finished and scores[id(record)] is None)],
+        unfinished=[record for record in records if not record.finished and not record.diverged],
         estimates=_estimates(description.metrics, ranked),
     )
 

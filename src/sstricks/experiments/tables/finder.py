@@ -68,6 +68,8 @@ def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
     if (path / "config.json").is_file():
         yield _run(path)
         return
+    if (path / "sweep.json").is_file():
+        yield from _not_begun(path)
     for inside in sorted(path.iterdir()):
         if inside.is_dir() and not inside.name.startswith("."):
             yield from _walk(inside, seen)
@@ -76,8 +78,20 @@ def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
 def _run(folder: Path) -> Record:
     config = _object(folder / "config.json", _load(folder / "config.json"))
     result = folder / "result.json"
-    content = _object(result, _load(result)) if result.is_file() else config
-    return Record.of(content, config, folder)
+    if result.is_file():
+        return Record.of(_object(result, _load(result)), config, folder)
+    return Record.of(config, config, folder, diverged=(folder / "diverged.json").is_file())
+
+
+def _not_begun(sweep: Path) -> Iterator[Record]:
+    # What is known of the trials of a sweep that have no folder yet.
+    content = _load(sweep / "sweep.json")
+    if not isinstance(content, dict) or "configuration" not in content or "trials" not in content:
+        return
+    for index, values in enumerate(content["trials"]):
+        if not (sweep / f"trial-{index:03d}" / "config.json").is_file():
+            config = {**content["configuration"], **values}
+            yield Record.of(config, config)
 
 
 def _in_file(path: Path) -> Iterator[Record]:

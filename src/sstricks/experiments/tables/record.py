@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_DIFFERS = frozenset({"seconds", "version", "data"})  # when a run is repeated; `data` is a path
+_DIVERGED = "diverged"
+_DIFFERS = frozenset({_DIVERGED, "seconds", "version", "data"})  # when a run is repeated; `data` is a path
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,12 @@ class Record:
 
     @classmethod
     def of(
-        cls, content: Mapping[str, Any], config: Mapping[str, Any] | None = None, folder: Path | None = None
+        cls,
+        content: Mapping[str, Any],
+        config: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+        *,
+        diverged: bool = False,
     ) -> "Record":
         """Tell facts from metrics.
 
@@ -34,18 +40,26 @@ class Record:
             content: of a `result.json`; of a `config.json` for a run that is not finished.
             config: the content of the run's `config.json`, if it has a folder.
             folder: where it is, if it has one.
+            diverged: whether it is known that it never will be finished.
 
         Returns:
             The record.
         """
         metrics = {name: value for name, value in content.items() if "/" in name}
-        facts = {name: value for name, value in content.items() if "/" not in name}
+        facts = {name: value for name, value in content.items() if "/" not in name} | (
+            {_DIVERGED: True} if diverged else {}
+        )
         return cls(facts, metrics or None, config, folder)
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end, at whatever numbers."""
         return self.metrics is not None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training was given up because it reached numbers that are not finite."""
+        return not self.finished and bool(self.facts.get(_DIVERGED))
 
     def score(self, monitor: str) -> float | None:
         """What the run is selected by.
@@ -62,8 +76,7 @@ class Record:
     @property
     def identities(self) -> frozenset[str]:
         """Two records that share one of these are the same run: copied, repeated with the same seed, or read twice."""
-        known = set() if self.config is None else {_text(self.config)}
-        return frozenset(known if self.metrics is None else known | {_text({**self.facts, **self.metrics})})
+        return frozenset(_text(content) for content in (self.config, {**self.facts, **(self.metrics or {})}) if content)
 
     def to_json(self) -> dict[str, Any]:
         """What `of` takes, with which a file of results is made.
