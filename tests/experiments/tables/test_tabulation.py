@@ -187,7 +187,9 @@ def test_what_is_not_comparable_is_kept_apart_and_the_difference_is_said(experim
         assert f"unlike the other table: {name} = {table.distinction[name]}" in grid_of(table, paper=False).notes[0]
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.5}, {"temperature": 9.0}, {"seed": 5}, {"trial": 3}, {"weight_decay": 0.3}])
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.5}, {"temperature": 9.0}, {"seed": 5}, {"trial": 3}, {"weight_decay": 0.3}]
+)
 def test_what_a_search_varies_is_of_one_cell(change):
     (table,) = tables_of("nri", [nri_result(), nri_result(**change)])
     (cell,) = table.cells.values()

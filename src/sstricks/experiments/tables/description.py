@@ -84,6 +84,7 @@ class Description:
         tuned: the fields that a search may vary; runs that differ in any other field are not comparable.
         setup: what a caption says of runs that are.
         counterpart: the fields by which a run is looked up in the paper's tables.
+        other_data: whether the paper's figures are of other data than a run's.
         caution: what a caption has to say beside the paper's figures.
     """
 
@@ -98,6 +99,7 @@ class Description:
     tuned: frozenset[str]
     setup: Callable[[Facts], str]
     counterpart: Callable[[Facts], Facts]
+    other_data: Callable[[Facts], bool]
     caution: Callable[[Facts], str]
 
     def completed(self, facts: Facts) -> Facts:

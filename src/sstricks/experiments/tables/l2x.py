@@ -37,12 +37,16 @@ def _setup(facts: Facts) -> str:
     )
 
 
+def _is_other_data(facts: Facts) -> bool:
+    return facts["source"] != "beer"
+
+
 def _counterpart(facts: Facts) -> Facts:
-    return facts if facts["source"] == "beer" else {**facts, "aspect": _MAIN_TEXT}
+    return {**facts, "aspect": _MAIN_TEXT} if _is_other_data(facts) else facts
 
 
 def _caution(facts: Facts) -> str:
-    if facts["source"] == "beer":
+    if not _is_other_data(facts):
         return "25 runs of ten epochs a cell"
     return (
         f"25 runs of ten epochs a cell on OTHER DATA, BeerAdvocate, aspect {_MAIN_TEXT}: which relaxation is better "
@@ -66,6 +70,7 @@ L2X = Description(
     ),
     setup=_setup,
     counterpart=_counterpart,
+    other_data=_is_other_data,
     caution=_caution,
 )
 """The squared error of ratings in [0, 1], times 100, and precision in percent (8.3)."""

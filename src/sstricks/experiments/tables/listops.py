@@ -56,6 +56,7 @@ LISTOPS = Description(
     ),
     setup=_setup,
     counterpart=lambda facts: facts,
+    other_data=lambda _: False,
     caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",
 )
 """All in percent; edges from and to closing brackets do not count (8.2)."""

@@ -56,6 +56,7 @@ NRI = Description(
     ),
     setup=_setup,
     counterpart=lambda facts: facts,
+    other_data=lambda _: False,
     caution=_caution,
 )
 """ELBO per node in nats; precision and recall in percent (8.1, C.1)."""

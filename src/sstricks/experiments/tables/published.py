@@ -63,7 +63,7 @@ def published(description: Description, facts: Facts) -> Published | None:
         if all(str(counterpart[name]) == value for name, value in fields.items()):
             values = {name: value for name, value in metrics.items() if not name.startswith(_ERROR)}
             errors = {name[len(_ERROR) :]: value for name, value in metrics.items() if name.startswith(_ERROR)}
-            return Published(row["table"], values, errors, other_data=counterpart != facts)
+            return Published(row["table"], values, errors, other_data=description.other_data(facts))
     return None
 
 

@@ -4,6 +4,8 @@ from rich.text import Text
 
 from sstricks.experiments.tables.grid import Grid
 
+_UNLIMITED = 10_000  # columns
+
 
 def print_grid(console: Console, grid: Grid) -> None:
     """Print a table with its notes; if there is no room for all blocks side by side, one below the other.
@@ -13,7 +15,8 @@ def print_grid(console: Console, grid: Grid) -> None:
         grid: the table.
     """
     whole = _table(grid)
-    if console.measure(whole).maximum <= console.width:
+    unlimited = console.options.update(width=_UNLIMITED)
+    if len(grid.blocks) == 1 or console.measure(whole, options=unlimited).maximum <= console.width:
         console.print(whole)
     else:
         for block in range(len(grid.blocks)):
