@@ -16,6 +16,7 @@ from sstricks.experiments.l2x.reference_command import ReferenceOf
 from sstricks.experiments.listops.command import TrainListOps
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.demo import Demo
+from sstricks.experiments.plots.command import Plot
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
@@ -80,6 +81,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[TableOf, tyro.conf.subcommand("table")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[ReferenceOf, tyro.conf.subcommand("reference")]

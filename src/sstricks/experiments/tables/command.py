@@ -1,4 +1,3 @@
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,11 +8,10 @@ from rich.console import Console
 from sstricks.experiments.marked import MarkedPart
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.tables.descriptions import DESCRIPTIONS
-from sstricks.experiments.tables.finder import find_records, without_repetition
 from sstricks.experiments.tables.grid import grid_of
 from sstricks.experiments.tables.markdown import markdown
 from sstricks.experiments.tables.output import Contents, check_tables, write_tables
-from sstricks.experiments.tables.record import Record
+from sstricks.experiments.tables.runs import runs_of
 from sstricks.experiments.tables.tabulation import tabulate
 from sstricks.experiments.tables.terminal import print_grid
 
@@ -56,7 +54,7 @@ class TableOf:
         part = self._part()
         if part is not None:
             part.read()  # which refuses a page without the section, before the work
-        records = self._records(console)
+        records = runs_of(self.runs, self.experiment, console)
         tables = tabulate(DESCRIPTIONS[self.experiment], records)
         grids = [grid_of(table, paper=self.paper) for table in tables]
         for grid in grids:
@@ -75,18 +73,3 @@ class TableOf:
                 "NAME of a section <!-- table: NAME --> in it."
             )
         return None if self.into is None else MarkedPart(self.into, f"table: {self.section}", "--into")
-
-    def _records(self, console: Console) -> list[Record]:
-        if not self.runs:
-            raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
-        found = find_records(self.runs)
-        records = without_repetition([record for record in found if record.facts["experiment"] == self.experiment])
-        others = Counter(str(record.facts["experiment"]) for record in found)
-        own = others.pop(self.experiment, 0)
-        if not records:
-            kinds = ", ".join(f"{count} of {name}" for name, count in sorted(others.items()))
-            raise RunError(f"found no runs of {self.experiment} there, but {kinds}. Name other folders.")
-        for count, what in ((own - len(records), "given more than once"), (others.total(), "of other experiments")):
-            if count:
-                console.print(f"Left out: {count} {'run' if count == 1 else 'runs'} {what}.", highlight=False)
-        return records

@@ -77,6 +77,9 @@ class Description:
         config: of its runs.
         monitor: the validation metric by which runs are selected; larger is better.
         selected_by: what a caption calls it.
+        validation: what learning curves show of it.
+        falls: whether that is better the smaller it is.
+        subject: what titles of pictures call the experiment.
         metrics: the columns of a block.
         row_headings: of the columns with the labels of rows.
         place: where a run belongs.
@@ -92,6 +95,9 @@ class Description:
     config: type[RunConfig]
     monitor: str
     selected_by: str
+    validation: Metric
+    falls: bool
+    subject: str
     metrics: tuple[Metric, ...]
     row_headings: tuple[str, ...]
     place: Callable[[Facts], Place]

@@ -41,6 +41,9 @@ LISTOPS = Description(
     config=ListOpsConfig,
     monitor="valid/accuracy",
     selected_by="task accuracy",
+    validation=Metric("valid/accuracy", "validation task accuracy (%)", 1, _PERCENT),
+    falls=False,
+    subject="ListOps",
     metrics=(
         Metric("test/accuracy", "Task Acc.", 1, _PERCENT),
         Metric("test/edge_precision", "Edge Precision", 1, _PERCENT),

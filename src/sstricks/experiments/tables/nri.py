@@ -40,6 +40,9 @@ NRI = Description(
     config=NRIConfig,
     monitor="valid/elbo",
     selected_by="ELBO",
+    validation=Metric("valid/elbo", "validation ELBO per node (nats)", 0),
+    falls=False,
+    subject="Graph layout",
     metrics=(
         Metric("test/elbo", "ELBO", 0),
         Metric("test/edge_precision", "Edge Prec.", 1, 100),
