@@ -76,11 +76,32 @@ class PlotCurves(PictureOf):
         draw_learning_curves(description, groups, self.out)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlotParallel(PictureOf):
+    """Draw a search at a glance: a line for each run through its hyperparameters, coloured by the validation metric."""
+
+    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw.
+
+        Args:
+            description: of the experiment.
+            groups: the runs.
+            console: not used.
+        """
+        from sstricks.experiments.plots.parallel import draw_parallel
+
+        draw_parallel(description, groups, self.out)
+
+
 @dataclass(frozen=True)
 class Plot:
     """Draw pictures of finished runs."""
 
-    picture: Annotated[PlotCurves, tyro.conf.subcommand("curves")] | Annotated[None, tyro.conf.Suppress]
+    picture: (
+        Annotated[PlotCurves, tyro.conf.subcommand("curves")]
+        | Annotated[PlotParallel, tyro.conf.subcommand("parallel")]
+        | Annotated[None, tyro.conf.Suppress]
+    )
 
     def run(self, console: Console) -> None:
         """Draw it.
