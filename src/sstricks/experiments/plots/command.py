@@ -1,67 +1,24 @@
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
 from rich.console import Console
 
-from sstricks.experiments.plots.group import Group, groups_of
+from sstricks.experiments.plots.group import Group
+from sstricks.experiments.plots.picture_of import PictureOf
+from sstricks.experiments.plots.trained import trained_runs
 from sstricks.experiments.tables.description import Description
-from sstricks.experiments.tables.descriptions import DESCRIPTIONS
-from sstricks.experiments.tables.output import check_targets
-from sstricks.experiments.tables.runs import runs_of
 
-SUFFIXES = (".png", ".pdf", ".svg")
-"""Of pictures that can be written."""
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureOf:
-    """A picture of runs; a subclass says which.
-
-    Attributes:
-        experiment: of which the runs have to be; none for any.
-    """
-
-    experiment: ClassVar[str | None] = None
-
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]")]
-    """Folders of runs, or folders that hold such folders (of sweeps, for instance)."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """The picture to write: .png, .pdf or .svg."""
-    force: Flag = False
-    """Replace the picture if it exists."""
-
-    def run(self, console: Console) -> None:
-        """Read the runs and draw.
-
-        Args:
-            console: where to say what was written.
-        """
-        check_targets([self.out], SUFFIXES, force=self.force)
-        records = runs_of(self.runs, self.experiment, console)
-        description = DESCRIPTIONS[str(records[0].facts["experiment"])]
-        self.draw(description, groups_of(description, records), console)
-        console.print(f"Picture: {self.out}", soft_wrap=True, highlight=False, markup=False)
-
-    @abstractmethod
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw to `out`.
-
-        Args:
-            description: of the experiment.
-            groups: the runs.
-            console: where to say what is left out.
-        """
+# matplotlib and the models take seconds to load: each picture loads what it needs.
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotCurves(PictureOf):
-    """Draw the learning curves of runs, also unfinished ones: the validation metric by step, a colour for each kind."""
+    """Draw learning curves, also of unfinished runs: the validation metric by step, a colour for each row of a table.
+
+    The best run of each kind is heavier. The beginning of a curve may be out of sight: it is often far worse.
+    """
 
     def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
         """Draw.
@@ -71,7 +28,7 @@ class PlotCurves(PictureOf):
             groups: the runs.
             console: not used.
         """
-        from sstricks.experiments.plots.curves import draw_learning_curves  # matplotlib takes a second to load
+        from sstricks.experiments.plots.curves import draw_learning_curves
 
         draw_learning_curves(description, groups, self.out)
 
@@ -93,13 +50,82 @@ class PlotParallel(PictureOf):
         draw_parallel(description, groups, self.out)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlotLayout(PictureOf):
+    """Draw true graphs of the graph layout experiment and what the best run of each kind recovers (Fig. 3)."""
+
+    experiment: ClassVar[str | None] = "nri"
+
+    graphs: tuple[int, ...] = (1,)
+    """Numbers of test graphs, from 1, a row each."""
+
+    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw.
+
+        Args:
+            description: not used.
+            groups: the runs.
+            console: where to say what is left out.
+        """
+        from sstricks.experiments.plots.layouts import draw_layouts
+
+        draw_layouts(trained_runs(groups, console), self.graphs, self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotParses(PictureOf):
+    """Draw the parse of a ListOps expression that the best run of each kind finds, below the gold one."""
+
+    experiment: ClassVar[str | None] = "listops"
+
+    example: int = 2
+    """Which of the expressions that a run's parses.png shows, from 1: later ones are deeper."""
+
+    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw.
+
+        Args:
+            description: not used.
+            groups: the runs.
+            console: where to say what is left out.
+        """
+        from sstricks.experiments.plots.parses import draw_parses_of_runs
+
+        draw_parses_of_runs(trained_runs(groups, console), self.example, self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotWords(PictureOf):
+    """Draw a review with the words that the best run of each kind explains its rating by (Fig. 4)."""
+
+    experiment: ClassVar[str | None] = "l2x"
+
+    review: int = 0
+    """Which test review, from 0, as in `sst explain`."""
+
+    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw.
+
+        Args:
+            description: not used.
+            groups: the runs.
+            console: where to say what is left out.
+        """
+        from sstricks.experiments.plots.words import draw_words
+
+        draw_words(trained_runs(groups, console), self.review, self.out)
+
+
 @dataclass(frozen=True)
 class Plot:
-    """Draw pictures of finished runs."""
+    """Draw pictures of runs."""
 
     picture: (
         Annotated[PlotCurves, tyro.conf.subcommand("curves")]
         | Annotated[PlotParallel, tyro.conf.subcommand("parallel")]
+        | Annotated[PlotLayout, tyro.conf.subcommand("layout")]
+        | Annotated[PlotParses, tyro.conf.subcommand("parses")]
+        | Annotated[PlotWords, tyro.conf.subcommand("words")]
         | Annotated[None, tyro.conf.Suppress]
     )
 

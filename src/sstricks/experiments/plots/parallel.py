@@ -122,12 +122,12 @@ def _draw_axis(axis: Axes, place: int, one: Axis, *, is_last: bool) -> None:
     for text, height in one.marks:
         axis.plot([place - 0.02, place + 0.02], [height, height], color=INK, linewidth=1.1, zorder=4)
         axis.text(
-            *(place + (0.05 if is_last else -0.05), height, text),
+            *(place + (0.08 if is_last else -0.08), height, text),
             ha="left" if is_last else "right",
             va="center",
             fontsize=9,
             zorder=5,
-            path_effects=[Stroke(linewidth=3, foreground="white"), Normal()],
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9},
         )
     words = one.name.replace(" per ", "\nper ").replace("_", " ") if is_last else one.name.replace("_", " ")
     axis.text(place, 1.06, f"{words}\n({one.scale})" if one.scale else words, ha="center", va="bottom", fontsize=10)
