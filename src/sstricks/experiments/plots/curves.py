@@ -59,7 +59,7 @@ def draw_learning_curves(description: Description, groups: Sequence[Group], path
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=max(1, _CHARACTERS // max(len(handle.get_label()) + 6 for handle in handles)),
+        ncols=max(1, _CHARACTERS // max(len(str(handle.get_label())) + 6 for handle in handles)),
         frameon=False,
         title="heavy: the best run, dot: its best checkpoint" if several else "dot: the best checkpoint",
     )

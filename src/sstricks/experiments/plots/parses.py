@@ -16,6 +16,8 @@ from sstricks.experiments.runs.training import load_best
 
 _DATA = ("data_seed", "train_examples", "valid_examples", "test_examples")
 
+_WIDTH = 16  # tokens, at least
+
 
 def draw_parses_of_runs(runs: Sequence[TrainedRun], example: int, path: Path) -> Path:
     """Draw a test expression once for each model, the gold edges above the tokens, the model's below.
@@ -40,10 +42,12 @@ def draw_parses_of_runs(runs: Sequence[TrainedRun], example: int, path: Path) ->
     if not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
     figure = Figure(figsize=(11.5, 2.9 * len(runs) + 0.9), layout="constrained")
+    length = int(sentences.mask[example - 1].sum())
     for axis, run, experiment in zip(figure.subplots(len(runs), squeeze=False)[:, 0], runs, experiments, strict=True):
         module = experiment.module()
         load_best(module, RunFolder(run.folder))
         shown = draw_parse(axis, sentences, example - 1, *parses_of(module, sentences))
+        axis.set_xlim(-0.8, max(length, _WIDTH) - 0.2)
         axis.set_title(f"{run.name}: {shown}", fontsize=10, loc="left")
     explain_arcs(figure)
     figure.suptitle("A test expression: gold parse above, each model's below", fontsize=12)

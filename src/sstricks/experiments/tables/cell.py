@@ -71,6 +71,6 @@ def _estimates(metrics: Sequence[Metric], ranked: Sequence[Record]) -> dict[str,
     for metric in metrics:
         values = [metric.scale * v for record in ranked if (v := record.score(metric.name)) is not None]
         if ranked and ranked[0].score(metric.name) is not None:
-            complete = counts is not None and len(values) == len(ranked)
-            found[metric.name] = Estimate(values[0], selection_error(values, counts) if complete else None)
+            error = None if counts is None or len(values) < len(ranked) else selection_error(values, counts)
+            found[metric.name] = Estimate(values[0], error)
     return found

@@ -69,5 +69,5 @@ def published(description: Description, facts: Facts) -> Published | None:
 
 @functools.cache
 def _rows(experiment: str) -> list[dict[str, str]]:
-    text = resources.files(__package__).joinpath("paper", f"{experiment}.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    file = resources.files("sstricks.experiments.tables").joinpath("paper", f"{experiment}.csv")
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
