@@ -188,5 +188,5 @@ def test_the_best_run_with_a_checkpoint_is_looked_at(runs, capsys):
 def test_models_of_different_data_are_not_compared(tmp_path):
     runs = [TrainedRun(str(frames), tmp_path, {"num_frames": frames, "data_seed": 0}) for frames in (10, 20)]
     agree_on_data(runs, ["data_seed"])
-    with pytest.raises(RunError, match="num_frames is 10 .* and 20 .*, expected runs on the same data"):
+    with pytest.raises(RunError, match=r"num_frames is 10 .* and 20 .*, expected runs on the same data"):
         agree_on_data(runs, ["data_seed", "num_frames"])
