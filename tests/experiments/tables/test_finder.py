@@ -112,6 +112,21 @@ def test_a_damaged_result_is_named_not_skipped(tmp_path):
         find_records([tmp_path])
 
 
+def test_a_damaged_configuration_is_named_not_skipped(tmp_path):
+    run = run_folder(tmp_path / "run", nri_result())
+    (run / "checkpoints").mkdir()
+    (run / "config.json").write_text("")
+    with pytest.raises(RunError, match=r"config\.json: found no JSON"):
+        find_records([tmp_path])
+
+
+@pytest.mark.parametrize("content", ['{"theme": "dark"}', "[1]", "// not JSON"])
+def test_other_programs_have_files_of_that_name(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    run = run_folder(tmp_path / "runs" / "run", nri_result())
+    assert len(find_records([tmp_path])) == len(find_records([run])) == 1
+
+
 def test_nothing_is_refused(tmp_path):
     with pytest.raises(RunError, match="found nothing there"):
         find_records([tmp_path / "absent"])

@@ -100,6 +100,13 @@ def test_files_are_not_overwritten(runs, tmp_path, capsys):
     assert "Spanning Tree" in target.read_text()
 
 
+def test_what_cannot_be_written_is_said(runs, capsys):
+    assert cli.main(["table", "nri", str(runs), "--out", "/proc/table.md"]) == 2
+    printed, error = said(capsys)
+    assert "Spanning Tree" in printed
+    assert "--out /proc/table.md: cannot write there" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

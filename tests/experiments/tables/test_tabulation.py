@@ -184,7 +184,10 @@ def test_what_is_not_comparable_is_kept_apart_and_the_difference_is_said(experim
     assert {table.distinction[name] for table in (first, second)} == {value, make()[name]}
     for table in (first, second):
         assert len(table.cells) == 1
-        assert f"unlike the other table: {name} = {table.distinction[name]}" in grid_of(table, paper=False).notes[0]
+        assert (
+            f"unlike in other tables of this title: {name} = {table.distinction[name]}"
+            in grid_of(table, paper=False).notes[0]
+        )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def _runs(table: Tabulation, cells: Sequence[Cell]) -> str:
     return (
         f"{setup[0].upper()}{setup[1:]}; runs per cell: {number}"
         + (f"; seeds: {seeds}" if seeds else "")
-        + (f"; unlike the other table: {apart}" if apart else "")
+        + (f"; unlike in other tables of this title: {apart}" if apart else "")
         + "."
     )
 

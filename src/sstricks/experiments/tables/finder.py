@@ -54,8 +54,7 @@ def without_repetition(records: Sequence[Record]) -> list[Record]:
 def _in_folder(path: Path) -> Iterator[Record]:
     if not path.is_dir():
         raise RunError(f"{path}: found nothing there, expected a folder or a JSON file. Check the path.")
-    parents = path.resolve().parents
-    inside = next((parent for parent in parents if (parent / "config.json").is_file()), None)
+    inside = next(filter(_is_run, path.resolve().parents), None)
     if inside is not None:
         raise RunError(f"{path}: it is a part of the run {inside}, such as one of its trials. Name that run instead.")
     yield from _walk(path, set())
@@ -65,7 +64,7 @@ def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
     if path.resolve() in seen:  # by way of a link
         return
     seen.add(path.resolve())
-    if (path / "config.json").is_file():
+    if _is_run(path):
         yield _run(path)
         return
     if (path / "sweep.json").is_file():
@@ -73,6 +72,18 @@ def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
     for inside in sorted(path.iterdir()):
         if inside.is_dir() and not inside.name.startswith("."):
             yield from _walk(inside, seen)
+
+
+def _is_run(folder: Path) -> bool:
+    # A file of this name that is no object or has no experiment is another program's; a damaged one may be a run's.
+    file = folder / "config.json"
+    if not file.is_file():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return (folder / "checkpoints").is_dir()
+    return isinstance(content, dict) and "experiment" in content
 
 
 def _run(folder: Path) -> Record:

@@ -27,7 +27,7 @@ def _place(facts: Facts) -> Place:
 
 
 def _setup(facts: Facts) -> str:
-    named = {split: f"{split}_reviews" for split in ("train", "valid", "test")}
+    named = {"training": "train_reviews", "validation": "valid_reviews", "test": "test_reviews"}
     sizes = [f"{facts[name]:,} {split}" for split, name in named.items() if name in facts]
     reviews = f"{', '.join(sizes)} reviews of " if sizes else "reviews of "
     vectors = "GloVe" if facts["embeddings"] == "glove" else "random"

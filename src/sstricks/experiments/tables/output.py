@@ -74,7 +74,16 @@ def write_tables(paths: Sequence[Path], contents: Contents) -> None:
     Args:
         paths: checked.
         contents: what to write.
+
+    Raises:
+        RunError: if a file cannot be written.
     """
     for path in paths:
         text = _FORMATS[path.suffix](contents)
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        try:
+            write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        except OSError as error:
+            raise RunError(
+                f"--out {path}: cannot write there ({error.strerror or error}). Choose a folder that you may write, on "
+                "a disk that is not full."
+            ) from None
