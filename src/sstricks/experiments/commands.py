@@ -19,10 +19,12 @@ from sstricks.experiments.listops.sweep import SweepListOps
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.demo import Demo
 from sstricks.experiments.nri.sweep import SweepNRI
+from sstricks.experiments.plots.command import Plot
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
 from sstricks.experiments.runs.run import evaluate
+from sstricks.experiments.tables.command import TableOf
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[TableOf, tyro.conf.subcommand("table")]
+    | Annotated[Plot, tyro.conf.subcommand("plot")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[ReferenceOf, tyro.conf.subcommand("reference")]

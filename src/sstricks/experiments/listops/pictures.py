@@ -41,40 +41,14 @@ def draw_parses(module: ListOpsModel, data: ListOpsData, path: Path) -> Path:
     Returns:
         The path.
     """
-    sentences = _examples(data)
-    graphs, answers = _parse(module, sentences)
-    precision, recall = edge_scores(graphs, sentences)
+    sentences = readable_examples(data)
+    graphs, answers = parses_of(module, sentences)
     count = len(sentences)
     figure = Figure(figsize=(11.5, 2.9 * count + 0.6), layout="constrained")
     for row, axis in enumerate(figure.subplots(count, 1, squeeze=False)[:, 0]):
-        tokens = decode(sentences.tokens[row].tolist())
-        _draw_tokens(axis, tokens, sentences.max_length)
-        gold, found = (_edges(g[row]) for g in (gold_graph(sentences), graphs))
-        aside = {edge for edge in found if "]" in (tokens[edge[0]], tokens[edge[1]])}
-        _draw_arcs(axis, gold, 1, INK, linewidth=1.6)
-        _draw_arcs(axis, aside, -1, _LIGHT, linewidth=0.8)
-        _draw_arcs(axis, gold - found, -1, MISSED, linewidth=1.2, linestyle=_DASHED)
-        _draw_arcs(axis, found - gold - aside, -1, FALSE, linewidth=1.6, linestyle=_BROKEN)
-        _draw_arcs(axis, found & gold, -1, CORRECT, linewidth=2.0)
-        axis.set_title(
-            f"value {int(sentences.answer[row])}, predicted {int(answers[row])}; "
-            f"edge precision {float(precision[row]):.0%}, recall {float(recall[row]):.0%}",
-            fontsize=10,
-            loc="left",
-        )
-    figure.legend(
-        handles=[
-            Line2D([], [], color=INK, linewidth=1.6, label="gold"),
-            Line2D([], [], color=CORRECT, linewidth=2.0, label="found, correct"),
-            Line2D([], [], color=FALSE, linewidth=1.6, linestyle=_BROKEN, label="found, false"),
-            Line2D([], [], color=MISSED, linewidth=1.2, linestyle=_DASHED, label="missed"),
-            Line2D([], [], color=_LIGHT, linewidth=0.8, label="of a closing bracket, not counted"),
-        ],
-        loc="outside lower center",
-        ncols=5,
-        frameon=False,
-        handlelength=3.2,
-    )
+        shown = draw_parse(axis, sentences, row, graphs, answers)
+        axis.set_title(shown, fontsize=10, loc="left")
+    explain_arcs(figure)
     c = module.config
     of = f"{c.edges}, {c.utility} utilities" if c.utility else str(c.edges)
     figure.suptitle(f"Parses of test expressions: gold above, {of} below (preset {c.preset})", fontsize=12)
@@ -98,8 +72,15 @@ draw_curves = LearningCurves(
 """Draws the accuracy in training and validation, and the validation's edge precision and recall, against steps."""
 
 
-def _examples(data: ListOpsData) -> Sentences:
-    # The first test expression of each depth from 2 on that is not too long to be read.
+def readable_examples(data: ListOpsData) -> Sentences:
+    """The first test expression of each depth from 2 on that is not too long to be read.
+
+    Args:
+        data: has the test split.
+
+    Returns:
+        A few expressions, by depth.
+    """
     test = data.splits.test
     short = test.lengths <= _MOST_TOKENS
     depths = test.depths[short].unique().tolist()
@@ -107,12 +88,71 @@ def _examples(data: ListOpsData) -> Sentences:
     return test.select(torch.tensor(chosen[:_EXAMPLES]))
 
 
-def _parse(module: ListOpsModel, sentences: Sentences) -> tuple[Tensor, Tensor]:
+def parses_of(module: ListOpsModel, sentences: Sentences) -> tuple[Tensor, Tensor]:
+    """Hard samples of the graphs of some expressions, and the values that are predicted from them.
+
+    Args:
+        module: a trained model over graphs.
+        sentences: N expressions.
+
+    Returns:
+        Graphs, bool (N, L, L), and values, (N,).
+    """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(fold_in(module.config.run_seed, "pictures"))
         graphs, logits = module.eval().predict(sentences.to(module.device))
     assert graphs is not None
     return graphs.cpu() > 0.5, logits.cpu().argmax(-1)
+
+
+def draw_parse(axis: Axes, sentences: Sentences, row: int, graphs: Tensor, answers: Tensor) -> str:
+    """Draw an expression with its gold edges above the tokens and those that were found below.
+
+    Args:
+        axis: where.
+        sentences: N expressions.
+        row: which of them.
+        graphs: found in them, bool (N, L, L).
+        answers: the predicted values, (N,).
+
+    Returns:
+        Values and scores, in words.
+    """
+    tokens = decode(sentences.tokens[row].tolist())
+    _draw_tokens(axis, tokens, sentences.max_length)
+    gold, found = (_edges(g[row]) for g in (gold_graph(sentences), graphs))
+    aside = {edge for edge in found if "]" in (tokens[edge[0]], tokens[edge[1]])}
+    _draw_arcs(axis, gold, 1, INK, linewidth=1.6)
+    _draw_arcs(axis, aside, -1, _LIGHT, linewidth=0.8)
+    _draw_arcs(axis, gold - found, -1, MISSED, linewidth=1.2, linestyle=_DASHED)
+    _draw_arcs(axis, found - gold - aside, -1, FALSE, linewidth=1.6, linestyle=_BROKEN)
+    _draw_arcs(axis, found & gold, -1, CORRECT, linewidth=2.0)
+    precision, recall = edge_scores(graphs, sentences)
+    return (
+        f"value {int(sentences.answer[row])}, predicted {int(answers[row])}; "
+        f"edge precision {float(precision[row]):.0%}, recall {float(recall[row]):.0%}"
+    )
+
+
+def explain_arcs(figure: Figure) -> None:
+    """Say below a figure what the arcs of parses mean.
+
+    Args:
+        figure: with such parses.
+    """
+    figure.legend(
+        handles=[
+            Line2D([], [], color=INK, linewidth=1.6, label="gold"),
+            Line2D([], [], color=CORRECT, linewidth=2.0, label="found, correct"),
+            Line2D([], [], color=FALSE, linewidth=1.6, linestyle=_BROKEN, label="found, false"),
+            Line2D([], [], color=MISSED, linewidth=1.2, linestyle=_DASHED, label="missed"),
+            Line2D([], [], color=_LIGHT, linewidth=0.8, label="of a closing bracket, not counted"),
+        ],
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        handlelength=3.2,
+    )
 
 
 def _edges(graph: Tensor) -> set[Edge]:

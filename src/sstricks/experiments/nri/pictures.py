@@ -31,6 +31,7 @@ from sstricks.experiments.runs.pictures import (
 from sstricks.experiments.runs.seeds import fold_in
 
 _NODE = "#FFFFFF"
+_DASHED, _BROKEN = (0, (3, 2)), (0, (6, 1, 1, 1))
 _EXAMPLES = 3
 
 
@@ -48,36 +49,18 @@ def draw_graphs(module: GraphLayoutModel, data: GraphLayouts, path: Path) -> Pat
         The path.
     """
     layouts = select(data.splits.test, slice(0, 500))
-    graphs = _recover(module, layouts)
+    graphs = recovered_graphs(module, layouts)
     count = min(_EXAMPLES, len(layouts))
     figure = Figure(figsize=(3.3 * count, 7.2), layout="constrained")
     axes = figure.subplots(2, count, squeeze=False)
     for example in range(count):
-        truth, found = layouts.edges[example], graphs[example]
-        hits = int((truth & found).sum())
-        share = hits / max(1, int(found.sum()))
-        positions = layouts.positions[example, -1]
+        truth, positions = layouts.edges[example], layouts.positions[example, -1]
         above, below = axes[0, example], axes[1, example]
-        _draw_edges(above, positions, truth, color=INK, linewidth=2)
-        _draw_edges(below, positions, truth & ~found, color=MISSED, linewidth=1.8, linestyle=(0, (3, 2)))
-        width = 2.2 if int(found.sum()) < 2 * len(positions) else 0.9
-        _draw_edges(below, positions, found & ~truth, color=FALSE, linewidth=width, linestyle=(0, (6, 1, 1, 1)))
-        _draw_edges(below, positions, found & truth, color=CORRECT, linewidth=2.6)
+        draw_truth(above, positions, truth)
+        share = draw_recovered(below, positions, truth, graphs[example])
         above.set_title(f"test graph {example + 1}: true edges", fontsize=11)
-        below.set_title(f"recovered, precision {share:.0%} ({hits} of {int(found.sum())})", fontsize=11)
-        for axis in (above, below):
-            _draw_nodes(axis, positions)
-    figure.legend(
-        handles=[
-            Line2D([], [], color=CORRECT, linewidth=2.6, label="recovered, correct"),
-            Line2D([], [], color=FALSE, linewidth=2.2, linestyle=(0, (6, 1, 1, 1)), label="recovered, false"),
-            Line2D([], [], color=MISSED, linewidth=1.8, linestyle=(0, (3, 2)), label="missed"),
-        ],
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        handlelength=3.2,
-    )
+        below.set_title(f"recovered, {share}", fontsize=11)
+    explain_colors(figure)
     c = module.config
     figure.suptitle(f"Latent graphs recovered by {c.edges} ({c.estimator}, preset {c.preset})", fontsize=13)
     return save_figure(figure, path)
@@ -122,8 +105,18 @@ def draw_comparison(runs: Mapping[str, Path], path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def _recover(module: GraphLayoutModel, layouts: Layouts) -> Tensor:
-    # Undirected: a directed model's pair counts as an edge if either direction does.
+def recovered_graphs(module: GraphLayoutModel, layouts: Layouts) -> Tensor:
+    """Sampled graphs, or their complements if those have the higher precision over all examples, as undirected ones.
+
+    A directed model's pair of nodes counts as an edge if either direction does.
+
+    Args:
+        module: a trained model.
+        layouts: N examples.
+
+    Returns:
+        bool (N, E), in the order of `torch.triu_indices(n, n, 1)`.
+    """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(fold_in(module.config.run_seed, "pictures"))
         graphs, _ = module.eval().sample_graphs(layouts.positions.to(module.device))
@@ -133,6 +126,58 @@ def _recover(module: GraphLayoutModel, layouts: Layouts) -> Tensor:
         found = ~found
     first, second = torch.triu_indices(module.config.num_nodes, module.config.num_nodes, 1)
     return found[:, first, second] | found[:, second, first]
+
+
+def draw_truth(axis: Axes, positions: Tensor, truth: Tensor) -> None:
+    """Draw a graph.
+
+    Args:
+        axis: where.
+        positions: of the nodes, (n, 2).
+        truth: its edges, bool (E,).
+    """
+    _draw_edges(axis, positions, truth, color=INK, linewidth=2)
+    _draw_nodes(axis, positions)
+
+
+def draw_recovered(axis: Axes, positions: Tensor, truth: Tensor, found: Tensor) -> str:
+    """Draw a recovered graph such that one sees which edges are correct, false or missed.
+
+    Args:
+        axis: where.
+        positions: of the nodes, (n, 2).
+        truth: the true edges, bool (E,).
+        found: the recovered ones, bool (E,).
+
+    Returns:
+        The precision, in words.
+    """
+    hits, count = int((truth & found).sum()), int(found.sum())
+    _draw_edges(axis, positions, truth & ~found, color=MISSED, linewidth=1.8, linestyle=_DASHED)
+    width = 2.2 if count < 2 * len(positions) else 0.9
+    _draw_edges(axis, positions, found & ~truth, color=FALSE, linewidth=width, linestyle=_BROKEN)
+    _draw_edges(axis, positions, found & truth, color=CORRECT, linewidth=2.6)
+    _draw_nodes(axis, positions)
+    return f"precision {hits / max(1, count):.0%} ({hits} of {count})"
+
+
+def explain_colors(figure: Figure) -> None:
+    """Say below a figure what the lines of recovered graphs mean.
+
+    Args:
+        figure: with such graphs.
+    """
+    figure.legend(
+        handles=[
+            Line2D([], [], color=CORRECT, linewidth=2.6, label="recovered, correct"),
+            Line2D([], [], color=FALSE, linewidth=2.2, linestyle=_BROKEN, label="recovered, false"),
+            Line2D([], [], color=MISSED, linewidth=1.8, linestyle=_DASHED, label="missed"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        handlelength=3.2,
+    )
 
 
 def _draw_edges(axis: Axes, positions: Tensor, edges: Tensor, **style: Any) -> None:

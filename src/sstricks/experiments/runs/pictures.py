@@ -129,11 +129,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
     Args:
         figure: what was drawn.
-        path: the PNG.
+        path: the picture, whose suffix says the format: .png, .pdf or .svg.
 
     Returns:
         The path.
     """
     FigureCanvasAgg(figure)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=150))
     return path

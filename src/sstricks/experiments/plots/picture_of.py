@@ -1,0 +1,59 @@
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+from rich.console import Console
+
+from sstricks.experiments.plots.group import Group, groups_of
+from sstricks.experiments.tables.description import Description
+from sstricks.experiments.tables.descriptions import DESCRIPTIONS
+from sstricks.experiments.tables.output import check_targets
+from sstricks.experiments.tables.runs import runs_of
+
+SUFFIXES = (".png", ".pdf", ".svg")
+"""Of pictures that can be written."""
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOf:
+    """A picture of runs; a subclass says which.
+
+    Attributes:
+        experiment: of which the runs have to be; none for any.
+    """
+
+    experiment: ClassVar[str | None] = None
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]")]
+    """Folders of runs, or folders that hold such folders (of sweeps, for instance)."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The picture to write: .png, .pdf or .svg."""
+    force: Flag = False
+    """Replace the picture if it exists."""
+
+    def run(self, console: Console) -> None:
+        """Read the runs and draw.
+
+        Args:
+            console: where to say what was written.
+        """
+        check_targets([self.out], SUFFIXES, force=self.force)
+        records = runs_of(self.runs, self.experiment, console)
+        description = DESCRIPTIONS[str(records[0].facts["experiment"])]
+        self.draw(description, groups_of(description, records), console)
+        console.print(f"Picture: {self.out}", soft_wrap=True, highlight=False, markup=False)
+
+    @abstractmethod
+    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw to `out`.
+
+        Args:
+            description: of the experiment.
+            groups: the runs.
+            console: where to say what is left out.
+        """
