@@ -41,6 +41,10 @@ class SweepCommand(TrainCommand):
     """From which the trials' hyperparameters are drawn, and their own seeds."""
     resume: tyro.conf.SuppressFixed[tyro.conf.Fixed[bool]] = True
     """Always."""
+    devices: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
+    """Of each trial: a sweep trains several trials at the same time instead."""
+    machines: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
+    """Of each trial."""
     jobs: _Jobs = None
     """Trials to train at the same time, sharing the cores evenly."""
     ray_address: _Address = None
