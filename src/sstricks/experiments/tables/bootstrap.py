@@ -1,5 +1,6 @@
 """What a model selection would have reported had other runs been drawn (App. D.3)."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ def rank_by_score(scores: Sequence[float]) -> NDArray[np.intp]:
     return np.argsort(-np.asarray(scores, dtype=float), kind="stable")
 
 
+@functools.cache
 def selected_ranks(num_runs: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
     r"""How often each run is selected if as many runs as there are, are drawn from them with replacement.
 
@@ -52,6 +54,7 @@ def selected_ranks(num_runs: int, resamples: int = RESAMPLES, seed: int = 0) -> 
         size = (min(_AT_ONCE, resamples - start), num_runs)
         best = generator.integers(num_runs, size=size, dtype=np.int32).min(axis=1)
         counts += np.bincount(best, minlength=num_runs)
+    counts.setflags(write=False)  # all cells with as many runs share them
     return counts
 
 
