@@ -96,7 +96,7 @@ class SweepCommand(TrainCommand):
             return {}
         if kept:
             _say(console, f"{self.out}: {kept} of {len(trials)} trials are finished and kept.")
-        _say(console, f"Starting Ray for {len(unfinished)} trials in {self.out} …")
+        _say(console, f"{self.out}: starting Ray; trials to train: {len(unfinished)}.")
         from sstricks.experiments.sweep.ray_tune import train_on_ray  # Ray takes seconds to load
 
         with watching_trials(console, trials):
