@@ -25,7 +25,7 @@ def test_a_terminal_shows_all_trials_and_those_under_way(tmp_path):
     last = screen.getvalue().rpartition("3 trials")[2]
     assert "21/36 1 finished" in " ".join(last.split())
     assert "trial-001  lr 0.05" in last
-    assert "9/12 ELBO -3.50" in last
+    assert "9/12 ELBO -3.50" in " ".join(last.split())
     assert "trial-000" not in last
     assert "trial-002" not in last
 
