@@ -15,7 +15,7 @@ class L2XOverrides(TemperedOverrides):
     max_words: Integer = None
     """Words after which a review is cut."""
     batch_size: Integer = None
-    """Reviews a step."""
+    """Reviews a step, over all devices together."""
     lr: Number = None
     """Adam's learning rate, at the start."""
     lr_final: Number = None

@@ -57,6 +57,40 @@ class StepIndices(Protocol):
         ...
 
 
+class Share:
+    """The examples that one of several processes takes of each step.
+
+    Their numbers differ by at most one. A batch of fewer examples than processes goes to all of them.
+
+    Args:
+        indices: the examples of each step.
+        rank: the process, from 0.
+        count: the number of processes.
+
+    Example:
+        >>> batches = [torch.tensor([7, 1, 4, 0, 2])]
+        >>> Share(batches, 0, 2)[0], Share(batches, 1, 2)[0]
+        (tensor([7, 4, 2]), tensor([1, 0]))
+    """
+
+    def __init__(self, indices: StepIndices, rank: int, count: int) -> None:
+        self.indices = indices
+        self.rank = rank
+        self.count = count
+
+    def __getitem__(self, step: int) -> Tensor:
+        """The process's examples of a step.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            Indices, in the order of the batch; every `count`-th, since neighbours may be alike.
+        """
+        chosen = self.indices[step]
+        return chosen if len(chosen) < self.count else chosen[self.rank :: self.count]
+
+
 Batch = TypeVar("Batch")
 
 
@@ -81,6 +115,18 @@ class StepBatches(Generic[Batch]):
         self.select = select
         self.present_step = present_step
         self.interval = interval
+
+    def share(self, rank: int, count: int) -> "StepBatches[Batch]":
+        """The part of these batches that one of several processes trains on.
+
+        Args:
+            rank: the process, from 0.
+            count: the number of processes.
+
+        Returns:
+            As many batches.
+        """
+        return StepBatches(Share(self.indices, rank, count), self.select, self.present_step, self.interval)
 
     def __len__(self) -> int:
         return self.interval

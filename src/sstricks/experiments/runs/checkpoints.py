@@ -81,7 +81,7 @@ class Recorder(Checkpoint):
     """At the end of each interval: one row of metrics, then the best checkpoint if this is it, then the last one.
 
     In this order nothing is lost: a run that is killed between any two of these resumes from the previous last
-    checkpoint and repeats the interval.
+    checkpoint and repeats the interval. Of several processes only the first writes.
 
     Args:
         folder: the run's folder, opened.
@@ -99,8 +99,19 @@ class Recorder(Checkpoint):
         self.best_step = 0
         self.seconds = 0.0
         self._step = step
-        self._log = MetricsLog(folder.path, step)
+        self._log: MetricsLog | None = None
         self._since = time.perf_counter()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Open the metrics.
+
+        Args:
+            trainer: knows the process.
+            pl_module: not used.
+            stage: not used.
+        """
+        if trainer.is_global_zero:
+            self._log = MetricsLog(self.folder.path, self._step)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next resumption must know.
@@ -152,7 +163,8 @@ class Recorder(Checkpoint):
         now = time.perf_counter()
         self.seconds, self._since = self.seconds + now - self._since, now
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        self._log.append({"step": trainer.global_step, "seconds": round(self.seconds, 3), **metrics})
+        if self._log is not None:
+            self._log.append({"step": trainer.global_step, "seconds": round(self.seconds, 3), **metrics})
         self.score = metrics[self.monitor]
         if self.score > self.best_score:
             self.best_score, self.best_step = self.score, trainer.global_step
@@ -167,7 +179,8 @@ class Recorder(Checkpoint):
             pl_module: not used.
             stage: not used.
         """
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 def checkpoint_step(path: Path) -> int:

@@ -8,10 +8,11 @@ import torch
 import tyro
 from rich.console import Console
 
+from sstricks.experiments.runs.configured import ConfiguredRun
+from sstricks.experiments.runs.devices import Devices
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.experiment import Experiment
 from sstricks.experiments.runs.progress import display_on
-from sstricks.experiments.runs.run import train
+from sstricks.experiments.runs.run import assist, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,13 @@ class TrainCommand(ABC):
     """Continue the run that is in the folder; if there is none, start it."""
     jobs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(as many as cores)")] = None
     """Trials to train at the same time, sharing the cores."""
+    devices: int = 1
+    """GPUs of this machine, or processes if it has none, that train together, each on its share of a batch."""
+    machines: int = 1
+    """Machines that train together, each given this same command."""
 
     @abstractmethod
-    def experiment(self) -> Experiment:
+    def experiment(self) -> ConfiguredRun[Any]:
         """What to train.
 
         Raises:
@@ -56,8 +61,24 @@ class TrainCommand(ABC):
             experiment = self.experiment()
         except ValueError as error:
             raise RunError(str(error)) from None
+        devices = self._devices(experiment)
+        display = display_on(console)
+        if devices.machine > 0:
+            assist(experiment, self.out, display=display, devices=devices)
+            console.print("This machine's part is done; machine 0 tests and writes the result.", highlight=False)
+            return
         jobs = torch.get_num_threads() if self.jobs is None else max(1, self.jobs)
-        result = train(experiment, self.out, resume=self.resume, jobs=jobs, display=display_on(console))
+        result = train(experiment, self.out, resume=self.resume, jobs=jobs, display=display, devices=devices)
         self.report(console, [result])
         written = f"Result, {self.drawn} and checkpoints are in {self.out}"
         console.print(written, soft_wrap=True, highlight=False)
+
+    def _devices(self, experiment: ConfiguredRun[Any]) -> Devices:
+        devices = Devices.here(self.devices, self.machines, experiment.config.batch_size)
+        trials = experiment.search.num_trials
+        if devices.machines > 1 and trials > 1:
+            raise RunError(
+                f"--machines is {self.machines} and there are {trials} trials, which run on one machine while the "
+                "others would wait: pass --trials 1, or use one machine."
+            )
+        return devices

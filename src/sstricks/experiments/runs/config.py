@@ -81,6 +81,7 @@ class RunConfig:
 
     experiment: ClassVar[str]
     seed: int
+    batch_size: int
     steps: int
     valid_every: int
     clip: float

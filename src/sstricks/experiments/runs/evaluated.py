@@ -69,7 +69,7 @@ class EvaluatedModule(LightningModule, Generic[Batch]):
         self.log_split("test", self.summary(), 1)
 
     def log_split(self, split: str, values: Mapping[str, float | Tensor], batch_size: int) -> None:
-        """Log metrics of a split, averaged over its batches.
+        """Log metrics of a split, averaged over its batches and over the processes that train together.
 
         Args:
             split: train, valid or test.
@@ -77,4 +77,5 @@ class EvaluatedModule(LightningModule, Generic[Batch]):
             batch_size: examples that they are of.
         """
         named = {f"{split}/{name}": value for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
+        weight = batch_size * self.trainer.world_size  # Lightning rounds the mean weight of the processes to an integer
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)

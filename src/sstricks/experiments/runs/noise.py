@@ -8,7 +8,8 @@ class StatelessNoise(Callback):
     """Makes the randomness of a step a function of (seed, step), so that a resumed run repeats the uninterrupted one.
 
     No generator state has to be saved or restored. Every evaluation sees the same noise, so that the checkpoints of a
-    run are compared on common random numbers.
+    run are compared on common random numbers. Of several processes that share the examples of a step, each has noise
+    of its own; evaluations, which they do not share, have the same noise in all of them.
 
     Args:
         seed: the run's seed.
@@ -32,16 +33,16 @@ class StatelessNoise(Callback):
         """Seed the noise of a validation.
 
         Args:
-            trainer: knows the process.
+            trainer: not used.
             pl_module: not used.
         """
-        torch.manual_seed(fold_in(self.seed, "valid", trainer.global_rank))
+        torch.manual_seed(fold_in(self.seed, "valid", 0))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed the noise of a test.
 
         Args:
-            trainer: knows the process.
+            trainer: not used.
             pl_module: not used.
         """
-        torch.manual_seed(fold_in(self.seed, "test", trainer.global_rank))
+        torch.manual_seed(fold_in(self.seed, "test", 0))

@@ -23,7 +23,7 @@ class RunOverrides:
     valid_every: Integer = None
     """Steps between two validations, each with a checkpoint."""
     batch_size: Integer = None
-    """Examples a step."""
+    """Examples a step, over all devices together."""
     clip: Number = None
     """Largest gradient norm."""
     trials: Integer = None

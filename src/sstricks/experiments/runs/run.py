@@ -6,19 +6,23 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 import sstricks
 from sstricks.experiments.runs.checkpoints import recorded_outcome
+from sstricks.experiments.runs.devices import Devices
 from sstricks.experiments.runs.experiment import Experiment
 from sstricks.experiments.runs.files import write_json
 from sstricks.experiments.runs.folder import RunFolder, RunState
 from sstricks.experiments.runs.halving import TrialRecord
 from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Display
+from sstricks.experiments.runs.together import fit_together
 from sstricks.experiments.runs.training import fit, test
 from sstricks.experiments.runs.trials import choose_trial, seconds_of_others
 
 Result = dict[str, Any]
 
 
-def train(experiment: Experiment, path: Path, *, resume: bool, jobs: int, display: Display) -> Result:
+def train(
+    experiment: Experiment, path: Path, *, resume: bool, jobs: int, display: Display, devices: Devices | None = None
+) -> Result:
     """Train an experiment in a folder to its end: trials if it has any, training, test, pictures, result.
 
     Args:
@@ -27,6 +31,7 @@ def train(experiment: Experiment, path: Path, *, resume: bool, jobs: int, displa
         resume: whether to continue a run that is there already.
         jobs: trials to train at the same time.
         display: shows the progress.
+        devices: that train together, each on its share of a batch, once the trials are over; by default there is one.
 
     Returns:
         The content of `result.json`.
@@ -45,8 +50,29 @@ def train(experiment: Experiment, path: Path, *, resume: bool, jobs: int, displa
         if experiment.search.num_trials > 1:
             chosen = experiment.trial(choose_trial(experiment, folder, jobs, display), experiment.schedule.interval)
         module, data = chosen.module(), chosen.data()
-        fit(module, data, folder, chosen.schedule, display, experiment.title)
+        if devices is None or devices.count == 1:
+            fit(module, data, folder, chosen.schedule, display, experiment.title)
+        else:
+            fit_together(chosen, path, devices, display, experiment.title)
         return _conclude(experiment, folder, module, data)
+
+
+def assist(experiment: Experiment, path: Path, *, display: Display, devices: Devices) -> None:
+    """Lend this machine's devices to a training that the first of several machines has in its folder.
+
+    Args:
+        experiment: what to train; it has no trials.
+        path: the run's folder, in a file system that the machines share; only the first one writes there.
+        display: shows the progress.
+        devices: of all machines.
+
+    Raises:
+        RunError: if the machines were given different commands, or the training diverges.
+    """
+    if RunFolder(path).result_file.exists():
+        display.say(f"{path}: this run is finished; nothing was trained.")
+        return
+    fit_together(experiment, path, devices, display, experiment.title)
 
 
 def evaluate(experiment: Experiment, path: Path) -> tuple[Result, bool]:

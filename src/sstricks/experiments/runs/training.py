@@ -2,7 +2,7 @@ import contextlib
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,14 @@ from sstricks.experiments.runs.checkpoints import (
     checkpoint_step,
     recorded_outcome,
 )
+from sstricks.experiments.runs.devices import Devices, OneOf
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.noise import StatelessNoise
 from sstricks.experiments.runs.progress import Display
+from sstricks.experiments.runs.shared_batch import SharedBatches
 from sstricks.experiments.runs.show import ShowProgress
+from sstricks.experiments.runs.whole_batch import WholeBatchLayers
 
 
 class DivergedError(RunError):
@@ -54,6 +57,9 @@ def fit(
     schedule: Schedule,
     display: Display,
     title: str,
+    *,
+    member: OneOf | None = None,
+    more: Sequence[Callback] = (),
 ) -> Outcome:
     """Train a module in its folder, from the folder's last checkpoint if there is one.
 
@@ -67,6 +73,8 @@ def fit(
         schedule: how to proceed.
         display: shows the progress.
         title: what to call the training there.
+        member: which of several processes this is that train the module together; none if it is alone.
+        more: callbacks.
 
     Returns:
         What it came to.
@@ -77,7 +85,7 @@ def fit(
     step = checkpoint_step(folder.last)
     shown = ShowProgress(display, title, schedule.steps, schedule.shown)
     recorder = Recorder(folder, schedule.monitor, schedule.interval, step)
-    trainer = _trainer(schedule, [StatelessNoise(schedule.seed), shown, recorder])
+    trainer = _trainer(schedule, [StatelessNoise(schedule.seed), shown, recorder, *more], member)
     before = signal.getsignal(signal.SIGINT)
     try:
         with _without_torch_deprecations():
@@ -133,18 +141,21 @@ def _without_torch_deprecations() -> Iterator[None]:
         yield
 
 
-def _trainer(schedule: Schedule, callbacks: list[Callback]) -> Trainer:
+def _trainer(schedule: Schedule, callbacks: list[Callback], member: OneOf | None = None) -> Trainer:
     # Lightning announces devices and tips at level INFO.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    devices = Devices() if member is None else member.devices
     return Trainer(
-        accelerator="auto",
-        devices=1,
+        accelerator="auto" if member is None else "cuda" if torch.cuda.is_available() else "cpu",
+        devices=devices.per_machine,
+        num_nodes=devices.machines,
+        strategy="auto" if member is None else SharedBatches(),
         max_epochs=-1,
         max_steps=schedule.steps,
         gradient_clip_val=schedule.clip,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([] if member is None else [member, WholeBatchLayers()])],
         logger=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -37,7 +37,9 @@ def run_tasks(function: Callable[[Task], Outcome], tasks: Sequence[Task], jobs: 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
     with (
-        _threads_of_children(threads),
+        # Read when a process loads OpenMP and torch, which is before any code of ours runs there. Torch's C++ warns of
+        # what is as it should be, and knows no filters.
+        _environment(OMP_NUM_THREADS=str(threads), TORCH_CPP_LOG_LEVEL="ERROR"),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(threads,)) as pool,
     ):
         futures = {pool.submit(function, task): task for task in tasks}
@@ -79,17 +81,17 @@ def polling(poll: Callable[[], object], seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads_of_children(threads: int) -> Iterator[None]:
-    # OpenMP reads it when a process loads it, which is before any code of ours runs there.
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _begin_worker(threads: int) -> None:
