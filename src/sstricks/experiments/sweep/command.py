@@ -41,6 +41,10 @@ class SweepCommand(TrainCommand):
     """From which the trials' hyperparameters are drawn, and their own seeds."""
     resume: tyro.conf.SuppressFixed[tyro.conf.Fixed[bool]] = True
     """Always."""
+    devices: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
+    """Of a trial; a sweep has other trials for the rest."""
+    machines: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
+    """Of a trial."""
     jobs: _Jobs = None
     """Trials to train at the same time, sharing the cores evenly."""
     ray_address: _Address = None
