@@ -1,6 +1,8 @@
 import contextlib
 import json
+import os
 import resource
+import subprocess
 import sys
 
 import pytest
@@ -175,7 +177,12 @@ def test_without_ray_the_extra_is_named_and_the_rest_works(tmp_path, monkeypatch
     for text in ("--trials INT", "--jobs", "--ray-address", "--out", "--edges", "--starts INT", "--lr FLOAT"):
         assert text in printed
     assert "--resume" not in printed
-    assert "ray" not in sys.modules
+
+
+def test_no_other_command_loads_ray():
+    look = "import sys; import sstricks.experiments.commands; sys.exit('ray' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", look], env=environment, check=False).returncode == 0
 
 
 def test_listops_keeps_its_temperature(tmp_path, trained):

@@ -16,7 +16,7 @@ from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Silence
 from sstricks.experiments.runs.run import train
 
-TRIALS, STEPS, INTERVAL = 3, 240, 4
+TRIALS, STEPS, INTERVAL = 3, 120, 4
 
 
 @pytest.fixture(scope="module")

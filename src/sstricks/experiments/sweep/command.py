@@ -42,9 +42,9 @@ class SweepCommand(TrainCommand):
     resume: tyro.conf.SuppressFixed[tyro.conf.Fixed[bool]] = True
     """Always."""
     devices: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
-    """Of each trial: a sweep trains several trials at the same time instead."""
+    """Of a trial; a sweep has other trials for the rest."""
     machines: tyro.conf.SuppressFixed[tyro.conf.Fixed[int]] = 1
-    """Of each trial."""
+    """Of a trial."""
     jobs: _Jobs = None
     """Trials to train at the same time, sharing the cores evenly."""
     ray_address: _Address = None
@@ -100,7 +100,7 @@ class SweepCommand(TrainCommand):
             return {}
         if kept:
             _say(console, f"{self.out}: {kept} of {len(trials)} trials are finished and kept.")
-        _say(console, f"Starting Ray for {len(unfinished)} trials in {self.out} …")
+        _say(console, f"{self.out}: starting Ray; trials to train: {len(unfinished)}.")
         from sstricks.experiments.sweep.ray_tune import train_on_ray  # Ray takes seconds to load
 
         with watching_trials(console, trials):

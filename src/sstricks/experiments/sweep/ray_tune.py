@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,8 @@ def train_on_ray(trials: Sequence[Trial], machines: Machines) -> dict[int, str]:
     with _connected(machines.address), _scratch(machines.address, trials[0].path.parent) as scratch:
         cores = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         gpus = ray.cluster_resources().get("GPU", 0.0)
-        jobs = max(1, min(len(trials), machines.jobs or int(sum(cores))))
+        # However few trials are left, they keep their share: the number of threads changes the last digits.
+        jobs = machines.jobs or max(1, int(sum(cores)))
         share = share_of_a_trial(sum(cores), gpus, jobs, cores)
         trainable = tune.with_parameters(
             _train, trials={trial.index: trial for trial in trials}, threads=max(1, int(share["cpu"]))
@@ -141,22 +143,30 @@ def _failures(found: tune.ResultGrid, trials: Mapping[int, Trial]) -> dict[int, 
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told at the end, once
-    try:
-        if address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
-        else:
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    if address is None:
+        ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+    else:
+        try:
+            _knock(address)
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError) as error:
-        raise RunError(
-            f"--ray-address {address}: no Ray cluster answers there ({error}). "
-            "Start one with `ray start --head`, give its address, or leave the option out to train on this machine."
-        ) from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(
+                f"--ray-address {address}: no Ray cluster answers there ({str(error).strip().splitlines()[0]}). "
+                "Start one with `ray start --head`, give its address, or leave the option out to train on this machine."
+            ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    # Ray itself asks for minutes, and aloud.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextlib.contextmanager
