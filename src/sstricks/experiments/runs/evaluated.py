@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 
 Batch = TypeVar("Batch")
 
@@ -77,5 +77,6 @@ class EvaluatedModule(LightningModule, Generic[Batch]):
             batch_size: examples that they are of.
         """
         named = {f"{split}/{name}": value for name, value in values.items()}
-        weight = batch_size * self.trainer.world_size  # Lightning rounds the mean weight of the processes to an integer
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        # Times their number, as Lightning rounds the mean of the processes' weights to an integer.
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size * processes, sync_dist=True)
