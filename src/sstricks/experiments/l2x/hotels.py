@@ -35,11 +35,11 @@ def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, test_revi
     """Prepare the hotel reviews: for each aspect, those whose rating the other aspects' ratings explain least.
 
     The ratings of the aspects correlate, so that a model could predict one from words about another. As the published
-    beer reviews are, the rated reviews of an aspect are therefore the ones with the largest absolute residual in a linear
-    regression of its rating on the others, ties in random order; which of them are for training, for validation and for
-    the test's errors is random. As in App. D.6, the annotated reviews are for the test's precision only: they are few,
-    and their ratings were not chosen, so that praise of anything predicts them. Those of an aspect have a rating and a
-    sentence about it.
+    beer reviews are, the rated reviews of an aspect are therefore the ones with the largest absolute residual in a
+    linear regression of its rating on the others, ties in random order; which of them are for training, for validation
+    and for the test's errors is random. As in App. D.6, the annotated reviews are for the test's precision only: they
+    are few, and their ratings were not chosen, so that praise of anything predicts them. Those of an aspect have a
+    rating and a sentence about it.
 
     Args:
         source: the folder of the two files.
