@@ -16,9 +16,9 @@ class WordConvolutions(nn.Module):
     def __init__(self, width: int, filters: int, precision: torch.dtype | None = None) -> None:
         super().__init__()
         self.precision = precision or torch.float32
-        # Of height one and channels last, as the words' vectors are: half as long as nn.Conv1d, in bfloat16.
-        self.first = nn.Conv2d(width, filters, (1, 3), padding=(0, 1)).to(memory_format=torch.channels_last)
-        self.second = nn.Conv2d(filters, filters, (1, 3), padding=(0, 1)).to(memory_format=torch.channels_last)
+        # Of height one, since the words' vectors are then an image with its channels last: faster than nn.Conv1d.
+        self.first = nn.Conv2d(width, filters, (1, 3), padding=(0, 1))
+        self.second = nn.Conv2d(filters, filters, (1, 3), padding=(0, 1))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Features of the words.

@@ -71,5 +71,6 @@ class Encoder(nn.Module):
         # All at once, so that the gradient of the features, which are large, is made once instead of four times.
         weight = torch.cat([self.unary.weight, self.first.weight, self.second.weight, self.both.weight[0].T])
         words, first, second, before, after = F.linear(features, weight).unbind(-1)
+        assert self.both.bias is not None
         bias = self.first.bias + self.second.bias + self.both.bias
         return Theta(words + self.unary.bias, (first + before)[:, :-1] + (second + after)[:, 1:] + bias)
