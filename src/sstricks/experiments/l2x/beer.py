@@ -64,7 +64,7 @@ def beer_corpus(source: Path, seed: int) -> Corpus:
             train, valid, test = _parts(train, [10, 10], seed, rest=True)
         key = str(ASPECTS.index(aspect))
         spans = Reviews.of(_annotated(row, key, vocabulary) for row in annotations)
-        aspects[aspect] = Splits(train, valid, _joined(test, spans))
+        aspects[aspect] = Splits(train, valid, Reviews.joined(test, spans))
     return Corpus("beer", vocabulary, aspects)
 
 
@@ -112,13 +112,3 @@ def _parts(reviews: Reviews, shares: list[int], seed: int, *, rest: bool = False
     left = len(order) - sum(sizes)
     sizes = [left, *sizes] if rest else [*sizes[:-1], sizes[-1] + left]
     return iter([reviews.take(part) for part in order.split(sizes)])
-
-
-def _joined(first: Reviews, second: Reviews) -> Reviews:
-    return Reviews(
-        torch.cat([first.words, second.words]),
-        torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]]),
-        torch.cat([first.ratings, second.ratings]),
-        torch.cat([first.relevant, second.relevant]),
-        torch.cat([first.annotated, second.annotated]),
-    )

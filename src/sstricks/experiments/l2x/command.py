@@ -68,7 +68,7 @@ class TrainL2X(TrainCommand):
             encoder=self.encoder,
             preset=self.preset,
             seed=self.seed,
-            embeddings=self.embeddings or available_embeddings(),
+            embeddings=available_embeddings(self.embeddings),
             gradient=self.gradient,
         )
         base = replace(base, batch_size=given.get("batch_size", base.batch_size))

@@ -16,8 +16,9 @@ class WordConvolutions(nn.Module):
     def __init__(self, width: int, filters: int, precision: torch.dtype | None = None) -> None:
         super().__init__()
         self.precision = precision or torch.float32
-        self.first = nn.Conv1d(width, filters, 3, padding=1)
-        self.second = nn.Conv1d(filters, filters, 3, padding=1)
+        # Of height one, since the words' vectors are then an image with its channels last: faster than nn.Conv1d.
+        self.first = nn.Conv2d(width, filters, (1, 3), padding=(0, 1))
+        self.second = nn.Conv2d(filters, filters, (1, 3), padding=(0, 1))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         """Features of the words.
@@ -29,9 +30,9 @@ class WordConvolutions(nn.Module):
         Returns:
             At least 0, shape (B, L, filters), zero beyond the end.
         """
-        inside = present.unsqueeze(1).to(vectors.dtype)
+        inside = present[:, None, None].to(vectors.dtype)
         low = self.precision != torch.float32
         with torch.autocast(vectors.device.type, self.precision if low else torch.bfloat16, enabled=low):
-            hidden = self.first(vectors.transpose(1, 2)).relu() * inside.to(self.precision)
+            hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu() * inside.to(self.precision)
             features = self.second(hidden).relu()
-        return (features.to(vectors.dtype) * inside).transpose(1, 2)
+        return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)

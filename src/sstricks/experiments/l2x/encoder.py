@@ -3,6 +3,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sstricks.experiments.l2x.convolutions import WordConvolutions
 
@@ -65,8 +66,11 @@ class Encoder(nn.Module):
         """
         features = vectors if self.context is None else self.context(vectors, present)
         features = self.dropout(features)
-        words = self.unary(features).squeeze(-1)
         if self.first is None or self.second is None or self.both is None:
-            return Theta(words, None)
-        pairs = self.first(features[:, :-1]).squeeze(-1) + self.second(features[:, 1:]).squeeze(-1)
-        return Theta(words, pairs + self.both(features.transpose(1, 2)).squeeze(1))
+            return Theta(self.unary(features).squeeze(-1), None)
+        # All at once, so that the gradient of the features, which are large, is made once instead of four times.
+        weight = torch.cat([self.unary.weight, self.first.weight, self.second.weight, self.both.weight[0].T])
+        words, first, second, before, after = F.linear(features, weight).unbind(-1)
+        assert self.both.bias is not None
+        bias = self.first.bias + self.second.bias + self.both.bias
+        return Theta(words + self.unary.bias, (first + before)[:, :-1] + (second + after)[:, 1:] + bias)

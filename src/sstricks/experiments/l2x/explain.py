@@ -13,6 +13,7 @@ from sstricks.experiments.l2x.highlight import (
     draw_explanations,
     heading,
     plain_text,
+    reservations,
     terminal_text,
     write_html,
 )
@@ -43,7 +44,13 @@ class Explain:
 
         Args:
             console: where to print.
+
+        Raises:
+            RunError: if a folder is no run's, or there is none for a file to be written.
         """
+        for option, path in (("--html", self.html), ("--picture", self.picture)):
+            if path is not None and not path.parent.is_dir():
+                raise RunError(f"{option} {path}: there is no folder {path.parent}. Make it, or name another place.")
         folders = [self.folder, *([] if self.beside is None else [self.beside])]
         runs = [_restore(folder) for folder in folders]
         review = test_review(runs[0], self.review) if self.text is None else Review.of(self.text)
@@ -52,6 +59,8 @@ class Explain:
             console.print(Text(heading(explanation), style=f"bold {color_of(explanation)}"))
             marked = terminal_text if console.is_terminal else plain_text
             console.print(marked(review, explanation), highlight=False, markup=False)
+            for sentence in reservations(review, explanation):
+                console.print(sentence, style="dim", highlight=False, markup=False)
             console.print()
         if self.html is not None:
             write_html(review, found, self.html)

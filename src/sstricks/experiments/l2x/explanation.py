@@ -6,7 +6,7 @@ import torch
 
 from sstricks.experiments.l2x.reviews import Annotated, Batch, Reviews
 from sstricks.experiments.l2x.run import L2XRun, trained
-from sstricks.experiments.l2x.text import Token, tokenize
+from sstricks.experiments.l2x.text import UNKNOWN, Token, tokenize
 from sstricks.experiments.runs.errors import RunError
 
 
@@ -20,6 +20,8 @@ class Explanation:
         aspect: of which it predicts the rating.
         selected: for each token of the review whether it is selected.
         rating: what the selected words lead to, in [0, 1].
+        read: how many tokens, from the first, the model reads.
+        unknown: which of those are in no training review often enough to have a vector of their own.
     """
 
     relaxation: str
@@ -27,6 +29,8 @@ class Explanation:
     aspect: str
     selected: Sequence[bool]
     rating: float
+    read: int
+    unknown: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,11 @@ def explain(run: L2XRun, folder: Path, review: Review) -> Explanation:
     words = run.data().vocabulary.encode(token.text for token in review.tokens)
     selected, rating = trained(run, folder).explain(_batch(run, words))
     chosen = selected[0, : len(words)].tolist()
-    unread = [False] * (len(words) - len(chosen))
-    return Explanation(run.config.relaxation, run.config.k, run.config.aspect, [*chosen, *unread], float(rating[0]))
+    read = min(len(words), run.config.max_words)
+    unread = [False] * (len(words) - read)
+    unknown = [token.text for token, word in zip(review.tokens[:read], words, strict=False) if word == UNKNOWN]
+    c = run.config
+    return Explanation(c.relaxation, c.k, c.aspect, [*chosen, *unread], float(rating[0]), read, unknown)
 
 
 def test_review(run: L2XRun, number: int) -> Review:

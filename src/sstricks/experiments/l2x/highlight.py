@@ -13,6 +13,7 @@ from sstricks.experiments.runs.pictures import CORRECT, FALSE, INK, save_figure
 _CORRELATED = "corr-top-k"
 _LIGHT = {CORRECT: "#CFE6F5", FALSE: "#FBDFCC"}
 _COLUMNS, _WIDTH, _LINE = 92, 0.077, 0.27  # characters of a line, inches of one, inches between lines
+_NAMED = 10  # of the unknown words
 
 
 def color_of(explanation: Explanation) -> str:
@@ -38,6 +39,26 @@ def heading(explanation: Explanation) -> str:
     """
     e = explanation
     return f"{e.relaxation}, k = {e.k}: {e.aspect} rated {e.rating:.2f} of 1 from {sum(e.selected)} words"
+
+
+def reservations(review: Review, explanation: Explanation) -> list[str]:
+    """What one should know of a model's reading of a review before believing it.
+
+    Args:
+        review: what was explained.
+        explanation: the selection.
+
+    Returns:
+        A sentence each for words that it does not read and for those that it cannot tell apart.
+    """
+    e, said = explanation, []
+    if e.read < len(review.tokens):
+        said.append(f"Only the first {e.read} of {len(review.tokens)} words are read (--max-words in training).")
+    if e.unknown:
+        different = list(dict.fromkeys(e.unknown))
+        some = " ".join([*different[:_NAMED], *["…"] * (len(different) > _NAMED)])
+        said.append(f"{len(e.unknown)} of {e.read} words are unknown and all the same to the model: {some}")
+    return said
 
 
 def terminal_text(review: Review, explanation: Explanation) -> Text:

@@ -31,18 +31,21 @@ ASPECTS = tuple(_CATEGORIES)
 _TORN = re.compile(r"(?<=\w) ' (?=(?:s|t|m|d|ll|re|ve)\b)", re.IGNORECASE)
 
 
-def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, seed: int) -> Corpus:
+def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, test_reviews: int, seed: int) -> Corpus:
     """Prepare the hotel reviews: for each aspect, those whose rating the other aspects' ratings explain least.
 
     The ratings of the aspects correlate, so that a model could predict one from words about another. As the published
-    beer reviews are, the training and validation reviews of an aspect are therefore the ones with the largest absolute
-    residual in a linear regression of its rating on the others, ties in random order. Which of them are for validation
-    is random. The test reviews of an aspect have a rating and a sentence about it, and are not chosen otherwise.
+    beer reviews are, the rated reviews of an aspect are therefore the ones with the largest absolute residual in a
+    linear regression of its rating on the others, ties in random order; which of them are for training, for validation
+    and for the test's errors is random. As in App. D.6, the annotated reviews are for the test's precision only: they
+    are few, and their ratings were not chosen, so that praise of anything predicts them. Those of an aspect have a
+    rating and a sentence about it.
 
     Args:
         source: the folder of the two files.
         train_reviews: training reviews of each aspect.
         valid_reviews: validation reviews of each aspect.
+        test_reviews: test reviews of each aspect without annotations.
         seed: of the random order.
 
     Returns:
@@ -52,19 +55,20 @@ def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, seed: int
         RunError: if a file is missing, or there are fewer reviews with all four ratings.
     """
     rows = [row for row in _lines(source / _TRAINING) if all(_rated(row["ratings"], aspect) for aspect in ASPECTS)]
-    if len(rows) < train_reviews + valid_reviews:
+    heldout = valid_reviews + test_reviews
+    if len(rows) < train_reviews + heldout:
         raise RunError(
-            f"--train-reviews {train_reviews} and --valid-reviews {valid_reviews}: {source / _TRAINING} has "
-            f"{len(rows)} reviews with all ratings. Ask for fewer."
+            f"--train-reviews {train_reviews}, --valid-reviews {valid_reviews} and --test-reviews {test_reviews}: "
+            f"{source / _TRAINING} has {len(rows)} reviews with all ratings. Ask for fewer."
         )
     ratings = np.array([[row["ratings"][aspect] / _STARS for aspect in ASPECTS] for row in rows])
     words = [words_of(row["text"]) for row in rows]
     generator = np.random.default_rng(seed)
     chosen = {
-        aspect: least_explained(ratings, column, train_reviews + valid_reviews, generator)
+        aspect: least_explained(ratings, column, train_reviews + heldout, generator)
         for column, aspect in enumerate(ASPECTS)
     }
-    training = sorted({int(row) for rows_of in chosen.values() for row in rows_of[valid_reviews:]})
+    training = sorted({int(row) for rows_of in chosen.values() for row in rows_of[heldout:]})
     vocabulary = Vocabulary.of(words[row] for row in training)
     numbers = {row: vocabulary.encode(words[row]) for rows_of in chosen.values() for row in map(int, rows_of)}
     tests = list(_lines(source / _TEST))
@@ -77,9 +81,12 @@ def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, seed: int
         vocabulary,
         {
             aspect: Splits(
-                reviews(chosen[aspect][valid_reviews:], column),
+                reviews(chosen[aspect][heldout:], column),
                 reviews(chosen[aspect][:valid_reviews], column),
-                Reviews.of(_annotated(tests, aspect, vocabulary)),
+                Reviews.joined(
+                    reviews(chosen[aspect][valid_reviews:heldout], column),
+                    Reviews.of(_annotated(tests, aspect, vocabulary)),
+                ),
             )
             for column, aspect in enumerate(ASPECTS)
         },
@@ -133,7 +140,7 @@ def _annotated(tests: list[dict[str, Any]], aspect: str, vocabulary: Vocabulary)
             words += here
             relevant += [any(about(opinion["category"]) for opinion in sentence["opinions"])] * len(here)
         if any(relevant) and _rated(row["stars"], aspect):
-            yield Annotated(vocabulary.encode(words), row["stars"][aspect] / _STARS, relevant)
+            yield Annotated(vocabulary.encode(words), math.nan, relevant)
 
 
 def _rated(ratings: Mapping[str, float], aspect: str) -> bool:

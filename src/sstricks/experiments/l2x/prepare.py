@@ -23,12 +23,14 @@ class PrepareHotels:
     """Training reviews of each aspect: those whose rating the other ratings explain least."""
     valid_reviews: int = 2_500
     """Validation reviews of each aspect, of the same kind."""
+    test_reviews: int = 5_000
+    """Test reviews of each aspect, of the same kind, for the errors; the annotated ones are for the precision."""
     seed: int = 0
-    """Of the choice among equals, and of which are for validation."""
+    """Of the choice among equals, and of which are for validation and test."""
 
     def corpus(self) -> Corpus:
         """The reviews."""
-        return hotel_corpus(self.source, self.train_reviews, self.valid_reviews, self.seed)
+        return hotel_corpus(self.source, self.train_reviews, self.valid_reviews, self.test_reviews, self.seed)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ from dataclasses import replace
 from sstricks.experiments.l2x.config import L2XConfig, Preset
 from sstricks.experiments.runs.config import Precision
 
-_EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 3, "quick": 1}
-_VALIDATIONS_AN_EPOCH: dict[Preset, int] = {"paper": 1, "cpu": 2, "quick": 2}
+_EPOCHS: dict[Preset, int] = {"paper": 10, "cpu": 4, "quick": 1}
+_VALIDATIONS_AN_EPOCH: dict[Preset, int] = {"paper": 1, "cpu": 1, "quick": 2}
 
 
 def with_preset(base: L2XConfig, preset: Preset, steps_an_epoch: int) -> L2XConfig:

@@ -121,6 +121,25 @@ class Reviews:
             torch.tensor([review.relevant is not None for review in kept], dtype=torch.bool),
         )
 
+    @classmethod
+    def joined(cls, first: "Reviews", second: "Reviews") -> "Reviews":
+        """The reviews of two, one after the other.
+
+        Args:
+            first: some reviews.
+            second: others over the same vocabulary.
+
+        Returns:
+            All of them.
+        """
+        return cls(
+            torch.cat([first.words, second.words]),
+            torch.cat([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+            torch.cat([first.ratings, second.ratings]),
+            torch.cat([first.relevant, second.relevant]),
+            torch.cat([first.annotated, second.annotated]),
+        )
+
     def select(self, chosen: Tensor, most: int, least: int = 1) -> Batch:
         """Some of the reviews, cut and padded.
 

@@ -46,8 +46,9 @@ def print_trials(console: Console, trials: Sequence[Trial], columns: Columns) ->
         for trial in trials
     ]
     table = Table(title=f"{trials[0].experiment.title}: {len(trials)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, heading in enumerate(headings):  # headings are broken where needed, values never
-        table.add_column(heading, justify="right", overflow="fold", min_width=max(len(row[number]) for row in rows))
+    for number, heading in enumerate(headings):  # headings are broken between words where needed, values never
+        width = max(map(len, (*heading.split(), *(row[number] for row in rows))))
+        table.add_column(heading, justify="right", overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*row, style="bold" if row[0].startswith("*") else "")
     console.print(table)
