@@ -26,14 +26,32 @@ def said(capsys):
 
 
 def test_the_committed_results_become_tables(capsys):
-    for name, file in (("nri", "nri_cpu_T10.json"), ("l2x", "l2x_cpu_service_k10.json")):
+    for name, file in (("nri", "nri_cpu_T10.json"), ("l2x", "l2x_cpu.json")):
         assert cli.main(["table", name, str(ROOT / "results" / file), "--paper"]) == 0
     printed, _ = said(capsys)
     assert "│ Spanning Tree │ −589 │ 96.0 │ 96.0 │ │ paper, Table 1 │ −1080 ± 110 │ 91 ± 3 │ 91 ± 3 │" in printed
     assert "Preset cpu, 3,000 steps of batch 128" in printed
     assert "runs per cell: 1; seeds: 0" in printed
-    assert "│ │ Corr. Top k │ 2.08 │ 55.1 │ │ │ paper, Table 3 (other data) │ 2.5 ± 0.1 │ 53.1 ± 0.9 │" in printed
+    assert "│ │ Corr. Top k │ 2.84 │ 49.8 │ │ │ paper, Table 3 (other data) │ 2.5 ± 0.1 │ 53.1 ± 0.9 │" in printed
     assert "OTHER DATA, BeerAdvocate" in printed
+
+
+@pytest.mark.parametrize(
+    ("experiment", "results", "section"),
+    [
+        ("nri", "nri_cpu_T10.json", "nri"),
+        ("nri", "nri_sweeps.json", "sweeps"),
+        ("listops", "listops_cpu.json", "listops"),
+        ("l2x", "l2x_cpu.json", "l2x"),
+    ],
+)
+def test_the_page_of_results_is_what_its_commands_draw(experiment, results, section, tmp_path):
+    drawn = (ROOT / "docs" / "results.md").read_text()
+    page = tmp_path / "results.md"
+    page.write_text(drawn)
+    words = [str(ROOT / "results" / results), "--paper", "--into", str(page), "--section", section]
+    assert cli.main(["table", experiment, *words]) == 0
+    assert page.read_text() == drawn
 
 
 def test_without_being_asked_nothing_of_the_paper_is_shown(runs, capsys):
