@@ -1,5 +1,8 @@
+import contextlib
 import json
 import os
+import random
+import socket
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,14 @@ def test_divergence_in_one_process_ends_all(tmp_path):
         run(Team(diverges_at=7), tmp_path, 2)
 
 
+def free_port():
+    # Below those that the system gives to whoever asks for any, so that nobody gets it in the meantime.
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
+            return probe.getsockname()[1]
+
+
 def take_part(task):
     path, machine, port, seed = task
     devices = Devices(1, 2, machine, "127.0.0.1", port)
@@ -124,14 +135,23 @@ def take_part(task):
 
 
 def test_two_machines_come_to_what_one_does(tmp_path, alone):
-    port = Devices.here(2, 1, 7).port
+    port = free_port()
     for _ in run_tasks(take_part, [(tmp_path, machine, port, 0) for machine in (0, 1)], 2):
         pass
     assert_same_run(tmp_path, alone, **ALIKE)
 
 
+def test_a_port_that_another_program_has_is_refused(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(RunError, match=rf"port {port} of 127.0.0.1 cannot be listened at .*set MASTER_PORT"):
+            take_part((tmp_path, 0, port, 0))
+
+
 def test_machines_with_different_commands_do_not_train(tmp_path):
-    port = Devices.here(2, 1, 7).port
+    port = free_port()
     with pytest.raises(RunError, match="seed differ from those of machine 0"):
         for _ in run_tasks(take_part, [(tmp_path, machine, port, machine) for machine in (0, 1)], 2):
             pass

@@ -88,7 +88,7 @@ def test_a_folder_of_an_unknown_experiment_is_refused(tmp_path, capsys):
 
 
 def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
-    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "listops"), *TINY, "--steps", "48"]
+    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "listops"), *TINY, "--steps", "120"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken = tmp_path / "broken"
     with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
@@ -103,7 +103,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
         [*command, "--out", str(broken), "--resume"], env=environment, capture_output=True, text=True, check=True
     )
     assert resumed.stderr == ""
-    assert train(tmp_path / "whole", steps=48) == 0
+    assert train(tmp_path / "whole", steps=120) == 0
     assert without_times(result_of(broken)) == without_times(result_of(tmp_path / "whole"))
     rows, expected = read_metrics(broken), read_metrics(tmp_path / "whole")
     assert list(map(without_times, rows)) == list(map(without_times, expected))

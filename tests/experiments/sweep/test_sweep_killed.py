@@ -1,11 +1,13 @@
 """A sweep by Ray, twice broken off with SIGKILL: the command that runs it, and a process that trains a trial."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Silence
 from sstricks.experiments.runs.run import train
 
-TRIALS, STEPS, INTERVAL = 3, 120, 4
+TRIALS, STEPS, INTERVAL = 3, 200, 4
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +28,20 @@ def story(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [sys.executable, "-W", "error", "-m", "sstricks", *command(out, TRIALS, "--jobs", "2", steps=STEPS)]
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as driver:
-        wait_until(driver, lambda: finished(out) and under_way(out, at_most=STEPS // INTERVAL // 4))
+        held = caught(driver, out, lambda: finished(out) and under_way(out))
+        rays = [process for process in children(driver.pid) if process not in held]
         driver.kill()
-    while any(map(holder, folders(out))):  # Ray's processes notice
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(runs, rays)))  # they die with the driver, and the trials when they notice
+    release(held)
+    wait_until(lambda: not any(map(holder, folders(out))))
     killed = {"finished": finished(out), "under way": {path: read_metrics(path) for path in under_way(out)}}
     again = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with again:
-        wait_until(again, lambda: going_on(killed["under way"]))
+        held = caught(again, out, lambda: going_on(killed["under way"]))
         victim = going_on(killed["under way"])[0]
         killed["process"] = holder(victim)
         os.kill(killed["process"], signal.SIGKILL)
+        release(held)
         printed, errors = again.communicate(timeout=300)
     return {
         "out": out,
@@ -52,8 +57,10 @@ def folders(out):
     return sorted(out.glob("trial-*"))
 
 
-def under_way(out, at_most=STEPS // INTERVAL):
-    return [path for path in folders(out) if 2 <= len(read_metrics(path)) <= at_most and not finished_at(path)]
+def under_way(out):
+    """The trials with a checkpoint, that have some way to go."""
+    most = 3 * STEPS // INTERVAL // 4
+    return [path for path in folders(out) if 2 <= len(read_metrics(path)) <= most and not finished_at(path)]
 
 
 def going_on(before):
@@ -79,10 +86,51 @@ def holder(path):
     return next((int(field[4]) for field in fields if field[1] == "FLOCK" and field[5].endswith(f":{inode}")), 0)
 
 
-def wait_until(process, condition, seconds=240):
+def caught(process, out, condition):
+    """The processes that train, stopped at a moment when the condition holds: they may be faster than this one."""
+    held = []
+
+    def catch():
+        assert process.poll() is None
+        if condition():
+            held[:] = filter(None, map(holder, folders(out)))
+            signal_all(held, signal.SIGSTOP)
+            wait_until(lambda: not any(map(runs, held)))
+            if condition():
+                return True
+            release(held)
+        return False
+
+    wait_until(catch)
+    return held
+
+
+def release(processes):
+    signal_all(processes, signal.SIGCONT)
+
+
+def signal_all(processes, number):
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def children(process):
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def runs(process):
+    """Whether any thread of a process is neither stopped nor dead."""
+    try:
+        threads = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # it ends just now
+        return True
+    return any(thread.rpartition(")")[2].split()[0] not in "TZX" for thread in threads)
+
+
+def wait_until(condition, seconds=240):
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -1,5 +1,4 @@
 import os
-import socket
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,7 +19,7 @@ class Devices:
         machines: how many machines.
         machine: which of the machines this is, from 0.
         address: of the first machine.
-        port: of the first machine, free there.
+        port: of the first machine; 0 for any that is free there.
     """
 
     per_machine: int = 1
@@ -64,7 +63,7 @@ class Devices:
                 "use fewer, or hide them (CUDA_VISIBLE_DEVICES=) to train on the processor."
             )
         if machines == 1:
-            return cls(per_machine) if per_machine == 1 else cls(per_machine, port=_free_port())
+            return cls(per_machine)
         missing = [name for name in _NAMES if not os.environ.get(name)]
         if missing:
             raise RunError(
@@ -90,6 +89,7 @@ class OneOf(LightningEnvironment):
         super().__init__()
         self.devices = devices
         self._local_rank = local_rank
+        self.set_global_rank(devices.machine * devices.per_machine + local_rank)
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -128,9 +128,3 @@ def _number(name: str) -> int:
     if not text.isdecimal():
         raise RunError(f"{name} is {text!r} in the environment, expected a number of at least 0: set it to one.")
     return int(text)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -1,10 +1,13 @@
+import dataclasses
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]  # public by its documentation
 
 from sstricks.experiments.runs.checkpoints import checkpoint_step
 from sstricks.experiments.runs.devices import Devices, OneOf
@@ -17,6 +20,7 @@ from sstricks.experiments.runs.training import fit
 from sstricks.experiments.runs.workers import polling, run_tasks
 
 _POLL_SECONDS = 0.5
+_PATIENCE = timedelta(minutes=30)  # for machines that begin later
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,12 @@ def fit_together(experiment: Experiment, path: Path, devices: Devices, display: 
         title: what to call the training there.
 
     Raises:
-        RunError: if the training diverges, or a process is lost.
+        RunError: if the training diverges, a process is lost, or another program has the port.
     """
+    # Here and not in the first of the processes, for which a free port might be taken by the time it needs it.
+    meeting = _meeting(devices) if devices.machine == 0 else None
+    if meeting is not None:
+        devices = dataclasses.replace(devices, port=meeting.port)
     tasks = [ShareTask(experiment, path, devices, rank) for rank in range(devices.per_machine)]
     display.begin(title, last_step(path), experiment.schedule.steps)
     watcher = _Watcher(experiment, path, display)
@@ -56,13 +64,41 @@ def fit_together(experiment: Experiment, path: Path, devices: Devices, display: 
         with polling(watcher.poll, _POLL_SECONDS):
             for _ in run_tasks(_fit_share, tasks, len(tasks)):
                 pass
-    except (BrokenProcessPool, _LostError):
+    except (BrokenProcessPool, _LostError) as error:
         raise RunError(
             f"{path}: one of the {devices.count} processes that trained together was lost, perhaps killed for want of "
-            "memory. Give the same command with --resume to continue from the last checkpoint."
-        ) from None
+            f"memory ({_first_line(error)}). Give the same command with --resume to continue from the last checkpoint."
+        ) from error
     finally:
         display.end()
+        del meeting
+
+
+def _meeting(devices: Devices) -> TCPStore:
+    """Where the processes of all machines find each other, for as long as it is held."""
+    try:
+        return TCPStore(devices.address, devices.port, is_master=True, wait_for_workers=False)
+    except torch.distributed.DistNetworkError as error:
+        raise RunError(
+            f"port {devices.port} of {devices.address} cannot be listened at ({_first_line(error)}): set MASTER_PORT "
+            "to a free port, and MASTER_ADDR to an address of machine 0, on every machine."
+        ) from error
+
+
+def _join(member: OneOf) -> None:
+    # Lightning takes the group that it finds.
+    devices, gpus = member.devices, torch.cuda.is_available()
+    torch.distributed.init_process_group(
+        "nccl" if gpus else "gloo",
+        store=TCPStore(devices.address, devices.port, timeout=_PATIENCE),
+        rank=member.global_rank(),
+        world_size=devices.count,
+        device_id=torch.device("cuda", member.local_rank()) if gpus else None,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 class _LostError(RuntimeError):
@@ -113,6 +149,7 @@ def _fit_share(task: ShareTask) -> None:
     member = OneOf(task.devices, task.local_rank)
     module, data = task.experiment.module(), task.experiment.data()
     try:
+        _join(member)
         fit(module, data, folder, task.experiment.schedule, Silence(), "", member=member, more=[same])
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):  # which has no type of its own

@@ -7,15 +7,15 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.floats import exp_nonpositive
+from sstricks.ops.kernels.separate import separate_sums
 from sstricks.ops.links import CAPPED_EXP, CLIP, SIGMOID
 
-_MATHS = {"contract", "nsz", "arcp", "reassoc"}
 _EPSILON = 2.220446049250313e-16
 _STEPS = 100
 _FEW = 32  # So many are sooner found by inserting each in its place than by partitioning them all.
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _clip(n, y, nu, x):
     """x = min(max(y + ν, 0), 1); return Σx and Σ dx/dν."""
     total = 0.0
@@ -27,7 +27,7 @@ def _clip(n, y, nu, x):
     return total, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _capped_exp(n, y, nu, x):
     """x = min(exp(y + ν), 1); return Σx and Σ dx/dν."""
     total = 0.0
@@ -39,7 +39,7 @@ def _capped_exp(n, y, nu, x):
     return total, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _sigmoid(n, y, nu, x):
     """x = σ(y + ν); return Σx and Σ dx/dν."""
     total = 0.0
@@ -124,7 +124,7 @@ def solve(begin, end, link, k, u, width, out):
                     out[r, i] = 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _slope(n, link, x, s):
     """s = φ'(y), from x = φ(y); return Σs."""
     total = 0.0
@@ -139,7 +139,7 @@ def _slope(n, link, x, s):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _dot(n, s, g):
     total = 0.0
     for i in range(np.uint64(n)):

@@ -2,8 +2,9 @@
 
 Before a vectorised loop, LLVM tests every array that it writes against every other one. For loops of a few vectors
 over a dozen arrays these tests took longer than the arithmetic, and past a number of them it does not vectorise at
-all. Numba marks the arrays of its own parallel loops as separate; `njit` has no word for that, but lets one extend the
-compiler.
+all. Worse, a test may also fail for arrays that are only neighbours; then the loop goes one by one, and a sum comes out
+in another order: a last bit would depend on where the memory of a call happens to lie. Numba marks the arrays of its
+own parallel loops as separate; `njit` has no word for that, but lets one extend the compiler.
 """
 
 from numba import njit
@@ -22,3 +23,7 @@ class _Separate(Compiler):
 MATHS = {"contract", "nsz"}
 # For functions whose array arguments, as far as they are written, never share memory.
 separate = njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS, pipeline_class=_Separate)
+# The same for loops that add up: in an order that suits vectors, and is the same in every call.
+separate_sums = njit(
+    nogil=True, cache=True, error_model="numpy", fastmath=MATHS | {"arcp", "reassoc"}, pipeline_class=_Separate
+)

@@ -3,10 +3,10 @@
 import numpy as np
 from numba import njit
 
-_MATHS = {"contract", "nsz", "arcp", "reassoc"}
+from sstricks.ops.kernels.separate import separate_sums
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _dot(m, a, i, b, k):
     total = 0.0
     for j in range(np.uint64(m)):
@@ -14,13 +14,13 @@ def _dot(m, a, i, b, k):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _add(m, factor, source, i, out):
     for j in range(np.uint64(m)):
         out[j] += factor * source[i, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _passed_on(m, d, i, held, inverse, ground, gamma, share):
     """What row i passes on to each column it meets, and what comes to it from the ground and from the right side."""
     lost, gained = 0.0, 0.0
@@ -31,7 +31,7 @@ def _passed_on(m, d, i, held, inverse, ground, gamma, share):
     return lost, gained
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@separate_sums
 def _spread(first, n, factor, w, i, k):
     for row in range(np.uint64(first), np.uint64(n)):
         w[k, row] += factor * w[i, row]
