@@ -117,25 +117,31 @@ def test_divergence_in_one_process_ends_all(tmp_path):
         run(Team(diverges_at=7), tmp_path, 2)
 
 
-def free_port():
-    # Below those that the system gives to whoever asks for any, so that nobody gets it in the meantime.
-    while True:
+def free_ports(count):
+    # Below those that the system gives to whoever asks for any, so that nobody gets them in the meantime.
+    found = set()
+    while len(found) < count:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
-            return probe.getsockname()[1]
+            found.add(probe.getsockname()[1])
+    return sorted(found)
 
 
 def take_part(task):
     path, machine, port, seed = task
+    train_as(machine, Team(seed=seed), path, port)
+
+
+def train_as(machine, team, path, port):
     devices = Devices(1, 2, machine, "127.0.0.1", port)
     if machine == 0:
-        train(Team(seed=seed), path, resume=False, jobs=1, display=Silence(), devices=devices)
+        train(team, path, resume=True, jobs=1, display=Silence(), devices=devices)
     else:
-        assist(Team(seed=seed), path, display=Silence(), devices=devices)
+        assist(team, path, display=Silence(), devices=devices)
 
 
 def test_two_machines_come_to_what_one_does(tmp_path, alone):
-    port = free_port()
+    (port,) = free_ports(1)
     for _ in run_tasks(take_part, [(tmp_path, machine, port, 0) for machine in (0, 1)], 2):
         pass
     assert_same_run(tmp_path, alone, **ALIKE)
@@ -150,8 +156,22 @@ def test_a_port_that_another_program_has_is_refused(tmp_path):
             take_part((tmp_path, 0, port, 0))
 
 
+def take_part_twice(task):
+    path, machine, ports = task
+    with pytest.raises(RunError, match="lost" if machine == 0 else "diverged"):
+        train_as(machine, Team(diverges_at=7), path / "broken", ports[0])
+    train_as(machine, Team(), path / "whole", ports[1])
+
+
+def test_a_process_whose_training_failed_may_take_part_in_another(tmp_path, alone):
+    ports = free_ports(2)
+    for _ in run_tasks(take_part_twice, [(tmp_path, machine, ports) for machine in (0, 1)], 2):
+        pass
+    assert_same_run(tmp_path / "whole", alone, **ALIKE)
+
+
 def test_machines_with_different_commands_do_not_train(tmp_path):
-    port = free_port()
+    (port,) = free_ports(1)
     with pytest.raises(RunError, match="seed differ from those of machine 0"):
         for _ in run_tasks(take_part, [(tmp_path, machine, port, machine) for machine in (0, 1)], 2):
             pass

@@ -88,6 +88,8 @@ def _meeting(devices: Devices) -> TCPStore:
 def _join(member: OneOf) -> None:
     # Lightning takes the group that it finds.
     devices, gpus = member.devices, torch.cuda.is_available()
+    if torch.distributed.is_initialized():  # since a training in this process was broken off
+        torch.distributed.destroy_process_group()
     torch.distributed.init_process_group(
         "nccl" if gpus else "gloo",
         store=TCPStore(devices.address, devices.port, timeout=_PATIENCE),
