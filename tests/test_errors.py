@@ -144,7 +144,9 @@ def test_negative_scale():
         sst.Logistic(torch.zeros(3), torch.tensor(-1.0))
 
 
-@pytest.mark.parametrize("structure", ["Subset(200)", "KSubset(200, 100)", "SpanningTree.complete(40)"])
+@pytest.mark.parametrize(
+    "structure", ["Subset(200)", "Subset(20000)", "KSubset(200, 100)", "SpanningTree.complete(40)"]
+)
 def test_a_support_that_no_memory_holds_is_refused(structure: str):
     """In a process of its own, with little memory, should it not be refused."""
     program = f"""
@@ -241,6 +243,20 @@ def test_missing_pair_says_what_is_registered():
     message = str(raised.value)
     for word in ("LinearOracle", "Euclidean", "none", "solver=", "sst.FrankWolfe()"):
         assert word in message
+
+
+def test_subclasses_have_the_solvers_and_the_reasons_of_their_structure():
+    class Committee(sst.KSubset):
+        pass
+
+    class Pairing(sst.Matching):
+        pass
+
+    u = torch.tensor([0.3, 0.2, 0.1])
+    expected = sst.KSubset(3, 2).softmax(u, 1.0, sst.Euclidean())
+    assert torch.equal(Committee(3, 2).softmax(u, 1.0, sst.Euclidean()), expected)
+    with pytest.raises(sst.NoSolverError, match=r"on Pairing, .*#P-hard.*Registered for Pairing: Euclidean"):
+        Pairing(2).softmax(torch.zeros(2, 2), 1.0, sst.ExponentialFamilyEntropy())
 
 
 def test_the_exponential_family_entropy_has_no_formula_to_call():

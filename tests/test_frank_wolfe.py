@@ -37,6 +37,13 @@ def test_solution_is_a_mixture_of_vertices_with_its_gap(case: Case):
 
 
 @ITERATIVE
+def test_no_problems_have_no_solutions(case: Case):
+    found = sst.FrankWolfe().solve(case.structure, case.regularizer, case.utilities(0, 2))
+    size = case.problem.size
+    assert [x.shape for x in found] == [(0, 2, size), (0, 2), (0, 2), (0, 2, size + 2, size), (0, 2, size + 2)]
+
+
+@ITERATIVE
 def test_gap_bounds_what_is_missing(case: Case):
     """Also where it stops early, and says so."""
     u = case.utilities(4)

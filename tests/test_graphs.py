@@ -23,6 +23,16 @@ def trees(edges: Edges) -> sst.SpanningTree:
     return tree_problem(edges).build()
 
 
+def test_a_structure_keeps_its_own_edges_and_mask():
+    edges, mask = sst.SpanningTree.complete(3).edges, torch.tensor([True, True, True])
+    trees = sst.SpanningTree(edges, 3, mask=mask)
+    u = torch.tensor([3.0, 2.0, 1.0])
+    expected = trees.argmax(u)
+    edges.zero_()
+    mask.zero_()
+    assert torch.equal(trees.argmax(u), expected)
+
+
 @moderate
 @given(nodes=st.integers(2, 6), extra=st.integers(0, 6), seed=st.integers(0, 2**20))
 def test_random_multigraphs(nodes: int, extra: int, seed: int):

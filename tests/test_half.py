@@ -3,9 +3,21 @@
 import pytest
 import torch
 
+import sstricks as sst
 from cases import CASES, PAIR_CASES, Case
 
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+
+
+def test_counts_beyond_those_of_half_precision():
+    for dtype, k in ((torch.bfloat16, 300), (torch.float16, 2100)):
+        x = torch.zeros(3 * k, dtype=dtype)
+        for count in (k, k + 1):
+            x[:count] = 1
+            assert sst.KSubset(3 * k, k).contains(x) == (count == k)
+            apart = torch.zeros(6 * k - 1, dtype=dtype)
+            apart[: 2 * count : 2] = 1
+            assert sst.ChainKSubset(3 * k, k).contains(apart) == (count == k)
 
 
 @HALVES

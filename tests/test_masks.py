@@ -195,6 +195,18 @@ def test_plus_infinity_is_certain(case: Case):
 
 
 @MASKABLE
+@pytest.mark.parametrize("size", [1e5, -1e20])
+def test_plus_infinity_comes_before_whatever_is_finite(case: Case, size: float):
+    """Also before all that must be left, or be taken, for its sake."""
+    for vertex in torch.from_numpy(case.problem.vertices == 1):
+        for chosen in (vertex, vertex & (vertex.cumsum(-1) == 1)):
+            u = (size * case.utilities().abs()).masked_fill(chosen, math.inf)
+            assert (case.structure.argmax(u)[chosen] == 1).all()
+            x = case.structure.softmax(u, 1.0, case.regularizer)
+            assert_near(x[chosen], torch.ones(int(chosen.sum())), 1e-9)
+
+
+@MASKABLE
 def test_more_infinities_than_fit_still_give_a_point_of_the_hull(case: Case):
     u = torch.full((case.problem.size,), math.inf, dtype=torch.float64, requires_grad=True)
     x = case.softmax(u, T)

@@ -116,6 +116,16 @@ def test_reproducible_from_a_generator_and_from_the_global_seed(case: Case):
     assert not torch.equal(relaxed.rsample(generator=seeded(4)), relaxed.rsample(generator=seeded(6)))
 
 
+def test_the_default_generator_may_be_named():
+    hard = sst.StochasticArgmaxTrick(sst.KSubset(6, 2), Gumbel(torch.zeros(6), 1.0))
+    torch.manual_seed(7)
+    expected = [hard.sample((20,)) for _ in range(2)]
+    torch.manual_seed(7)
+    found = [hard.sample((20,), generator=torch.default_generator) for _ in range(2)]
+    assert all(map(torch.equal, found, expected))
+    assert not torch.equal(*found)
+
+
 def test_the_global_seed_draws_what_torch_itself_draws():
     utility = Gumbel(torch.zeros(3, 5), 1.0)
     torch.manual_seed(7)
@@ -226,6 +236,25 @@ def test_tricks_can_be_copied_and_pickled():
     relaxed = sst.StochasticSoftmaxTrick(matchings, Normal(torch.zeros(3, 3), 1.0), 0.5, sst.CategoricalEntropy())
     for twin in (copy.deepcopy(relaxed), pickle.loads(pickle.dumps(relaxed))):
         assert torch.equal(twin.rsample(generator=seeded(0)), relaxed.rsample(generator=seeded(0)))
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        torch.distributions.Cauchy(torch.zeros(2), 1.0),
+        torch.distributions.Pareto(torch.ones(2), torch.tensor(0.5)),
+        torch.distributions.TransformedDistribution(
+            Normal(torch.zeros(2), 1.0), [torch.distributions.AffineTransform(0.0, 2.0)]
+        ),
+        torch.distributions.Gamma(torch.ones(2), 1.0),
+        sst.Logistic(torch.zeros(2)),
+    ],
+    ids=lambda base: type(base).__name__,
+)
+def test_masked_densities_of_laws_without_a_mean_or_without_a_median(base: Distribution):
+    value = torch.tensor([1.5, -torch.inf])
+    found = sst.Masked(base, torch.tensor([True, False])).log_prob(value)
+    assert torch.equal(found, torch.stack([base.log_prob(torch.full((2,), 1.5))[0], torch.zeros(())]))
 
 
 def test_moments_of_a_masked_utility():

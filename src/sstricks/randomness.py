@@ -19,6 +19,9 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
     device = generator.device
     on_gpu = device.type == "cuda"
     default = torch.cuda.default_generators[device.index or 0] if on_gpu else torch.default_generator
+    if generator is default:
+        yield
+        return
     with _lock:
         state = default.get_state()
         default.set_state(generator.get_state())

@@ -1,7 +1,9 @@
 """Where scaled utilities u/t end."""
 
-# A utility of +∞ stands this far above the largest finite one: exp(−1000) is zero beside one in every format.
+# A utility of +∞ is this much more than all finite ones of its row together, which is what two vertices may differ by
+# elsewhere: exp(−1000) is zero beside one in every format. Their sum is taken for a little more, because of rounding.
 SURE = 1e3
+A_LITTLE_MORE = 1 + 2.0**-40
 
 # Colder than this is as cold as this: no two different utilities are so near that it would make a difference.
 COLDEST = 1e-100

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.extremes import COLDEST, LARGEST, SURE
+from sstricks.ops.extremes import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 from sstricks.ops.operator import operator
 from sstricks.ops.precision import working_dtype
 from sstricks.ops.threads import over_rows
@@ -46,8 +46,8 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
 def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     """The scaled utility u/t, in the working dtype, as every solver gets it; the one owner of masks, infinities, NaN.
 
-    Coordinates that are masked (False) or −∞ come out as −∞. A utility of +∞ becomes the largest finite one plus
-    `SURE`, so that its coordinate is chosen before all finite ones and ties with its like.
+    Coordinates that are masked (False) or −∞ come out as −∞. A utility of +∞ becomes more than all
+    finite ones together, so that its coordinate is chosen before any of them and ties with its like.
 
     Args:
         u: Utilities, shape (*batch, n).
@@ -62,7 +62,8 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     v = (u.to(working_dtype(u)) / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
     v = torch.where(u == torch.inf, torch.inf, v)
     finite = present & (v < torch.inf)
-    sure = torch.where(finite.any(-1), v.masked_fill(~finite, -torch.inf).amax(-1), 0.0) + SURE
+    total = torch.where(finite, v, 0.0).abs().sum(-1)
+    sure = (SURE + total * A_LITTLE_MORE).clamp(max=2 * LARGEST)
     fault = torch.where((present & u.isnan()).any(-1), 1, 0)
     fault = torch.where(present.sum(-1) < at_least, 2, fault)
     fault = torch.where(t > 0, fault, 3)
@@ -87,7 +88,8 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
 @operator("sstricks::scaled_backward", core=(1, 1, 0, 1), dtype=lambda grad, u, t, mask: u.dtype)
 def scaled_backward(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     """The gradient of `scaled` in u, in its dtype: grad/t where u is present and finite, 0 elsewhere."""
-    return (grad / t.unsqueeze(-1)).masked_fill(~(_unmasked(mask, u) & u.isfinite()), 0.0).to(u.dtype)
+    absent = ~(_unmasked(mask, u) & u.isfinite())
+    return (grad / t.clamp(min=COLDEST).unsqueeze(-1)).masked_fill(absent, 0.0).to(u.dtype)
 
 
 @scaled_backward.cpu
@@ -100,7 +102,7 @@ def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
 
 
 # v = u/t on the finite, present coordinates and a constant elsewhere, so ∂v/∂u = 1/t and ∂v/∂t = −u/t² there and
-# zero elsewhere. The products are masked before they are formed: 0 · ∞ would be NaN.
+# zero elsewhere. The products are masked before they are formed: 0 · ∞ would be NaN. Below COLDEST t has no effect.
 @scaled.backward
 def _(
     needs: tuple[bool, ...], grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
@@ -115,13 +117,19 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, out: Tensor, g: Tensor, u: Tensor, t: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None, None]:
     inside = (grad * (_unmasked(mask, u) & u.isfinite())).to(g.dtype)
-    grad_t = (-(inside * g).sum(-1) / t.square()).sum_to_size(t.shape) if needs[2] else None
+    grad_t = _over_minus_square((inside * g).sum(-1), t) if needs[2] else None
     # Constant in u, which is said with zeros: with None, a second derivative would fail instead of being zero.
-    return (inside / t.unsqueeze(-1)).sum_to_size(g.shape), torch.zeros_like(u), grad_t, None
+    return (inside / t.clamp(min=COLDEST).unsqueeze(-1)).sum_to_size(g.shape), torch.zeros_like(u), grad_t, None
 
 
 def _through_temperature(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     """The gradient in t of u/t, from that in v."""
     finite = _unmasked(mask, u) & u.isfinite()
     value = torch.where(finite, u, 0.0).to(grad.dtype)
-    return (-(torch.where(finite, grad, 0.0) * value).sum(-1) / t.square()).sum_to_size(t.shape)
+    return _over_minus_square((torch.where(finite, grad, 0.0) * value).sum(-1), t)
+
+
+def _over_minus_square(total: Tensor, t: Tensor) -> Tensor:
+    """−total/t², summed to the shape of t."""
+    warm = t.clamp(min=COLDEST)
+    return torch.where(t > COLDEST, -total / warm / warm, 0.0).sum_to_size(t.shape)

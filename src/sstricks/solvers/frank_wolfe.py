@@ -127,7 +127,7 @@ class FrankWolfe:
             found.point.to(u.dtype).reshape(*batch, *event),
             found.gap.reshape(batch),
             found.steps.reshape(batch),
-            found.vertices.to(u.dtype).reshape(*batch, -1, *event),
+            found.vertices.to(u.dtype).reshape(*batch, n + 2, *event),
             found.weights.to(u.dtype).reshape(*batch, n + 2),
         )
 

@@ -41,6 +41,8 @@ class Entry(NamedTuple):
 def register_solver(structure: type[Structure], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
     """Enrol a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
 
+    It serves the structure's subclasses too, unless they have one of their own.
+
     The function gets the structure, the regularizer and the scaled utility u = U/t, and returns a point of
     the same shape and dtype that is differentiable in u. Whatever is registered is held to every law of the test suite.
 
@@ -86,20 +88,26 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
         NoSolverError: There is none; the message says why, and what is registered for this structure.
     """
     pair = type(structure), type(regularizer)
-    if pair in _solvers:
-        return _solvers[pair]
+    for kind in pair[0].__mro__:
+        if (kind, pair[1]) in _solvers:
+            return _solvers[kind, pair[1]]
     if not isinstance(regularizer, Regularizer):
         raise NoSolverError(
             f"regularizer: found {regularizer!r}, expected an instance of a regularizer such as sst.Euclidean()."
         )
-    theirs = ", ".join(f.__name__ for s, f in _solvers if s is pair[0])
-    reason = _reasons.get(pair, "nobody has registered a solver for this pair")
+    theirs = ", ".join(f.__name__ for s, f in _solvers if isinstance(structure, s))
+    reason = _reason(structure, pair[1], "nobody has registered a solver for this pair")
     raise NoSolverError(
         f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
         f"Registered for {pair[0].__name__}: {theirs or 'none'}. "
         f"{'Choose one of these, or pass' if theirs else 'Pass'} solver=: sst.FrankWolfe() for a separable "
         "regularizer, or any callable (structure, regularizer, scaled utility) -> point of conv X."
     )
+
+
+def _reason(structure: Structure, regularizer: type[Regularizer], otherwise: str) -> str:
+    known = (_reasons.get((kind, regularizer)) for kind in type(structure).__mro__)
+    return next(filter(None, known), otherwise)
 
 
 def solver_for(structure: Structure, regularizer: Regularizer, solver: Solver | None) -> Solver:
@@ -129,7 +137,7 @@ def check_solver(solver: object) -> None:
 def no_family(structure: Structure, wanted: str) -> NoSolverError:
     """The complaint about something of the exponential family that a structure does not have."""
     kind = type(structure)
-    reason = _reasons.get((kind, ExponentialFamilyEntropy), "nobody has written it for this structure")
+    reason = _reason(structure, ExponentialFamilyEntropy, "nobody has written it for this structure")
     return NoSolverError(
         f"{wanted}: found {kind.__name__}, whose exponential family has no {wanted}: {reason}. "
         "Use the argmax of perturbed utilities (sst.StochasticArgmaxTrick) for random vertices."

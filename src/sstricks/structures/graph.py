@@ -46,7 +46,7 @@ class GraphStructure(Structure):
         super().__init__((edges.shape[1],), mask, at_least=1)
         if not usable.all():
             super().__init__((edges.shape[1],), usable if mask is None else mask & usable.to(mask.device), at_least=1)
-        self.edges = edges
+        self.edges = edges.clone()  # the caller's may change
         self.num_nodes = num_nodes
         everything = torch.zeros(edges.shape[1], device=edges.device)
         try:

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
@@ -76,8 +78,19 @@ class Masked(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The base's, and 0 where masked."""
-        inside = torch.where(self.mask, value, self.base.mean.detach())
+        inside = torch.where(self.mask, value, _inside(self.base))
         return self.base.log_prob(inside).masked_fill(~self.mask, 0.0)
+
+
+def _inside(base: Distribution) -> Tensor:
+    """A point inside the support, to stand where none is wanted: the mean if there is one, or the median."""
+    points = []
+    for point in (lambda: base.mean, lambda: base.icdf(torch.tensor(0.5))):
+        with suppress(NotImplementedError):
+            points.append(point().detach())
+    if not points:
+        raise invalid("base", repr(base), "a law with a mean or an icdf", "Without one, log_prob is not known here.")
+    return torch.where(points[0].isfinite(), points[0], points[-1])
 
 
 @register_kl(Masked, Masked)

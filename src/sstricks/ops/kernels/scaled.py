@@ -3,7 +3,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sstricks.ops.extremes import COLDEST, LARGEST, SURE
+from sstricks.ops.extremes import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 from sstricks.ops.kernels.separate import separate
 
 
@@ -30,13 +30,13 @@ def scaled(begin, end, u, t, mask, at_least, out, fault):
     for r in range(begin, end):
         present, odd = _divide(n, u[r], mask[r], t[r], out[r])
         if odd:
-            top = -math.inf
+            total = 0.0
             for i in range(n):
                 if (everything or mask[r, i]) and u[r, i] != u[r, i]:
                     fault[r] = 1
-                elif top < out[r, i] and u[r, i] < math.inf:
-                    top = out[r, i]
-            sure = (0.0 if top == -math.inf else top) + SURE
+                elif -math.inf < out[r, i] and u[r, i] < math.inf:
+                    total += abs(out[r, i])
+            sure = min(SURE + total * A_LITTLE_MORE, 2.0 * LARGEST)
             for i in range(n):
                 if (everything or mask[r, i]) and u[r, i] == math.inf:
                     out[r, i] = sure
@@ -50,6 +50,7 @@ def scaled(begin, end, u, t, mask, at_least, out, fault):
 def _undivide(n, grad, u, mask, t, out):
     """Write one row of grad/t, 0 where u is absent or infinite."""
     everything = mask.size == 0
+    t = max(t, COLDEST)
     for i in range(np.uint64(n)):
         here = (everything or mask[i]) & (abs(u[i]) < math.inf)
         out[i] = grad[i] / t if here else 0.0
