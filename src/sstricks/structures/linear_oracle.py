@@ -4,7 +4,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, whole
 from sstricks.structures.structure import Structure
 
 
@@ -36,9 +36,10 @@ class LinearOracle(Structure):
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
     ) -> None:
-        sizes = event_shape if isinstance(event_shape, tuple | list) else ()
-        if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
-            raise invalid("event_shape", repr(event_shape), "a tuple of positive integers", "It is one vertex's shape.")
+        remedy = "It is one vertex's shape, a tuple of positive integers."
+        if not isinstance(event_shape, tuple | list) or not event_shape:
+            raise invalid("event_shape", repr(event_shape), "a tuple of positive integers", remedy)
+        event_shape = tuple(whole("event_shape", n, remedy, low=1) for n in event_shape)
         if not callable(argmax):
             raise invalid("argmax", repr(argmax), "a function", "It maps utilities (rows, *event_shape) to vertices.")
         super().__init__(event_shape, mask, at_least=0)

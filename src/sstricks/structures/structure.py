@@ -4,7 +4,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape
+from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
 from sstricks.functional.utility import from_working, scaled_utility
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -74,7 +74,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._returned(self._argmax(self._scaled(u.detach(), 1.0)), u)
+        return self._returned(self._argmax(self._scaled(tensor("u", u).detach(), 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
@@ -96,10 +96,10 @@ class Structure(ABC):
         """
         solver = solver_for(self, regularizer, solver)
         if not isinstance(temperature, Tensor):
-            if not temperature >= 0:  # NaN included
-                raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
+            temperature = check_temperature(temperature)
             if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
-                return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, self.argmax(u))
+                x = self.argmax(u)
+                return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
             return self._returned(solver(self, regularizer, self._scaled(u, temperature)), u)
         joint_shape("temperature", temperature.shape, self._check_shape("u", u), "utilities")
         frozen = temperature == 0
@@ -155,7 +155,8 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
         scaled = self._scaled(u, 1.0)
-        return self._returned(self._sample(scaled.expand(*shape, *scaled.shape), generator), u)
+        scaled = scaled.expand(*sizes("shape", shape), *scaled.shape)
+        return self._returned(self._sample(scaled, generator), u)
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether x ∈ 𝒳, exactly, shape (*batch).
@@ -245,6 +246,7 @@ class Structure(ABC):
     def _check_shape(self, name: str, x: Tensor) -> torch.Size:
         """The batch shape of x and the mask together, for an x of the right shape."""
         depth = len(self.event_shape)
+        tensor(name, x)
         if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
             raise invalid(
                 name,
