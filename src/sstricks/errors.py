@@ -145,8 +145,11 @@ def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: S
     Raises:
         ValueError: They do not broadcast.
     """
+    mine = shape if batch_of is None else batch_of
+    if not mine or mine == batch:  # as nearly always, and what follows takes longer than a small problem
+        return batch
     try:
-        return broadcast_shapes(shape if batch_of is None else batch_of, batch)
+        return broadcast_shapes(mine, batch)
     except RuntimeError:
         raise invalid(
             argument,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
+from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_utility
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -37,16 +38,7 @@ class Structure(ABC):
         if mask is None:
             self.batch_shape = torch.Size()
             return
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-            raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
-        if mask.shape[mask.dim() - len(event_shape) :] != self.event_shape or mask.dim() < len(event_shape):
-            raise invalid(
-                "mask",
-                f"shape {tuple(mask.shape)}",
-                f"(*batch, {', '.join(map(str, event_shape))})",
-                "A mask has one entry for each coordinate, and may differ from example to example.",
-            )
+        check_mask(mask, self.event_shape)
         self.batch_shape = mask.shape[: mask.dim() - len(event_shape)]
         short = mask.flatten(len(self.batch_shape)).sum(-1) < at_least
         if short.any():
