@@ -56,7 +56,7 @@ def number(argument: str, value: object, expected: str, remedy: str) -> float:
         >>> number("t", 0.5, "a number", "Write one.")
         0.5
     """
-    if isinstance(value, float | int):
+    if isinstance(value, (float, int)):
         return value
     if isinstance(value, Real):
         return float(value)

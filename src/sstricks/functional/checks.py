@@ -83,6 +83,10 @@ def subset_size(u: Tensor, k: int) -> int:
     Raises:
         ValueError: They cannot, or u is no such tensor.
     """
+    if (
+        isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]
+    ):  # a small problem takes no longer than what follows
+        return k
     check_coordinates(u)
     return whole("k", k, "Choose fewer items, or give more.", low=1, high=u.shape[-1], top="n")
 

@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.functional.arborescence import drawn, rooted
+from sstricks.functional.arborescence import drawn as drawn_from_root
+from sstricks.functional.arborescence import rooted
 from sstricks.functional.checks import graph
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
@@ -93,10 +94,15 @@ def spanning_tree_sample(
         tensor([2., 2., 2., 2., 2.])
     """
     edges, num_nodes = graph(u, edges, num_nodes)
+    return drawn(u, edges, num_nodes, generator)
+
+
+def drawn(u: Tensor, edges: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
+    """The samples of `spanning_tree_sample`, of edges that have been checked."""
     nodes = torch.arange(num_nodes, device=u.device)
     end = torch.where(u > -torch.inf, edges.amin(0), num_nodes).amin(-1, keepdim=True)
     entry = torch.where(nodes == end, 0.0, -torch.inf).to(u.dtype)
     ways = torch.cat([edges, edges.flip(0), torch.stack([torch.full_like(nodes, num_nodes), nodes])], -1)
-    tree = drawn(torch.cat([u, u, entry], -1), rooted(ways, num_nodes), num_nodes + 1, generator)
+    tree = drawn_from_root(torch.cat([u, u, entry], -1), rooted(ways, num_nodes), num_nodes + 1, generator)
     there, back, _ = tree.split([u.shape[-1], u.shape[-1], num_nodes], -1)
     return there + back

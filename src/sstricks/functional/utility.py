@@ -35,17 +35,24 @@ def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None =
         tensor([2., -inf], dtype=torch.float64)
     """
     check_coordinates(u)
-    dtype, batch = working_dtype(u), u.shape[:-1]
+    batch = u.shape[:-1]
     if isinstance(temperature, Tensor):
         batch = joint_shape("temperature", temperature.shape, batch, "utilities")
     else:
-        temperature = check_temperature(temperature)
+        check_temperature(temperature)
+    if mask is not None:
+        check_mask(mask, u.shape[-1:])
+        joint_shape("mask", mask.shape, batch, "utilities", mask.shape[:-1])
+    return scaled_checked(u, temperature, mask, at_least)
+
+
+def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, at_least: int) -> Tensor:
+    """What `scaled_utility` returns, of shapes and types that have been checked."""
+    dtype = working_dtype(u)
+    if not isinstance(temperature, Tensor):
         temperature = torch.full((), temperature, dtype=dtype, device=u.device)
     if mask is None:
         mask = torch.ones(0, dtype=torch.bool, device=u.device)
-    else:
-        check_mask(mask, u.shape[-1:])
-        joint_shape("mask", mask.shape, batch, "utilities", mask.shape[:-1])
     return scaled(
         u if u.dtype == torch.float32 else u.to(dtype),
         temperature.to(dtype=dtype, device=u.device),

@@ -4,9 +4,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.errors import whole
-from sstricks.functional.arborescence import rooted
+from sstricks.functional.arborescence import drawn, rooted
 from sstricks.functional.checks import graph_root
 from sstricks.ops import arborescence
 from sstricks.ops.maximum_arborescence import maximum_arborescence
@@ -121,7 +120,7 @@ class Arborescence(GraphStructure):
         return arborescence.log_partition(u, rooted(self.edges, self.root).to(u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.arborescence_sample(u, self.edges, self.num_nodes, self.root, generator=generator)
+        return drawn(u, rooted(self.edges, self.root).to(u.device), self.num_nodes, generator)
 
 
 @register_solver(Arborescence, ExponentialFamilyEntropy)

@@ -4,8 +4,8 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.errors import whole
+from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
 from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -105,7 +105,7 @@ class SpanningTree(GraphStructure):
         return spanning_tree.log_partition(u, self.edges.to(u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.spanning_tree_sample(u, self.edges, self.num_nodes, generator=generator)
+        return drawn(u, self.edges.to(u.device), self.num_nodes, generator)
 
 
 @register_solver(SpanningTree, ExponentialFamilyEntropy)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
 from sstricks.functional.checks import check_mask
-from sstricks.functional.utility import from_working, scaled_utility
+from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
@@ -227,7 +227,7 @@ class Structure(ABC):
             raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
         depth = len(self.event_shape)
         mask = None if self.mask is None else self.mask.flatten(-depth)
-        u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
+        u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
 
     def _returned(self, x: Tensor, u: Tensor) -> Tensor:
