@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor
 
 from sstricks.errors import invalid, tensor, whole
-from sstricks.ops.edge_list import edge_list
+from sstricks.ops.edge_list import checked_edges
 
 
 def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
@@ -24,7 +24,8 @@ def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
     """
     if not tensor(argument, u).is_floating_point():
         raise invalid(argument, f"dtype {u.dtype}", "a floating dtype", f"Write {argument}.float().")
-    if u.dim() < depth or 0 in u.shape[u.dim() - depth :]:
+    shape = u.shape
+    if len(shape) < depth or 0 in shape[-depth:]:
         raise invalid(
             argument,
             f"shape {tuple(u.shape)}",
@@ -83,10 +84,8 @@ def subset_size(u: Tensor, k: int) -> int:
     Raises:
         ValueError: They cannot, or u is no such tensor.
     """
-    if (
-        isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]
-    ):  # a small problem takes no longer than what follows
-        return k
+    if isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]:
+        return k  # what is wrong takes longer to find than a small problem takes to solve
     check_coordinates(u)
     return whole("k", k, "Choose fewer items, or give more.", low=1, high=u.shape[-1], top="n")
 
@@ -178,4 +177,4 @@ def graph(u: Tensor, edges: Tensor, num_nodes: int, argument: str = "u") -> tupl
     check_coordinates(u, argument=argument)
     num_nodes = graph_nodes(edges, num_nodes)
     check_size(argument, u, edges.shape[1], "edges")
-    return edge_list(edges, num_nodes).to(u.device), num_nodes
+    return checked_edges(edges, num_nodes).to(u.device), num_nodes

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.functional.checks import graph_nodes
-from sstricks.ops.edge_list import edge_list
+from sstricks.ops.edge_list import checked_edges
 from sstricks.structures.structure import Structure
 
 
@@ -87,5 +87,5 @@ def reachable(adjacency: Tensor) -> Tensor:
 def check_edges(edges: Tensor, num_nodes: int) -> int:
     """The number of nodes, if `edges` is the edge list of a graph on so many nodes without self-loops."""
     num_nodes = graph_nodes(edges, num_nodes)
-    edge_list(edges, num_nodes)
+    checked_edges(edges, num_nodes)
     return num_nodes
