@@ -344,14 +344,14 @@ OTHER_TYPES = [
         "temperatures",
         "1.0",
         "sequence",
-    ),  # type: ignore[arg-type]
+    ),
     BadCall(
         "word among temperatures",
         lambda: sst.diagnose(SOFT, torch.sum, temperatures=["1"]),
         "temperatures",
         "'1'",
         "number",
-    ),  # type: ignore[list-item]
+    ),
     BadCall("half a step", lambda: sst.FrankWolfe(max_steps=2.5), "max_steps", "2.5", "integer"),  # type: ignore[arg-type]
     BadCall("number as a batch shape", lambda: SOFT.expand(3), "batch_shape", "3", "tuple"),  # type: ignore[arg-type]
 ]
