@@ -352,6 +352,9 @@ OTHER_TYPES = [
         "'1'",
         "number",
     ),
+    BadCall("list to perturb", lambda: sst.baselines.perturb_and_parse([[1.0]], 1.0), "logits", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("word as a tolerance", lambda: sst.FrankWolfe(tol="1"), "tol", "'1'", "number > 0"),  # type: ignore[arg-type]
+    BadCall("word as a step", lambda: sst.FiniteDifference(eps="1"), "eps", "'1'", "number > 0"),  # type: ignore[arg-type]
     BadCall("half a step", lambda: sst.FrankWolfe(max_steps=2.5), "max_steps", "2.5", "integer"),  # type: ignore[arg-type]
     BadCall("number as a batch shape", lambda: SOFT.expand(3), "batch_shape", "3", "tuple"),  # type: ignore[arg-type]
 ]

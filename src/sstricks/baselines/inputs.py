@@ -31,7 +31,7 @@ def with_gumbel(logits: Tensor, generator: torch.Generator | None, scale: float 
         generator: Where the randomness comes from, if not from torch's default generator.
         scale: Of the noise.
     """
-    theta = to_working(logits)
+    theta = to_working(tensor("logits", logits))
     return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
 
 
