@@ -12,6 +12,7 @@ import torch
 
 import sstricks as sst
 from sstricks import functional as F
+from sstricks.ops.edge_list import edge_list
 
 TRIANGLE = torch.tensor([[0, 0, 1], [1, 2, 2]])
 U = torch.tensor([0.3, 1.0, 0.5])
@@ -165,6 +166,10 @@ class TestTransformed:
         torch.testing.assert_close(mapped(u, TRIANGLE, 3), function(u, TRIANGLE, 3))
         with pytest.raises(ValueError, match=r"edges: found node numbers from 1 to 3, expected"):
             mapped(u, TRIANGLE + 1, 3)
+
+
+def test_the_operator_underneath():
+    torch.library.opcheck(edge_list.library_op, (TRIANGLE, 3))
 
 
 @pytest.mark.parametrize("function", [F.capped_softmax, F.k_subset_marginals, F.top_k])
