@@ -355,3 +355,18 @@ def test_sorting_utilities_have_scores_to_take_the_score_function_of():
     rows = [row for row in found.rows if row.temperature is None]
     assert len(rows) == 6
     assert all(row.bias < 4 * row.bias_error for row in rows)
+
+
+def test_a_mask_of_the_utility_has_the_truth_of_a_mask_of_the_structure():
+    theta, mask = torch.tensor([0.3, -0.5], dtype=torch.float64).requires_grad_(), torch.tensor([True, False])
+    truths = [
+        sst.diagnose(trick, lambda x: (x - 0.4).square().sum(-1), samples=20).truth
+        for trick in (
+            sst.StochasticArgmaxTrick(sst.Subset(2), sst.Masked(sst.Logistic(theta), mask)),
+            sst.StochasticArgmaxTrick(sst.Subset(2, mask=mask), sst.Logistic(theta)),
+        )
+    ]
+    slope = theta[0].sigmoid() * (1 - theta[0].sigmoid()) * (0.6**2 - 0.4**2)  # d/dθ of σ(θ) L(1) + (1 − σ(θ)) L(0)
+    for truth in truths:
+        assert truth.exact
+        torch.testing.assert_close(truth.gradient, torch.stack([slope, torch.zeros_like(slope)]).detach())

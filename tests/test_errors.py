@@ -330,3 +330,101 @@ def test_trick_with_a_missing_pair_fails_when_it_is_made():
 def test_edge_mask_in_the_wrong_order_of_dimensions():
     mask = torch.ones(3, 2, dtype=torch.bool)
     check(lambda: sst.SpanningTree(TRIANGLE, 3, mask=mask), "mask", "(3, 2)", "3")
+
+
+ONE_HOT, ZEROS = sst.OneHot(3), torch.zeros(3)
+GUMBEL = torch.distributions.Gumbel(ZEROS, 1.0)
+PAIR = torch.tensor([True, False, True])
+SOFT = sst.StochasticSoftmaxTrick(ONE_HOT, GUMBEL, 1.0, ENTROPY)
+HARD = sst.StochasticArgmaxTrick(ONE_HOT, GUMBEL)
+
+OTHER_TYPES = [
+    BadCall("list to Masked as a mask", lambda: sst.Masked(GUMBEL, [True, False, True]), "mask", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("tensor to Masked as a base", lambda: sst.Masked(ZEROS, PAIR), "base", "Tensor", "distribution"),  # type: ignore[arg-type]
+    BadCall("number of pairs", lambda: sst.ChainUtility(GUMBEL, 1.0), "pairwise", "float", "tensor"),  # type: ignore[arg-type]
+    BadCall("tensor of items", lambda: sst.ChainUtility(ZEROS, ZEROS), "unary", "Tensor", "distribution"),  # type: ignore[arg-type]
+    BadCall("list of scores", lambda: sst.Sorting([1.0, 2.0]), "scores", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("list of logits", lambda: sst.baselines.l2x([1.0], 1, 1.0), "logits", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("list of values", lambda: HARD.log_prob([1.0, 0.0, 0.0]), "value", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("list of points", lambda: ONE_HOT.contains([1.0, 0.0, 0.0]), "x", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("number of samples of a family", lambda: ONE_HOT.sample(ZEROS, 5), "shape", "5", "tuple"),  # type: ignore[arg-type]
+    BadCall("floats of samples of a family", lambda: ONE_HOT.sample(ZEROS, (2.5,)), "shape", "2.5", "integer"),  # type: ignore[arg-type]
+    BadCall("negative number of samples", lambda: ONE_HOT.sample(ZEROS, (-1,)), "shape", "-1", "0"),
+    BadCall("number of argmax samples", lambda: HARD.sample(3), "sample_shape", "3", "tuple"),  # type: ignore[arg-type]
+    BadCall("number of softmax samples", lambda: SOFT.sample(3), "sample_shape", "3", "tuple"),  # type: ignore[arg-type]
+    BadCall("number of softmax rsamples", lambda: SOFT.rsample(3), "sample_shape", "3", "tuple"),  # type: ignore[arg-type]
+    BadCall("number of draws", lambda: SOFT.draw(3), "sample_shape", "3", "tuple"),  # type: ignore[arg-type]
+    BadCall(
+        "one temperature to diagnose",
+        lambda: sst.diagnose(SOFT, torch.sum, temperatures=1.0),
+        "temperatures",
+        "1.0",
+        "sequence",
+    ),
+    BadCall(
+        "word among temperatures",
+        lambda: sst.diagnose(SOFT, torch.sum, temperatures=["1"]),
+        "temperatures",
+        "'1'",
+        "number",
+    ),
+    BadCall("list to perturb", lambda: sst.baselines.perturb_and_parse([[1.0]], 1.0), "logits", "list", "tensor"),  # type: ignore[arg-type]
+    BadCall("word as a tolerance", lambda: sst.FrankWolfe(tol="1"), "tol", "'1'", "number > 0"),  # type: ignore[arg-type]
+    BadCall("word as a step", lambda: sst.FiniteDifference(eps="1"), "eps", "'1'", "number > 0"),  # type: ignore[arg-type]
+    BadCall("half a step", lambda: sst.FrankWolfe(max_steps=2.5), "max_steps", "2.5", "integer"),  # type: ignore[arg-type]
+    BadCall("number as a batch shape", lambda: SOFT.expand(3), "batch_shape", "3", "tuple"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("bad", OTHER_TYPES, ids=str)
+def test_other_types(bad: BadCall):
+    check(bad.call, bad.argument, bad.found, bad.expected)
+
+
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+@pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy], ids=["list", "array"])
+def test_utilities_that_are_no_tensor(case: Case, convert: Callable[[torch.Tensor], object]):
+    structure, u = case.structure, convert(case.utilities())
+    maps = [structure.argmax, *[lambda u, t=t: case.softmax(u, t) for t in (1.0, 0.0, torch.tensor(1.0))]]
+    if case.has_family:
+        maps += [structure.log_partition, structure.entropy, structure.sample]
+    for call in maps:
+        check(lambda call=call: call(u), "u", type(u).__name__, "tensor")
+        with pytest.raises(ValueError, match=r"torch\.as_tensor\(u\)"):
+            call(u)
+
+
+@pytest.mark.parametrize("t", ["1", None, [1.0, 2.0], np.ones(2), 1j], ids=repr)
+def test_temperatures_that_are_no_numbers(t: object):
+    kind = type(t).__name__
+    check(lambda: ONE_HOT.softmax(torch.zeros(2, 3), t, ENTROPY), "temperature", kind, "number")  # type: ignore[arg-type]
+    check(lambda: sst.StochasticSoftmaxTrick(ONE_HOT, GUMBEL, t, ENTROPY), "temperature", kind, "number")  # type: ignore[arg-type]
+    check(lambda: sst.baselines.soft_sub(ZEROS, 1, t), "temperature", kind, "number")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("t", [1, np.float32(0.5), np.int64(2), np.float64(0.5), True], ids=repr)
+def test_temperatures_of_other_types_of_number(t):
+    u = torch.tensor([0.3, 1.0, -1.0])
+    expected = (u / float(t)).softmax(-1)
+    torch.testing.assert_close(ONE_HOT.softmax(u, t, ENTROPY), expected)
+    sst.StochasticSoftmaxTrick(ONE_HOT, GUMBEL, t, ENTROPY).rsample()
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (2, 3), (-1,)], ids=repr)
+def test_batches_that_a_trick_cannot_be_expanded_to(shape: tuple[int, ...]):
+    utility = torch.distributions.Gumbel(torch.zeros(2, 3), 1.0)
+    soft = sst.StochasticSoftmaxTrick(ONE_HOT, utility, 1.0, ENTROPY)
+    for trick in (soft, sst.StraightThrough(soft), sst.StochasticArgmaxTrick(ONE_HOT, utility)):
+        check(lambda trick=trick: trick.expand(shape), "batch_shape", str(shape[0] if shape == (-1,) else shape), "")
+        assert trick.expand((4, 2)).batch_shape == (4, 2)
+
+
+@pytest.mark.parametrize("two", [np.int64(2), torch.tensor(2)], ids=repr)
+def test_counts_of_other_types_of_integer(two):
+    u = torch.tensor([[0.3, 1.0], [0.5, -1.0]])
+    assert sst.FrankWolfe(max_steps=two).max_steps == 2
+    assert sst.LinearOracle(torch.ones_like, (two,)).event_shape == (2,)
+    assert sst.baselines.l2x(u, two, 1.0).shape == (2, 2)
+    assert torch.equal(sst.baselines.soft_sub(u, two, 1.0), sst.baselines.soft_sub(u, 2, 1.0))
+    assert torch.equal(sst.baselines.truncated_sinkhorn(u, 1.0, two), sst.baselines.truncated_sinkhorn(u, 1.0, 2))
+    assert sst.OneHot(2).sample(u, (two,)).shape == (2, 2, 2)

@@ -95,3 +95,99 @@ def test_log_prob_of_what_is_no_vertex_is_minus_infinity_or_an_error():
     except ValueError:
         return
     assert found == -math.inf
+
+
+MASKED = {
+    "subset": (sst.Subset, sst.Logistic),
+    "one-hot": (sst.OneHot, Gumbel),
+    "2-subset": (lambda n, mask=None: sst.KSubset(n, 2, mask), Gumbel),
+}
+
+
+@pytest.mark.parametrize(("build", "law"), MASKED.values(), ids=MASKED)
+def test_a_mask_of_the_utility_is_one_of_the_structure(build, law):
+    """What is never drawn has probability 0 and gradient 0, and the rest has the law of the masked structure."""
+    mask = torch.tensor([True, False, True, True])
+    loc = torch.tensor([0.3, 5.0, -1.0, 0.6], dtype=torch.float64, requires_grad=True)
+    support = build(4).enumerate_support().double()
+    never = support[:, 1] == 1
+    found = sst.StochasticArgmaxTrick(build(4), sst.Masked(law(loc, 1.0), mask)).log_prob(support)
+    assert (found[never] == -math.inf).all()
+    expected = sst.StochasticArgmaxTrick(build(4, mask=mask), law(loc, 1.0)).log_prob(support[~never])
+    torch.testing.assert_close(found[~never], expected)
+    torch.testing.assert_close(found.exp().sum(), torch.ones((), dtype=torch.float64))
+    weights = torch.linspace(-1, 1, len(support), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * found.exp()).sum(), loc, retain_graph=True)
+    (without,) = torch.autograd.grad((weights[~never] * expected.exp()).sum(), loc)
+    torch.testing.assert_close(gradient, without)
+    assert gradient[1] == 0
+    for row in found[never]:
+        assert torch.equal(torch.autograd.grad(row.exp(), loc, retain_graph=True)[0], torch.zeros_like(loc))
+
+
+@pytest.mark.parametrize(("build", "law"), MASKED.values(), ids=MASKED)
+def test_an_infinitely_low_location_is_an_absent_coordinate(build, law):
+    mask = torch.tensor([True, False, True])
+    loc = torch.tensor([0.3, -math.inf, -1.0], requires_grad=True)
+    support = build(3).enumerate_support()
+    found = sst.StochasticArgmaxTrick(build(3), law(loc, 1.0)).log_prob(support)
+    expected = sst.StochasticArgmaxTrick(
+        build(3), sst.Masked(law(torch.zeros(3) + loc.detach().nan_to_num(), 1.0), mask)
+    )
+    torch.testing.assert_close(found, expected.log_prob(support))
+    assert torch.autograd.grad(found.exp()[:-1].sum(), loc)[0].isfinite().all()
+
+
+def test_too_few_coordinates_that_the_mask_of_the_utility_leaves():
+    """Is refused in the words in which samples of it are."""
+    none, one = torch.tensor([False, False, False]), torch.tensor([False, True, False])
+    for structure, utility in (
+        (sst.KSubset(3, 2), sst.Masked(Gumbel(torch.zeros(3), 1.0), one)),
+        (sst.OneHot(3), sst.Masked(Gumbel(torch.zeros(3), 1.0), none)),
+        (sst.Subset(3), sst.Masked(sst.Logistic(torch.zeros(3)), none)),
+    ):
+        hard = sst.StochasticArgmaxTrick(structure, utility)
+        with pytest.raises(ValueError) as of_sample:
+            hard.sample()
+        with pytest.raises(ValueError) as of_log_prob:
+            hard.log_prob(structure.enumerate_support()[0])
+        assert str(of_log_prob.value) == str(of_sample.value)
+
+
+INTEGRAL = {
+    "subset": (sst.Subset(3), sst.Logistic(torch.tensor([0.3, -1.0, 1.0]))),
+    "2-subset": (sst.KSubset(3, 2), Gumbel(torch.tensor([0.3, -1.0, 1.0]), 1.0)),
+    "matching": (sst.Matching(3), sst.Sorting(torch.tensor([0.3, -1.0, 1.0]))),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16])
+@pytest.mark.parametrize(("structure", "utility"), INTEGRAL.values(), ids=INTEGRAL)
+def test_vertices_of_any_dtype(structure: sst.Structure, utility, dtype: torch.dtype):
+    hard, support = sst.StochasticArgmaxTrick(structure, utility), structure.enumerate_support()
+    found = hard.log_prob(support.to(dtype))
+    torch.testing.assert_close(found, hard.log_prob(support))
+
+
+@pytest.mark.parametrize(("structure", "utility"), INTEGRAL.values(), ids=INTEGRAL)
+def test_values_that_do_not_fit_the_batch(structure: sst.Structure, utility):
+    hard = sst.StochasticArgmaxTrick(structure, utility).expand((2,))
+    vertex = structure.enumerate_support()[0]
+    assert hard.log_prob(vertex).shape == (2,)
+    assert hard.log_prob(vertex.expand(4, 1, *vertex.shape)).shape == (4, 2)
+    with pytest.raises(ValueError, match=r"value: found shape \(3, .*expected .*\(2,\)"):
+        hard.log_prob(vertex.expand(3, *vertex.shape))
+    with pytest.raises(ValueError, match=r"value: found shape"):
+        hard.log_prob(vertex[..., :-1])
+
+
+def test_a_mask_that_leaves_everything_does_not_hide_the_law_of_matchings():
+    scores = torch.tensor([0.3, -1.0, 1.0])
+    whole = sst.StochasticArgmaxTrick(sst.Matching(3), sst.Sorting(scores))
+    masked = sst.StochasticArgmaxTrick(sst.Matching(3, mask=torch.ones(3, 3, dtype=torch.bool)), sst.Sorting(scores))
+    support = sst.Matching(3).enumerate_support()
+    torch.testing.assert_close(masked.log_prob(support), whole.log_prob(support))
+    gap = torch.ones(3, 3, dtype=torch.bool)
+    gap[0, 0] = False
+    with pytest.raises(NotImplementedError):
+        sst.StochasticArgmaxTrick(sst.Matching(3, mask=gap), sst.Sorting(scores)).log_prob(support)

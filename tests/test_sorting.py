@@ -43,7 +43,7 @@ def test_log_prob_is_that_of_plackett_luce():
 
 
 def test_log_prob_of_other_matchings_is_refused():
-    for structure in (sst.Matching(4, partial=True), sst.Matching(4, mask=torch.ones(4, 4, dtype=torch.bool))):
+    for structure in (sst.Matching(4, partial=True), sst.Matching(4, mask=~torch.eye(4, dtype=torch.bool))):
         hard = sst.StochasticArgmaxTrick(structure, sst.Sorting(SCORES))
         with pytest.raises(NotImplementedError, match="utility"):
             hard.log_prob(hard.sample())

@@ -1,6 +1,8 @@
 import operator
+from numbers import Real
 
-from torch import Size, broadcast_shapes
+from torch import Size, Tensor, broadcast_shapes
+from torch.distributions import Distribution
 
 
 def invalid(argument: str, found: object, expected: str, remedy: str) -> ValueError:
@@ -37,6 +39,99 @@ def whole(argument: str, value: object, remedy: str, *, low: int, high: int | No
     return number
 
 
+def number(argument: str, value: object, expected: str, remedy: str) -> float:
+    """A number of any real type, NumPy's included, as a float; its range is for the caller to check.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+        expected: What it should be.
+        remedy: How to mend it.
+
+    Raises:
+        ValueError: It is no number.
+
+    Example:
+        >>> from sstricks.errors import number
+        >>> number("t", 0.5, "a number", "Write one.")
+        0.5
+    """
+    if isinstance(value, (float, int)):
+        return value
+    if isinstance(value, Real):
+        return float(value)
+    raise invalid(argument, f"{value!r}, a {type(value).__name__}", expected, remedy)
+
+
+def check_temperature(temperature: object) -> float:
+    """A temperature that is not in a tensor, as a float.
+
+    Args:
+        temperature: What the caller gave.
+
+    Raises:
+        ValueError: It is no number, negative, or NaN.
+    """
+    expected = "a number >= 0, or a tensor of them"
+    t = number("temperature", temperature, expected, "For one temperature for each example write torch.tensor([...]).")
+    if not t >= 0:  # NaN included
+        raise invalid("temperature", temperature, expected, "Use 0 for the argmax.")
+    return t
+
+
+def tensor(argument: str, value: object) -> Tensor:
+    """The value, if it is a tensor.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+
+    Raises:
+        ValueError: It is a list, an array or anything else.
+    """
+    if isinstance(value, Tensor):
+        return value
+    raise invalid(argument, f"a {type(value).__name__}", "a tensor", f"Write torch.as_tensor({argument}).")
+
+
+def distribution(argument: str, value: object) -> Distribution:
+    """The value, if it is a torch distribution.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+
+    Raises:
+        ValueError: It is a tensor of parameters or anything else.
+    """
+    if isinstance(value, Distribution):
+        return value
+    raise invalid(
+        argument,
+        f"a {type(value).__name__}",
+        "a torch distribution over the coordinates",
+        "For Gumbel noise around logits write torch.distributions.Gumbel(logits, 1.0).",
+    )
+
+
+def sizes(argument: str, value: object) -> Size:
+    """The sizes of dimensions, as `torch.Size`.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+
+    Raises:
+        ValueError: It is no tuple of integers >= 0.
+    """
+    if isinstance(value, Size):
+        return value
+    remedy = "Sizes come in a tuple, one for each dimension: (5,) for five."
+    if not isinstance(value, tuple | list):
+        raise invalid(argument, repr(value), "a tuple of integers >= 0", remedy)
+    return Size([whole(argument, n, remedy, low=0) for n in value])
+
+
 def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: Size | None = None) -> Size:
     """What the batch shape of an argument and that of something else broadcast to.
 
@@ -50,8 +145,11 @@ def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: S
     Raises:
         ValueError: They do not broadcast.
     """
+    mine = shape if batch_of is None else batch_of
+    if not mine or mine == batch:  # as nearly always, and what follows takes longer than a small problem
+        return batch
     try:
-        return broadcast_shapes(shape if batch_of is None else batch_of, batch)
+        return broadcast_shapes(mine, batch)
     except RuntimeError:
         raise invalid(
             argument,

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.baselines.inputs import check_square, cooled, with_gumbel
-from sstricks.errors import invalid
+from sstricks.errors import whole
 from sstricks.functional.utility import from_working
 
 
@@ -31,8 +31,7 @@ def truncated_sinkhorn(u: Tensor, temperature: Tensor | float, iterations: int =
                 [0., 1.]])
     """
     check_square("u", u)
-    if not isinstance(iterations, int) or iterations < 1:
-        raise invalid("iterations", iterations, "an integer >= 1", "Mena et al. take 20.")
+    iterations = whole("iterations", iterations, "Mena et al. take 20.", low=1)
     log_s = cooled(u.flatten(-2), temperature).unflatten(-1, u.shape[-2:])
     for _ in range(iterations):
         log_s = _normalized(_normalized(log_s, -1), -2)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape
+from sstricks.errors import invalid, joint_shape, number, tensor, whole
 from sstricks.functional.utility import scaled_utility, to_working
 
 
@@ -31,29 +31,30 @@ def with_gumbel(logits: Tensor, generator: torch.Generator | None, scale: float 
         generator: Where the randomness comes from, if not from torch's default generator.
         scale: Of the noise.
     """
-    theta = to_working(logits)
+    theta = to_working(tensor("logits", logits))
     return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
 
 
 def joint_batch(u: Tensor, temperature: Tensor | float) -> torch.Size:
     """What the batch shape of the utilities and that of the temperature broadcast to."""
-    shape = temperature.shape if isinstance(temperature, Tensor) else torch.Size()
-    return joint_shape("temperature", shape, u.shape[:-1], "utilities")
+    if not isinstance(temperature, Tensor):
+        number("temperature", temperature, "a number > 0, or a tensor of them", "Write 1.0, or torch.tensor([...]).")
+        return u.shape[:-1]
+    return joint_shape("temperature", temperature.shape, u.shape[:-1], "utilities")
 
 
 def check_vector(argument: str, x: Tensor) -> None:
-    """Raise unless there is a dimension for the coordinates."""
-    if x.dim() < 1:
+    """Raise unless it is a tensor with a dimension for the coordinates."""
+    if tensor(argument, x).dim() < 1:
         raise invalid(argument, "a scalar", "shape (*batch, n)", "Give one entry for each coordinate.")
 
 
 def check_square(argument: str, x: Tensor) -> None:
-    """Raise unless the last two dimensions are those of a square matrix."""
-    if x.dim() < 2 or x.shape[-1] != x.shape[-2]:
+    """Raise unless it is a tensor whose last two dimensions are those of a square matrix."""
+    if tensor(argument, x).dim() < 2 or x.shape[-1] != x.shape[-2]:
         raise invalid(argument, f"shape {tuple(x.shape)}", "(*batch, n, n)", "Give one entry for each pair.")
 
 
-def check_k(k: int, n: int) -> None:
-    """Raise unless k of n items can be chosen."""
-    if not isinstance(k, int) or not 1 <= k <= n:
-        raise invalid("k", repr(k), f"an integer from 1 to n = {n}", "Choose fewer items, or give more.")
+def check_k(k: int, n: int) -> int:
+    """The size k, if k of n items can be chosen."""
+    return whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")

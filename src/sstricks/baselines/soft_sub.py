@@ -30,7 +30,7 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
         tensor([1., 0., 1.])
     """
     check_vector("u", u)
-    check_k(k, u.shape[-1])
+    k = check_k(k, u.shape[-1])
     a = cooled(u, temperature, at_least=k)
     t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).unsqueeze(-1)
     p = a.softmax(-1)

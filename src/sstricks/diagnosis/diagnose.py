@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch.distributions import Independent
@@ -8,7 +8,7 @@ from sstricks.diagnosis.leaves import Loss, find_leaves
 from sstricks.diagnosis.moments import Moments
 from sstricks.diagnosis.result import Diagnosis, Row
 from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
-from sstricks.errors import invalid
+from sstricks.errors import invalid, number
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.tricks.log_prob import find_log_prob
 from sstricks.tricks.trick import Trick
@@ -112,8 +112,13 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
         raise invalid(
             "trick", f"batch shape {tuple(trick.batch_shape)}", "()", "Diagnose one example of the batch at a time."
         )
-    if not all(t > 0 for t in temperatures):
-        raise invalid("temperatures", tuple(temperatures), "numbers > 0", "At t = 0 the relaxed gradient is zero.")
+    if not isinstance(temperatures, Iterable):
+        raise invalid(
+            "temperatures", repr(temperatures), "a sequence of numbers > 0", "For one alone write temperatures=[1.0]."
+        )
+    remedy = "At t = 0 the relaxed gradient is zero."
+    if not all(number("temperatures", t, "numbers > 0", remedy) > 0 for t in temperatures):
+        raise invalid("temperatures", tuple(temperatures), "numbers > 0", remedy)
     if group < 2:
         raise invalid("group", group, "at least 2", "RLOO leaves one out of them.")
     if samples < 2 * group:

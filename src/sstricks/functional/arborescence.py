@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.functional.checks import graph, graph_root
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import arborescence
 from sstricks.ops.maximum_arborescence import maximum_arborescence as _maximum_arborescence
@@ -28,7 +29,8 @@ def maximum_arborescence(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0
         >>> F.maximum_arborescence(torch.tensor([1.0, 2.0, 9.0, 9.0]), edges, 3)
         tensor([0., 1., 0., 1.])
     """
-    tree = _maximum_arborescence(to_working(u.detach()), rooted(edges, root).to(u.device), num_nodes)
+    edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
+    tree = _maximum_arborescence(to_working(u.detach()), edges, num_nodes)
     return from_working(tree, u.dtype)
 
 
@@ -53,7 +55,8 @@ def arborescence_marginals(u: Tensor, edges: Tensor, num_nodes: int, root: int =
         >>> F.arborescence_marginals(torch.zeros(4), torch.tensor([[0, 0, 1, 2], [1, 2, 2, 1]]), 3)
         tensor([0.6667, 0.6667, 0.3333, 0.3333])
     """
-    return from_working(arborescence.marginals(to_working(u), rooted(edges, root).to(u.device), num_nodes), u.dtype)
+    edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
+    return from_working(arborescence.marginals(to_working(u), edges, num_nodes), u.dtype)
 
 
 def arborescence_log_partition(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0) -> Tensor:
@@ -65,7 +68,7 @@ def arborescence_log_partition(u: Tensor, edges: Tensor, num_nodes: int, root: i
         >>> F.arborescence_log_partition(torch.zeros(4), torch.tensor([[0, 0, 1, 2], [1, 2, 2, 1]]), 3).exp()
         tensor(3.)
     """
-    edges = rooted(edges, root).to(u.device)
+    edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
     return from_working(arborescence.log_partition(to_working(u), edges, num_nodes), u.dtype)
 
 
@@ -91,10 +94,21 @@ def arborescence_sample(
         >>> F.arborescence_sample(torch.zeros(5, 4), torch.tensor([[0, 0, 1, 2], [1, 2, 2, 1]]), 3).sum(-1)
         tensor([2., 2., 2., 2., 2.])
     """
+    edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
+    return drawn(u, edges, num_nodes, generator)
+
+
+def drawn(u: Tensor, edges: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
+    """The samples of `arborescence_sample` from node 0, of edges that have been checked."""
     work = to_working(u.detach())
     shape = (*u.shape[:-1], arborescence.uniforms_needed(num_nodes))
     uniforms = torch.rand(shape, dtype=work.dtype, device=u.device, generator=generator)
-    return from_working(arborescence.sample(work, uniforms, rooted(edges, root).to(u.device), num_nodes), u.dtype)
+    return from_working(arborescence.sample(work, uniforms, edges, num_nodes), u.dtype)
+
+
+def _rooted_graph(u: Tensor, edges: Tensor, num_nodes: int, root: int) -> tuple[Tensor, int]:
+    edges, num_nodes = graph(u, edges, num_nodes)
+    return rooted(edges, graph_root(root, num_nodes)), num_nodes
 
 
 def rooted(edges: Tensor, root: int) -> Tensor:

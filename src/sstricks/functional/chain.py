@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.functional.checks import chain_subset_size
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import chain, sampling
 from sstricks.ops.chain_argmax import chain_argmax
@@ -15,6 +16,7 @@ def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
         >>> F.chain_k_subset_argmax(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0]), 2)
         tensor([0., 1., 1., 0., 0., 1., 0.])
     """
+    k = chain_subset_size(u, k)
     return from_working(chain_argmax(to_working(u.detach()), k), u.dtype)
 
 
@@ -25,6 +27,7 @@ def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
         >>> F.chain_k_subset_marginals(torch.zeros(5), 2)
         tensor([0.6667, 0.6667, 0.6667, 0.3333, 0.3333])
     """
+    k = chain_subset_size(u, k)
     return from_working(chain.marginals(to_working(u), k), u.dtype)
 
 
@@ -35,6 +38,7 @@ def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         >>> F.chain_k_subset_log_partition(torch.zeros(7), 2).exp()
         tensor(6.)
     """
+    k = chain_subset_size(u, k)
     return from_working(chain.log_partition(to_working(u), k), u.dtype)
 
 
@@ -50,6 +54,7 @@ def chain_k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None =
         >>> F.chain_k_subset_sample(torch.tensor([0.0, 0.0, 0.0, 1e4, 0.0]), 2)
         tensor([1., 1., 0., 1., 0.])
     """
+    k = chain_subset_size(u, k)
     u_in, u = u, to_working(u.detach())
     shape = (*u.shape[:-1], (u.shape[-1] + 1) // 2)
     uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)

@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.functional.checks import graph, graph_root
 from sstricks.functional.utility import to_working
 
 
@@ -36,10 +37,12 @@ def exponential_arborescence(
         >>> F.exponential_arborescence(torch.ones(3), path, num_nodes=3)
         tensor([1., 1., 0.])
     """
+    edges, num_nodes = graph(rate, edges, num_nodes, "rate")
+    root = graph_root(root, num_nodes)
     if not ((rate >= 0) & (rate < torch.inf)).all():
         raise invalid("rate", "a negative, infinite or NaN entry", "finite numbers >= 0", "Use 0 for an absent edge.")
     log_rate = to_working(rate).log()
-    tail, head = edges.to(rate.device).unbind()
+    tail, head = edges.unbind()
     log_rate = log_rate.masked_fill(head == root, -torch.inf).reshape(-1, len(tail))
     nodes = torch.arange(num_nodes, device=rate.device).expand(len(log_rate), -1)
     present = _touched(log_rate > -torch.inf, tail, head, nodes)

@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.functional.checks import subset_size
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import k_subset, sampling, separable
 
@@ -12,6 +13,7 @@ def top_k(u: Tensor, k: int) -> Tensor:
         >>> F.top_k(torch.tensor([1.0, 3.0, 1.0, 2.0]), 3)
         tensor([1., 1., 0., 1.])
     """
+    k = subset_size(u, k)
     u = u.detach()
     edge = u.topk(k, -1).values[..., -1:]
     above, tied = u > edge, u == edge
@@ -26,6 +28,7 @@ def capped_simplex(u: Tensor, k: int) -> Tensor:
         >>> F.capped_simplex(torch.tensor([2.0, 0.5, 0.2]), 2)
         tensor([1.0000, 0.6500, 0.3500])
     """
+    k = subset_size(u, k)
     return from_working(separable.capped_simplex(to_working(u), k), u.dtype)
 
 
@@ -36,6 +39,7 @@ def capped_softmax(u: Tensor, k: int) -> Tensor:
         >>> F.capped_softmax(torch.tensor([2.0, 0.5, 0.5]), 2)
         tensor([1.0000, 0.5000, 0.5000])
     """
+    k = subset_size(u, k)
     return from_working(separable.capped_softmax(to_working(u), k), u.dtype)
 
 
@@ -46,6 +50,7 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_sigmoid(torch.tensor([1.0, 0.0, -1.0, 0.0]), 2)
         tensor([0.7311, 0.5000, 0.2689, 0.5000])
     """
+    k = subset_size(u, k)
     return from_working(separable.k_subset_sigmoid(to_working(u), k), u.dtype)
 
 
@@ -56,6 +61,7 @@ def k_subset_marginals(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_marginals(torch.tensor([0.0, 0.0, 0.0, 0.0]), 1)
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
+    k = subset_size(u, k)
     return from_working(k_subset.marginals(to_working(u), k), u.dtype)
 
 
@@ -66,6 +72,7 @@ def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         >>> F.k_subset_log_partition(torch.zeros(4), 2).exp()
         tensor(6.)
     """
+    k = subset_size(u, k)
     return from_working(k_subset.log_partition(to_working(u), k), u.dtype)
 
 
@@ -81,6 +88,7 @@ def k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None)
         >>> F.k_subset_sample(torch.tensor([1e4, 0.0, 1e4]), 2)
         tensor([1., 0., 1.])
     """
+    k = subset_size(u, k)
     u_in, u = u, to_working(u.detach())
     uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
     return from_working(sampling.k_subset_sample(u, k, uniform), u_in.dtype)

@@ -2,6 +2,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from sstricks.errors import tensor
+from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import matching
 from sstricks.ops.assignment import assignment
@@ -9,6 +11,7 @@ from sstricks.ops.assignment import assignment
 
 def _wide(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
     """The function of a table with no more rows than columns, which its transpose is otherwise."""
+    check_coordinates(u, depth=2)
     v = to_working(u)
     x = function(v) if u.shape[-2] <= u.shape[-1] else function(v.mT).mT
     return from_working(x, u.dtype)
@@ -32,7 +35,7 @@ def maximum_matching(u: Tensor, *, partial: bool = False) -> Tensor:
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    return _wide(lambda v: assignment(v, partial), u.detach())
+    return _wide(lambda v: assignment(v, partial), tensor("u", u).detach())
 
 
 def birkhoff_projection(u: Tensor, *, partial: bool = False) -> Tensor:

@@ -1,6 +1,8 @@
 import torch
 from torch import Tensor
 
+from sstricks.errors import whole
+from sstricks.functional.checks import chart_nodes
 from sstricks.functional.utility import from_working, to_working, working_dtype
 from sstricks.ops import projective_arborescence, projective_chart, projective_sample
 from sstricks.ops.maximum_projective_arborescence import maximum_projective_arborescence as _maximum
@@ -14,7 +16,7 @@ def projective_edges(num_nodes: int) -> Tensor:
         tensor([[0, 0, 1, 2],
                 [1, 2, 2, 1]])
     """
-    return projective_chart.edge_ends(num_nodes)
+    return projective_chart.edge_ends(whole("num_nodes", num_nodes, "A tree needs an edge.", low=2))
 
 
 def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:
@@ -37,6 +39,7 @@ def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:
         >>> F.maximum_projective_arborescence(torch.tensor([1.0, 2.0, 0.0, 3.0]), 3)
         tensor([0., 1., 0., 1.])
     """
+    num_nodes = chart_nodes(u, num_nodes)
     return from_working(_maximum(to_working(u.detach()), num_nodes), u.dtype)
 
 
@@ -59,6 +62,7 @@ def projective_arborescence_marginals(u: Tensor, num_nodes: int) -> Tensor:
         >>> F.projective_arborescence_marginals(torch.zeros(4), 3)
         tensor([0.6667, 0.6667, 0.3333, 0.3333])
     """
+    num_nodes = chart_nodes(u, num_nodes)
     return from_working(projective_arborescence.marginals(to_working(u), num_nodes), u.dtype)
 
 
@@ -71,6 +75,7 @@ def projective_arborescence_log_partition(u: Tensor, num_nodes: int) -> Tensor:
         >>> F.projective_arborescence_log_partition(torch.zeros(9), 4).exp()
         tensor(12.)
     """
+    num_nodes = chart_nodes(u, num_nodes)
     return from_working(projective_arborescence.log_partition(to_working(u), num_nodes), u.dtype)
 
 
@@ -88,5 +93,6 @@ def projective_arborescence_sample(u: Tensor, num_nodes: int, generator: torch.G
         >>> F.projective_arborescence_sample(torch.tensor([0.0, -torch.inf, 0.0, 0.0]), 3)
         tensor([1., 0., 1., 0.])
     """
+    num_nodes = chart_nodes(u, num_nodes)
     tree = projective_sample.sample(u.detach().to(working_dtype(u)), num_nodes, generator)
     return from_working(tree, u.dtype)

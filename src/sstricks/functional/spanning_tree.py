@@ -1,7 +1,9 @@
 import torch
 from torch import Tensor
 
-from sstricks.functional.arborescence import arborescence_sample
+from sstricks.functional.arborescence import drawn as drawn_from_root
+from sstricks.functional.arborescence import rooted
+from sstricks.functional.checks import graph
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
 from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree as _maximum_spanning_tree
@@ -25,7 +27,8 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
         >>> F.maximum_spanning_tree(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
         tensor([1., 0., 1.])
     """
-    tree = _maximum_spanning_tree(to_working(u.detach()), edges.to(u.device), num_nodes)
+    edges, num_nodes = graph(u, edges, num_nodes)
+    tree = _maximum_spanning_tree(to_working(u.detach()), edges, num_nodes)
     return from_working(tree, u.dtype)
 
 
@@ -49,7 +52,8 @@ def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
         >>> F.spanning_tree_marginals(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3)
         tensor([0.6667, 0.6667, 0.6667])
     """
-    return from_working(spanning_tree.marginals(to_working(u), edges.to(u.device), num_nodes), u.dtype)
+    edges, num_nodes = graph(u, edges, num_nodes)
+    return from_working(spanning_tree.marginals(to_working(u), edges, num_nodes), u.dtype)
 
 
 def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
@@ -61,7 +65,8 @@ def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Ten
         >>> F.spanning_tree_log_partition(torch.zeros(3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3).exp()
         tensor(3.)
     """
-    return from_working(spanning_tree.log_partition(to_working(u), edges.to(u.device), num_nodes), u.dtype)
+    edges, num_nodes = graph(u, edges, num_nodes)
+    return from_working(spanning_tree.log_partition(to_working(u), edges, num_nodes), u.dtype)
 
 
 def spanning_tree_sample(
@@ -88,11 +93,16 @@ def spanning_tree_sample(
         >>> F.spanning_tree_sample(torch.zeros(5, 3), torch.tensor([[0, 0, 1], [1, 2, 2]]), 3).sum(-1)
         tensor([2., 2., 2., 2., 2.])
     """
-    edges = edges.to(u.device)
+    edges, num_nodes = graph(u, edges, num_nodes)
+    return drawn(u, edges, num_nodes, generator)
+
+
+def drawn(u: Tensor, edges: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
+    """The samples of `spanning_tree_sample`, of edges that have been checked."""
     nodes = torch.arange(num_nodes, device=u.device)
     end = torch.where(u > -torch.inf, edges.amin(0), num_nodes).amin(-1, keepdim=True)
     entry = torch.where(nodes == end, 0.0, -torch.inf).to(u.dtype)
     ways = torch.cat([edges, edges.flip(0), torch.stack([torch.full_like(nodes, num_nodes), nodes])], -1)
-    tree = arborescence_sample(torch.cat([u, u, entry], -1), ways, num_nodes + 1, num_nodes, generator=generator)
+    tree = drawn_from_root(torch.cat([u, u, entry], -1), rooted(ways, num_nodes), num_nodes + 1, generator)
     there, back, _ = tree.split([u.shape[-1], u.shape[-1], num_nodes], -1)
     return there + back

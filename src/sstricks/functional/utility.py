@@ -1,6 +1,8 @@
 import torch
 from torch import Tensor
 
+from sstricks.errors import check_temperature, joint_shape
+from sstricks.functional.checks import check_coordinates, check_mask
 from sstricks.ops.precision import narrowed, widened, working_dtype
 from sstricks.ops.scaled import scaled
 
@@ -25,12 +27,27 @@ def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None =
         at_least: How many coordinates must be present.
 
     Raises:
-        ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
+        ValueError: Some utility is NaN, some temperature is not positive, too few coordinates are present, or the
+            shapes do not fit.
 
     Example:
         >>> F.scaled_utility(torch.tensor([1.0, 2.0]), 0.5, torch.tensor([True, False]))
         tensor([2., -inf], dtype=torch.float64)
     """
+    check_coordinates(u)
+    batch = u.shape[:-1]
+    if isinstance(temperature, Tensor):
+        batch = joint_shape("temperature", temperature.shape, batch, "utilities")
+    else:
+        check_temperature(temperature)
+    if mask is not None:
+        check_mask(mask, u.shape[-1:])
+        joint_shape("mask", mask.shape, batch, "utilities", mask.shape[:-1])
+    return scaled_checked(u, temperature, mask, at_least)
+
+
+def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, at_least: int) -> Tensor:
+    """What `scaled_utility` returns, of shapes and types that have been checked."""
     dtype = working_dtype(u)
     if not isinstance(temperature, Tensor):
         temperature = torch.full((), temperature, dtype=dtype, device=u.device)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import check_temperature, invalid
 from sstricks.regularizers import Regularizer, SeparableRegularizer
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def duality_gap(
     structure._check_shape("x", x)
     if x.isnan().any():
         raise invalid("x", "NaN", "points of conv X", "Look for what computed it.")
+    if not isinstance(temperature, Tensor):
+        temperature = check_temperature(temperature)
     if not (torch.as_tensor(temperature) > 0).all():
         raise invalid("temperature", temperature, "numbers > 0", "At t = 0 compare with structure.argmax(u) instead.")
     scaled = structure._scaled(u, temperature)

@@ -4,16 +4,15 @@ from math import prod
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.errors import whole
+from sstricks.functional.arborescence import drawn, rooted
+from sstricks.functional.checks import graph_root
+from sstricks.ops import arborescence
+from sstricks.ops.maximum_arborescence import maximum_arborescence
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
-
-
-def _check_root(root: int, num_nodes: int) -> int:
-    return whole("root", root, "Name a node.", low=0, high=num_nodes - 1, top="num_nodes - 1")
 
 
 class Arborescence(GraphStructure):
@@ -41,7 +40,7 @@ class Arborescence(GraphStructure):
 
     def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
-        self.root = root = _check_root(root, num_nodes)
+        self.root = root = graph_root(root, num_nodes)
         super().__init__(
             edges,
             num_nodes,
@@ -70,7 +69,7 @@ class Arborescence(GraphStructure):
                     [1, 2, 2, 1]])
         """
         n = whole("n", n, "A tree needs an edge.", low=2)
-        root = _check_root(root, n)
+        root = graph_root(root, n)
         pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
         return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
 
@@ -89,7 +88,7 @@ class Arborescence(GraphStructure):
         return self._from_to(x)
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.maximum_arborescence(u, self.edges, self.num_nodes, self.root)
+        return maximum_arborescence(u.detach(), rooted(self.edges, self.root).to(u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)
@@ -118,15 +117,15 @@ class Arborescence(GraphStructure):
         return candidates[self.contains(candidates)]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return F.arborescence_log_partition(u, self.edges, self.num_nodes, self.root)
+        return arborescence.log_partition(u, rooted(self.edges, self.root).to(u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.arborescence_sample(u, self.edges, self.num_nodes, self.root, generator=generator)
+        return drawn(u, rooted(self.edges, self.root).to(u.device), self.num_nodes, generator)
 
 
 @register_solver(Arborescence, ExponentialFamilyEntropy)
 def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
-    return F.arborescence_marginals(u, trees.edges, trees.num_nodes, trees.root)
+    return arborescence.marginals(u, rooted(trees.edges, trees.root).to(u.device), trees.num_nodes)
 
 
 register_frank_wolfe(Arborescence)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import whole
+from sstricks.errors import tensor, whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -61,7 +61,7 @@ class ChainKSubset(Structure):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        infinite = u == torch.inf
+        infinite = tensor("u", u) == torch.inf
         most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
         matters = (infinite & (most > 0)).any(-1, keepdim=True)
         return super().log_partition(torch.where(infinite & ~matters, 0.0, u))

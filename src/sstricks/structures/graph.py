@@ -3,7 +3,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, whole
+from sstricks.errors import invalid
+from sstricks.functional.checks import graph_nodes
+from sstricks.ops.edge_list import checked_edges
 from sstricks.structures.structure import Structure
 
 
@@ -84,28 +86,6 @@ def reachable(adjacency: Tensor) -> Tensor:
 
 def check_edges(edges: Tensor, num_nodes: int) -> int:
     """The number of nodes, if `edges` is the edge list of a graph on so many nodes without self-loops."""
-    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
-    if not isinstance(edges, Tensor):
-        raise invalid(
-            "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
-        )
-    if edges.dtype != torch.int64 or edges.dim() != 2 or edges.shape[0] != 2 or edges.shape[1] == 0:
-        raise invalid(
-            "edges",
-            f"shape {tuple(edges.shape)} of {edges.dtype}",
-            "an int64 tensor of shape (2, E), E >= 1",
-            "edges[:, e] holds the two ends of edge e; for all pairs of nodes use .complete(n).",
-        )
-    if edges.min() < 0 or edges.max() >= num_nodes:
-        raise invalid(
-            "edges",
-            f"node numbers from {int(edges.min())} to {int(edges.max())}",
-            f"0 to num_nodes - 1 = {num_nodes - 1}",
-            "Number the nodes from 0, or raise num_nodes.",
-        )
-    if (edges[0] == edges[1]).any():
-        at = int((edges[0] == edges[1]).nonzero()[0])
-        raise invalid(
-            "edges", f"a self-loop at index {at}", "two ends that differ", "No tree has a self-loop: leave it out."
-        )
+    num_nodes = graph_nodes(edges, num_nodes)
+    checked_edges(edges, num_nodes)
     return num_nodes

@@ -4,7 +4,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, sizes
 from sstricks.structures.structure import Structure
 
 
@@ -36,12 +36,12 @@ class LinearOracle(Structure):
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
     ) -> None:
-        sizes = event_shape if isinstance(event_shape, tuple | list) else ()
-        if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
-            raise invalid("event_shape", repr(event_shape), "a tuple of positive integers", "It is one vertex's shape.")
+        shape = sizes("event_shape", event_shape)
+        if not shape or 0 in shape:
+            raise invalid("event_shape", tuple(shape), "a tuple of positive integers", "It is one vertex's shape.")
         if not callable(argmax):
             raise invalid("argmax", repr(argmax), "a function", "It maps utilities (rows, *event_shape) to vertices.")
-        super().__init__(event_shape, mask, at_least=0)
+        super().__init__(shape, mask, at_least=0)
         self.oracle = argmax
 
     def __repr__(self) -> str:

@@ -4,8 +4,10 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.errors import whole
+from sstricks.functional.spanning_tree import drawn
+from sstricks.ops import spanning_tree
+from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -77,7 +79,7 @@ class SpanningTree(GraphStructure):
         return half + half.mT
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.maximum_spanning_tree(u, self.edges, self.num_nodes)
+        return maximum_spanning_tree(u.detach(), self.edges.to(u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
         present = self._present(x)
@@ -100,15 +102,15 @@ class SpanningTree(GraphStructure):
         return candidates[self.contains(candidates)]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return F.spanning_tree_log_partition(u, self.edges, self.num_nodes)
+        return spanning_tree.log_partition(u, self.edges.to(u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.spanning_tree_sample(u, self.edges, self.num_nodes, generator=generator)
+        return drawn(u, self.edges.to(u.device), self.num_nodes, generator)
 
 
 @register_solver(SpanningTree, ExponentialFamilyEntropy)
 def _(trees: SpanningTree, f: Regularizer, u: Tensor) -> Tensor:
-    return F.spanning_tree_marginals(u, trees.edges, trees.num_nodes)
+    return spanning_tree.marginals(u, trees.edges.to(u.device), trees.num_nodes)
 
 
 register_frank_wolfe(SpanningTree)

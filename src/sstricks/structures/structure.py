@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape
-from sstricks.functional.utility import from_working, scaled_utility
+from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
+from sstricks.functional.checks import check_mask
+from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
@@ -38,16 +39,7 @@ class Structure(ABC):
         if mask is None:
             self.batch_shape = torch.Size()
             return
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-            raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
-        if mask.shape[mask.dim() - len(event_shape) :] != self.event_shape or mask.dim() < len(event_shape):
-            raise invalid(
-                "mask",
-                f"shape {tuple(mask.shape)}",
-                f"(*batch, {', '.join(map(str, event_shape))})",
-                "A mask has one entry for each coordinate, and may differ from example to example.",
-            )
+        check_mask(mask, self.event_shape)
         self.mask = mask.clone()  # the caller's may change
         self.batch_shape = mask.shape[: mask.dim() - len(event_shape)]
         short = mask.flatten(len(self.batch_shape)).sum(-1) < at_least
@@ -76,7 +68,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._returned(self._argmax(self._scaled(u.detach(), 1.0)), u)
+        return self._returned(self._argmax(self._scaled(tensor("u", u).detach(), 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
@@ -98,10 +90,10 @@ class Structure(ABC):
         """
         solver = solver_for(self, regularizer, solver)
         if not isinstance(temperature, Tensor):
-            if not temperature >= 0:  # NaN included
-                raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
+            temperature = check_temperature(temperature)
             if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
-                return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, self.argmax(u))
+                x = self.argmax(u)
+                return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
             return self._returned(solver(self, regularizer, self._scaled(u, temperature)), u)
         joint_shape("temperature", temperature.shape, self._check_shape("u", u), "utilities")
         frozen = temperature == 0
@@ -159,7 +151,8 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
         scaled = self._scaled(u, 1.0)
-        return self._returned(self._sample(scaled.expand(*shape, *scaled.shape), generator), u)
+        scaled = scaled.expand(*sizes("shape", shape), *scaled.shape)
+        return self._returned(self._sample(scaled, generator), u)
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether x ∈ 𝒳, exactly, shape (*batch).
@@ -239,7 +232,7 @@ class Structure(ABC):
             raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
         depth = len(self.event_shape)
         mask = None if self.mask is None else self.mask.flatten(-depth)
-        u = scaled_utility(u.flatten(-depth), temperature, mask, self._at_least)
+        u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
 
     def _returned(self, x: Tensor, u: Tensor) -> Tensor:
@@ -250,6 +243,7 @@ class Structure(ABC):
     def _check_shape(self, name: str, x: Tensor) -> torch.Size:
         """The batch shape of x and the mask together, for an x of the right shape."""
         depth = len(self.event_shape)
+        tensor(name, x)
         if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
             raise invalid(
                 name,

@@ -4,6 +4,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.errors import sizes
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 from sstricks.tricks.log_prob import find_log_prob
@@ -67,7 +68,7 @@ class StochasticArgmaxTrick(Trick):
             generator: Where the randomness comes from, if not from torch's default generator.
         """
         with torch.no_grad(), drawing_from(generator):
-            return self.structure.argmax(self.utility.sample(torch.Size(sample_shape)))
+            return self.structure.argmax(self.utility.sample(sizes("sample_shape", sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch), where it is known exactly.
@@ -89,4 +90,4 @@ class StochasticArgmaxTrick(Trick):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> "StochasticArgmaxTrick":
         """The same trick with a larger batch shape, and independent noise in it."""
-        return StochasticArgmaxTrick(self.structure, self.utility.expand(torch.Size(batch_shape)))
+        return StochasticArgmaxTrick(self.structure, self._expanded_utility(batch_shape))

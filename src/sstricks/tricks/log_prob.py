@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Gumbel, Independent
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, joint_shape
 from sstricks.structures import KSubset, Matching, OneHot, Structure, Subset
 from sstricks.utilities import Logistic, Masked, NegativeExponential, Sorting
 
@@ -33,25 +34,34 @@ def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
         case KSubset(k=k), Gumbel() | NegativeExponential() if k <= _LARGEST_K:
             pass
         case Subset(), Logistic():
-            logits = base.loc / base.scale
-            return lambda x: _coins(_checked(structure, x), logits, mask)
-        case Matching(mask=None, partial=False), Sorting():
-            return lambda x: _ranking(_checked(structure, x), base.scores)
+            logits = _with_absences(structure, base.loc / base.scale, mask)
+            return lambda x: _coins(_checked(structure, utility, x, logits), logits)
+        case Matching(partial=False), Sorting(scores=scores) if mask is None or mask.all():
+            return lambda x: _ranking(_checked(structure, utility, x, scores), scores)
         case _:
             raise NotImplementedError(
                 f"The probability of a vertex is not known for {structure!r} with {type(base).__name__} utilities. "
                 "Use the utility as the action of a score-function estimator: utility.log_prob(draw.utility)."
             )
-    logits = _plackett_luce_logits(base)
+    logits = _with_absences(structure, _plackett_luce_logits(base), mask)
+    return lambda x: _plackett_luce(_checked(structure, utility, x, logits), logits, k)
+
+
+def _with_absences(structure: Structure, logits: Tensor, mask: Tensor | None) -> Tensor:
+    """The logits, −∞ where a coordinate is absent; refused where utilities with as many absences are."""
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
-    return lambda x: _plackett_luce(_checked(structure, x), logits, k)
+    structure._scaled(logits.detach(), 1.0)
+    return logits
 
 
-def _checked(structure: Structure, x: Tensor) -> Tensor:
+def _checked(structure: Structure, utility: Distribution, x: Tensor, parameters: Tensor) -> Tensor:
+    """The vertices, in numbers of the kind that they are compared with."""
+    batch = structure._check_shape("value", x)
+    joint_shape("value", x.shape, utility.batch_shape, "trick", batch)
     if not structure.contains(x).all():
         raise invalid("value", "a point outside of X", f"elements of {structure!r}", "Relaxed samples have no mass.")
-    return x
+    return x.to(torch.promote_types(x.dtype, parameters.dtype))
 
 
 def _plackett_luce_logits(utility: Gumbel | NegativeExponential) -> Tensor:
@@ -66,10 +76,13 @@ def _plackett_luce_logits(utility: Gumbel | NegativeExponential) -> Tensor:
     return gumbel.loc / scale
 
 
-def _coins(x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
+def _coins(x: Tensor, logits: Tensor) -> Tensor:
+    """Log P of independent coins, of which those at −∞ never show 1 (App. B.3)."""
     logits, x = torch.broadcast_tensors(logits, x)
-    terms = -torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
-    return (terms if mask is None else terms.masked_fill(~mask, 0.0)).sum(-1)
+    present = logits > -torch.inf
+    # Where the logit is −∞, 0 is sure and 1 impossible; the formula would make NaN of it, at least in the gradient.
+    terms = -binary_cross_entropy_with_logits(torch.where(present, logits, 0.0), x, reduction="none")
+    return torch.where(present, terms, torch.where(x > 0, -torch.inf, 0.0)).sum(-1)
 
 
 def _ranking(x: Tensor, scores: Tensor) -> Tensor:
@@ -88,7 +101,10 @@ def _plackett_luce(x: Tensor, logits: Tensor, k: int) -> Tensor:
     logits, x = torch.broadcast_tensors(logits, x)
     chosen = x.topk(k, -1).indices
     mine = logits.gather(-1, chosen)
-    others = logits.masked_fill(x > 0.5, -torch.inf).logsumexp(-1)
+    possible = (mine > -torch.inf).all(-1)
+    # An impossible vertex goes through the recursion as another one does, so that its gradient is 0 and not NaN.
+    mine = torch.where(possible.unsqueeze(-1), mine, 0.0)
+    others = logits.masked_fill((x > 0.5) | (logits == -torch.inf), -torch.inf).logsumexp(-1)
     some = others > -torch.inf
     reached = [torch.zeros_like(others)]
     for came in range(1, 2**k):
@@ -101,4 +117,4 @@ def _plackett_luce(x: Tensor, logits: Tensor, k: int) -> Tensor:
                 rest = torch.where(some, torch.logaddexp(rest, torch.where(some, others, 0.0)), rest)
                 ways.append(reached[before] + mine[..., i] - rest)
         reached.append(torch.stack(ways).logsumexp(0))
-    return reached[-1]
+    return torch.where(possible, reached[-1], -torch.inf)

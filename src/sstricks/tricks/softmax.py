@@ -4,7 +4,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid
+from sstricks.errors import check_temperature
 from sstricks.regularizers import Regularizer
 from sstricks.solvers.registry import Solver, solver_for
 from sstricks.structures.structure import Structure
@@ -53,8 +53,8 @@ class StochasticSoftmaxTrick(Trick):
     ) -> None:
         super().__init__(structure, utility, temperature.shape if isinstance(temperature, Tensor) else torch.Size())
         solver_for(structure, regularizer, solver)
-        if not isinstance(temperature, Tensor) and not temperature >= 0:
-            raise invalid("temperature", temperature, "a number >= 0", "Use 0 for the argmax.")
+        if not isinstance(temperature, Tensor):
+            temperature = check_temperature(temperature)
         self.temperature = temperature
         self.regularizer = regularizer
         self.solver = solver  # as it was given: registered functions have no names to pickle them by
@@ -115,5 +115,5 @@ class StochasticSoftmaxTrick(Trick):
 
     def expand(self, batch_shape: Shape, _instance: object = None) -> "StochasticSoftmaxTrick":
         """The same trick with a larger batch shape, and independent noise in it."""
-        utility = self.utility.expand(torch.Size(batch_shape))
+        utility = self._expanded_utility(batch_shape)
         return StochasticSoftmaxTrick(self.structure, utility, self.temperature, self.regularizer, solver=self.solver)

@@ -1,0 +1,180 @@
+"""What each kind of public function asks of its arguments, before kernels that do not look where they read and write.
+
+What takes longer than to compare a few numbers is in `edge_list` alone. A structure has had its edges looked at when it
+was made, and works with what is below the public functions.
+"""
+
+import torch
+from torch import Size, Tensor
+
+from sstricks.errors import invalid, tensor, whole
+from sstricks.ops.edge_list import checked_edges
+
+
+def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
+    """Raise unless u is a tensor of floating numbers with dimensions for the coordinates.
+
+    Args:
+        u: What the caller gave.
+        depth: How many dimensions the coordinates of one problem have.
+        argument: What u is called.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not tensor(argument, u).is_floating_point():
+        raise invalid(argument, f"dtype {u.dtype}", "a floating dtype", f"Write {argument}.float().")
+    shape = u.shape
+    if len(shape) < depth or 0 in shape[-depth:]:
+        raise invalid(
+            argument,
+            f"shape {tuple(u.shape)}",
+            "shape (*batch, n, m)" if depth == 2 else "shape (*batch, n)",
+            "Give one number for each coordinate.",
+        )
+
+
+def check_mask(mask: Tensor, event_shape: Size) -> None:
+    """Raise unless the mask is one of coordinates of this shape.
+
+    Args:
+        mask: What the caller gave.
+        event_shape: The shape of the coordinates of one problem.
+
+    Raises:
+        ValueError: It has another shape, or is no tensor of bool.
+    """
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
+    if mask.dim() < len(event_shape) or mask.shape[mask.dim() - len(event_shape) :] != event_shape:
+        raise invalid(
+            "mask",
+            f"shape {tuple(mask.shape)}",
+            f"(*batch, {', '.join(map(str, event_shape))})",
+            "A mask has one entry for each coordinate, and may differ from example to example.",
+        )
+
+
+def check_size(argument: str, u: Tensor, size: int, of: str) -> None:
+    """Raise unless the last dimension of u has this size.
+
+    Args:
+        argument: What u is called.
+        u: What the caller gave.
+        size: What it should be.
+        of: What has so many coordinates.
+
+    Raises:
+        ValueError: It is another.
+    """
+    if u.shape[-1] != size:
+        raise invalid(
+            argument, f"shape {tuple(u.shape)}", f"(*batch, {size}), as {of} has it", "Give one number for each edge."
+        )
+
+
+def subset_size(u: Tensor, k: int) -> int:
+    """The size k, if subsets of as many items as u has coordinates can have it.
+
+    Args:
+        u: Shape (*batch, n).
+        k: What the caller gave.
+
+    Raises:
+        ValueError: They cannot, or u is no such tensor.
+    """
+    if isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]:
+        return k  # what is wrong takes longer to find than a small problem takes to solve
+    check_coordinates(u)
+    return whole("k", k, "Choose fewer items, or give more.", low=1, high=u.shape[-1], top="n")
+
+
+def chain_subset_size(u: Tensor, k: int) -> int:
+    """The size k, if subsets of the items of a chain, of which there is one more than pairs, can have it.
+
+    Args:
+        u: Shape (*batch, 2n − 1).
+        k: What the caller gave.
+
+    Raises:
+        ValueError: They cannot, or u is no such tensor.
+    """
+    check_coordinates(u)
+    if u.shape[-1] % 2 == 0:
+        raise invalid(
+            "u", f"shape {tuple(u.shape)}", "(*batch, 2n - 1), an odd number", "First come n items, then n - 1 pairs."
+        )
+    return whole("k", k, "Choose fewer items, or give more.", low=1, high=(u.shape[-1] + 1) // 2, top="n")
+
+
+def chart_nodes(u: Tensor, num_nodes: int) -> int:
+    """The number of nodes of a sentence, if u has one coordinate for each of its (n−1)² edges.
+
+    Args:
+        u: Shape (*batch, (n−1)²).
+        num_nodes: What the caller gave.
+
+    Raises:
+        ValueError: It has not, or u is no such tensor.
+    """
+    check_coordinates(u)
+    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    check_size("u", u, (num_nodes - 1) ** 2, f"a sentence of {num_nodes} nodes")
+    return num_nodes
+
+
+def graph_nodes(edges: Tensor, num_nodes: int) -> int:
+    """The number of nodes, if `edges` has the form of an edge list.
+
+    Args:
+        edges: What the caller gave.
+        num_nodes: What the caller gave.
+
+    Raises:
+        ValueError: It has not, or there are fewer than two nodes.
+    """
+    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    if not isinstance(edges, Tensor):
+        raise invalid(
+            "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
+        )
+    if edges.dtype != torch.int64 or edges.dim() != 2 or edges.shape[0] != 2 or edges.shape[1] == 0:
+        raise invalid(
+            "edges",
+            f"shape {tuple(edges.shape)} of {edges.dtype}",
+            "an int64 tensor of shape (2, E), E >= 1",
+            "edges[:, e] holds the two ends of edge e; for all pairs of nodes use .complete(n).",
+        )
+    return num_nodes
+
+
+def graph_root(root: int, num_nodes: int) -> int:
+    """The root, if it is one of the nodes.
+
+    Args:
+        root: What the caller gave.
+        num_nodes: The number of nodes.
+
+    Raises:
+        ValueError: It is not.
+    """
+    return whole("root", root, "Name a node.", low=0, high=num_nodes - 1, top="num_nodes - 1")
+
+
+def graph(u: Tensor, edges: Tensor, num_nodes: int, argument: str = "u") -> tuple[Tensor, int]:
+    """The edges, on the device of u, and the number of nodes, if they are a graph with one edge for each coordinate.
+
+    Args:
+        u: Shape (*batch, E).
+        edges: What the caller gave.
+        num_nodes: What the caller gave.
+        argument: What u is called.
+
+    Raises:
+        ValueError: They are not, or u is no such tensor.
+    """
+    check_coordinates(u, argument=argument)
+    num_nodes = graph_nodes(edges, num_nodes)
+    check_size(argument, u, edges.shape[1], "edges")
+    return checked_edges(edges, num_nodes).to(u.device), num_nodes
