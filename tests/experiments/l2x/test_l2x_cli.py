@@ -146,3 +146,9 @@ def test_a_long_review_is_drawn_in_lines(tmp_path):
         path = draw_explanations(review, [explanation(review, {"review"})], tmp_path / "picture.png")
         heights.append(int.from_bytes(path.read_bytes()[20:24], "big"))
     assert heights[1] > 2 * heights[0]
+
+
+def test_a_review_with_dollar_signs_is_drawn_as_it_is(tmp_path):
+    review = Review.of("Paid $40_^ for a $room_")
+    path = draw_explanations(review, [explanation(review, {"room", "$"})], tmp_path / "picture.png")
+    assert path.stat().st_size > 0

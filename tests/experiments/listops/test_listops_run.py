@@ -56,6 +56,12 @@ def test_every_model_trains_and_reports(tmp_path, model, edges, utility):
     assert (tmp_path / "curves.png").exists()
 
 
+def test_a_single_test_expression_is_drawn(tmp_path):
+    result = run(tiny(test_examples=1), tmp_path)
+    assert result["test_examples"] == 1
+    assert (tmp_path / "parses.png").stat().st_size > 0
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_gold_edges_teach_the_values(tmp_path, precision):
     config = tiny(

@@ -24,9 +24,10 @@ class RunState(enum.Enum):
 
 
 class RunFolder:
-    """A run on disk: `config.json`, `checkpoints/`, metrics, pictures and, at the end, `result.json`.
+    """A run on disk: `config.json`, `checkpoints/`, metrics and, at the end, `result.json` and pictures.
 
-    `result.json` is written last, so that its existence means that the run is finished.
+    That `result.json` exists means that the run is finished. The pictures come after it: they can be drawn again at any
+    time, and what cannot be drawn must not cost what was measured.
 
     Args:
         path: the directory; nothing is created before `open`.
