@@ -91,6 +91,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
             "the length of the last trial is 3, expected a multiple of valid_every=4",
         ),
         (["--no-edge-hold", "-3"], "hold is -3"),
+        (["--clip", "inf"], "clip is inf, expected a finite number: pass one, such as 1e30 for no limit"),
+        (["--weight-decay", "inf"], "weight_decay is inf, expected a finite number"),
+        (["--lr", "nan"], "lr is nan, expected a finite number"),
+        (["--weight-decay", "-1"], "weight_decay is -1.0"),
+        (["--baseline-decay", "1"], "baseline_decay is 1.0"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):

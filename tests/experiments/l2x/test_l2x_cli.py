@@ -99,6 +99,8 @@ def test_the_reference(data, capsys):
     ("command", "message"),
     [
         (["train", "l2x", "--data", "{data}", "--aspect", "taste", "--out", "{out}"], "has the aspects location"),
+        (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--clip", "inf", "--out", "{out}"], "clip is inf"),
+        (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--lr-share", "inf", "--out", "{out}"], "lr_share is"),
         (["train", "l2x", "--data", "{out}", "--out", "{out}"], "holds no manifest.json"),
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--k", "0", "--out", "{out}"], "k is 0"),
         (["explain", "{out}", "text"], "no run was ever started"),

@@ -60,6 +60,8 @@ def test_what_is_not_said_follows_from_what_is(tmp_path, capsys, arguments, expe
         (["--edges", "independent-directed", "--utility", "negative-exponential"], "present where their utility is"),
         (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
         (["--batch-size", "0"], "batch_size is 0, expected a number above 0"),
+        (["--clip", "inf"], "clip is inf, expected a finite number"),
+        (["--train-share", "-inf"], "train_share is -inf, expected a finite number"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):

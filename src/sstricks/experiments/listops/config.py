@@ -82,6 +82,7 @@ class ListOpsConfig(RunConfig):
     trial: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_model()
         names = (
             *("hidden", "message_steps", "batch_size", "steps", "valid_every", "lr", "clip"),

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -34,6 +35,24 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
             f"{experiment!r} and none: use the version of sstricks that started the run."
         )
     return kind(**fields)
+
+
+def check_finite(config: object) -> None:
+    """Refuse a configuration with a number that JSON does not have, and with which no training could go on.
+
+    Args:
+        config: a dataclass.
+
+    Raises:
+        ValueError: if a number in it is infinite or NaN.
+    """
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]  # a dataclass
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ValueError(
+                f"{field.name} is {value}, expected a finite number: pass one, such as 1e30 for no limit."
+            )
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:
@@ -90,6 +109,9 @@ class RunConfig:
     trial_factor: int
     trial: int
 
+    def __post_init__(self) -> None:
+        check_finite(self)
+
     @property
     def search(self) -> Search:
         """The trials to choose from."""
@@ -144,6 +166,7 @@ class TemperedConfig(RunConfig):
     trial_temperatures: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))  # JSON has lists
 
     def of_trial(self, index: int, interval: int) -> Self:
