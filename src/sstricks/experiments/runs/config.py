@@ -9,6 +9,8 @@ from sstricks.experiments.runs.seeds import fold_in
 Config = TypeVar("Config")
 Precision = Literal["float32", "bfloat16"]
 """Of hidden matrix products."""
+NOT_REPEATED = frozenset({"valid_every", "trial_steps", "trial_factor", "trial_temperatures"})
+"""The fields of a configuration that the result leaves out: they are about how a run proceeds."""
 
 
 def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, Any]) -> Config:
