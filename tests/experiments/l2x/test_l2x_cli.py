@@ -100,7 +100,10 @@ def test_the_reference(data, capsys):
     [
         (["train", "l2x", "--data", "{data}", "--aspect", "taste", "--out", "{out}"], "has the aspects location"),
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--clip", "inf", "--out", "{out}"], "clip is inf"),
-        (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--lr-share", "inf", "--out", "{out}"], "lr_share is"),
+        (
+            ["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--lr-share", "inf", "--out", "{out}"],
+            "lr_share is",
+        ),
         (["train", "l2x", "--data", "{out}", "--out", "{out}"], "holds no manifest.json"),
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--k", "0", "--out", "{out}"], "k is 0"),
         (["explain", "{out}", "text"], "no run was ever started"),
@@ -109,9 +112,18 @@ def test_the_reference(data, capsys):
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         (["prepare", "hotels", "--source", "{out}", "--out", "{out}/new"], "cannot read"),
-        (["prepare", "synthetic", "--out", "{out}", "--test-reviews", "-3"], "--test-reviews is -3, expected at least 1"),
-        (["prepare", "synthetic", "--out", "{out}", "--train-reviews", "0"], "--train-reviews is 0, expected at least 1"),
-        (["prepare", "synthetic", "--out", "{out}", "--valid-reviews", "1"], "--valid-reviews is 1, expected at least 2"),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--test-reviews", "-3"],
+            "--test-reviews is -3, expected at least 1",
+        ),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--train-reviews", "0"],
+            "--train-reviews is 0, expected at least 1",
+        ),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--valid-reviews", "1"],
+            "--valid-reviews is 1, expected at least 2",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told(data, runs, tmp_path, capsys, command, message):

@@ -68,8 +68,10 @@ class Explain:
             draw_explanations(review, found, self.picture)
 
 
-def _restore(folder: Path) -> L2XRun:
+def _restore(path: Path) -> L2XRun:
+    folder = RunFolder(path)
+    config = folder.read_config()
     try:
-        return L2XRun(L2XConfig.from_json(RunFolder(folder).read_config()))
+        return L2XRun(L2XConfig.from_json(config))
     except ValueError as error:
-        raise RunError(str(error)) from None
+        raise RunError(f"{folder.config_file}: {error}") from None

@@ -1,7 +1,9 @@
+import errno
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import write_atomically
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.metrics import MetricsLog
@@ -51,8 +54,42 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Returns:
             The checkpoint.
+
+        Raises:
+            RunError: if the file is damaged.
         """
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return read_checkpoint(Path(path), map_location or "cpu")
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that may be damaged; it holds tensors and plain values only.
+
+    Args:
+        path: the file.
+        map_location: where the tensors go.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        RunError: if it is no checkpoint, or not a whole one.
+        OSError: if it cannot be read.
+    """
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:  # of a file that is cut off, empty, or something else
+        raise RunError(_damaged(path, str(error).partition("\n")[0])) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which is to look for the end of an archive before the beginning of its file
+            raise
+        raise RunError(_damaged(path, "it is cut off")) from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise RunError(_damaged(path, "it has no parameters"))
+    return checkpoint
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{path}: found no whole checkpoint ({why}). Restore the file, or start a new run in another folder."
 
 
 @dataclass(frozen=True)
@@ -191,10 +228,11 @@ def checkpoint_step(path: Path) -> int:
 
     Returns:
         The number of steps, 0 if there is no checkpoint.
+
+    Raises:
+        RunError: if it is damaged.
     """
-    if not path.exists():
-        return 0
-    return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    return int(read_checkpoint(path)["global_step"]) if path.exists() else 0
 
 
 def recorded_outcome(folder: RunFolder) -> Outcome:
@@ -205,6 +243,9 @@ def recorded_outcome(folder: RunFolder) -> Outcome:
 
     Returns:
         What the recorder knew when it wrote that.
+
+    Raises:
+        RunError: if it is damaged.
     """
-    checkpoint = torch.load(folder.last, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(folder.last)
     return Outcome(step=int(checkpoint["global_step"]), **checkpoint["callbacks"][Recorder.__qualname__])

@@ -1,10 +1,11 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
+from sstricks.experiments.runs.typed import has_type
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bfloat16"]
@@ -26,17 +27,30 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
         The configuration.
 
     Raises:
-        ValueError: if the content is that of another experiment, or has a field that is not known here.
+        ValueError: if the content is that of another experiment, has a field that is not known here, or lacks one, or
+            has a value of another type.
     """
-    fields = dict(content)
-    found = fields.pop("experiment", None)
-    unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]  # a dataclass
-    if found != experiment or unknown:
-        raise ValueError(
-            f"the configuration is of experiment {found!r} and has the unknown fields {unknown}; expected "
-            f"{experiment!r} and none: use the version of sstricks that started the run."
-        )
-    return kind(**fields)
+    given = dict(content)
+    found = given.pop("experiment", None)
+    if found != experiment:
+        raise ValueError(f"the run is of experiment {found!r}, expected {experiment!r}: name such a run.")
+    fields = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]  # a dataclass
+    known = {field.name for field in fields}
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    for what, names in (("unknown fields", given.keys() - known), ("no value for the fields", required - given.keys())):
+        if names:
+            raise ValueError(
+                f"the configuration has {what} {sorted(names)}, expected those of this version: use the "
+                "version of sstricks that started the run, or restore the file."
+            )
+    types = get_type_hints(kind)
+    for name, value in given.items():
+        if not has_type(value, types[name]):
+            raise ValueError(
+                f"{name} is {value!r} in the configuration, expected {types[name]}: use the version of sstricks that "
+                "started the run, or restore the file."
+            )
+    return kind(**given)
 
 
 def check_finite(config: object) -> None:
@@ -52,9 +66,7 @@ def check_finite(config: object) -> None:
         value = getattr(config, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            raise ValueError(
-                f"{field.name} is {value}, expected a finite number: pass one, such as 1e30 for no limit."
-            )
+            raise ValueError(f"{field.name} is {value}, expected a finite number: pass one, such as 1e30 for no limit.")
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:
@@ -156,7 +168,7 @@ class RunConfig:
             The configuration.
 
         Raises:
-            ValueError: if the content is that of another experiment, or has a field that is not known here.
+            ValueError: if the content is that of another experiment, or does not fit the fields that are known here.
         """
         return config_from_json(cls, cls.experiment, content)
 

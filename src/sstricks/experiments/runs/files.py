@@ -2,7 +2,10 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from types import UnionType
+from typing import Any, BinaryIO
+
+from sstricks.experiments.runs.errors import RunError
 
 PARTIAL = ".partial-"
 
@@ -46,6 +49,52 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file that may be damaged.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is, a sentence.
+
+    Returns:
+        Its content.
+
+    Raises:
+        RunError: if it is no JSON.
+        OSError: if it cannot be read; `FileNotFoundError` if there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the syntax or of the encoding
+        raise RunError(f"{path}: found no JSON ({error}). {remedy}") from None
+
+
+def read_object(path: Path, remedy: str, fields: Mapping[str, type | UnionType]) -> dict[str, Any]:
+    """Read a JSON object that may be damaged.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is, a sentence.
+        fields: that the object has at least, and their types.
+
+    Returns:
+        Its content.
+
+    Raises:
+        RunError: if it is no such object.
+        OSError: if it cannot be read; `FileNotFoundError` if there is none.
+    """
+    content = read_json(path, remedy)
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: found {type(content).__name__}, expected an object with fields. {remedy}")
+    for name, kind in fields.items():
+        if name not in content or not isinstance(content[name], kind):
+            found = repr(content[name]) if name in content else "nothing"
+            expected = getattr(kind, "__name__", str(kind))
+            raise RunError(f"{path}: found {found} in the field {name!r}, expected {expected}. {remedy}")
+    return content
 
 
 def remove_partial_files(folder: Path) -> None:
