@@ -108,7 +108,14 @@ def test_the_reference(data, capsys):
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--k", "0", "--out", "{out}"], "k is 0"),
         (["explain", "{out}", "text"], "no run was ever started"),
         (["explain", "{run}", " "], "has no words"),
-        (["explain", "{run}", "room", "--html", "{out}/page.html"], "Make it, or name another place"),
+        (
+            ["explain", "{run}", "room", "--html", "{out}/page.html"],
+            "the folder {out} does not exist",
+        ),
+        (["explain", "{run}", "room", "--picture", "{out}.txt"], "found the suffix '.txt', expected one of .png"),
+        (["explain", "{run}", "room", "--picture", "{out}"], "--picture {out}: found the suffix ''"),
+        (["explain", "{run}", "room", "--picture", "{run}/curves.png"], "curves.png: it exists and was not touched"),
+        (["explain", "{listops}", "room"], "config.json: the run is of experiment 'listops', expected 'l2x'"),
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         (["prepare", "hotels", "--source", "{out}", "--out", "{out}/new"], "cannot read"),
@@ -127,10 +134,12 @@ def test_the_reference(data, capsys):
     ],
 )
 def test_what_cannot_be_done_is_told(data, runs, tmp_path, capsys, command, message):
-    places = {"data": data, "out": str(tmp_path / "out"), "run": runs["ef-top-k"]}
+    places = {"data": data, "out": str(tmp_path / "out"), "run": runs["ef-top-k"], "listops": str(tmp_path / "other")}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"experiment": "listops"}')
     assert cli.main([word.format(**places) for word in command]) == 2
     error = capsys.readouterr().err
-    assert message in " ".join(error.split())
+    assert message.format(**places) in " ".join(error.split())
     assert not (tmp_path / "out").exists()
 
 

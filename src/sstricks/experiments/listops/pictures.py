@@ -71,6 +71,11 @@ draw_curves = LearningCurves(
 )
 """Draws the accuracy in training and validation, and the validation's edge precision and recall, against steps."""
 
+draw_curves_without_edges = LearningCurves(
+    (Panel("Task accuracy", {"train/accuracy": "training", "valid/accuracy": "validation"}, shares=True),)
+)
+"""Draws the accuracy of a model that has no edges."""
+
 
 def readable_examples(data: ListOpsData) -> Sentences:
     """The first test expression of each depth that is not too long to be read; of depth 1 only if there is no other.

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.files import write_atomically
+from sstricks.experiments.runs.files import naming, write_atomically
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.metrics import MetricsLog
 
@@ -40,7 +40,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
         except RuntimeError as error:
             refusal = error.__context__  # torch fails once more, while it ends a file that could not be written
-            raise (refusal if isinstance(refusal, OSError) else error) from None
+            if not isinstance(refusal, OSError):
+                raise
+            with naming(Path(path)):
+                raise refusal from None
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

@@ -1,6 +1,7 @@
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO
@@ -20,6 +21,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path: the file to create or replace; its directory must exist.
         write: receives a binary file open for writing.
 
+    Raises:
+        OSError: if the system refuses; it names the file that was to be replaced.
+
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
@@ -29,15 +33,36 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     partial = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
     try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with naming(path):
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what the system refuses name a file, which a write to a full disk does not.
+
+    Args:
+        path: the file.
+
+    Yields:
+        Once, to write it.
+
+    Raises:
+        OSError: if the system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

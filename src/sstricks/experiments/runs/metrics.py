@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.files import write_atomically
+from sstricks.experiments.runs.files import naming, write_atomically
 
 Row = dict[str, float | None]
 
@@ -45,7 +45,8 @@ class MetricsLog:
         """
         finite: Row = {name: value if math.isfinite(value) else None for name, value in row.items()}
         self.rows.append(finite)
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        record = self.folder / "metrics.jsonl"
+        with naming(record), record.open("a") as file:
             file.write(_encode(finite))
         self._write_csv()
         self._write_events(finite)
