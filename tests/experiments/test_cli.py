@@ -93,9 +93,9 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
             "the length of the last trial is 3, expected a multiple of valid_every=4",
         ),
         (["--no-edge-hold", "-3"], "hold is -3"),
-        (["--clip", "inf"], "clip is inf, expected a finite number: pass one, such as 1e30 for no limit"),
+        (["--clip", "inf"], "clip is inf, expected a finite number: pass a very large one, such as 1e30, for no limit"),
         (["--weight-decay", "inf"], "weight_decay is inf, expected a finite number"),
-        (["--lr", "nan"], "lr is nan, expected a finite number"),
+        (["--lr", "nan"], "lr is nan, expected a finite number: pass such a one"),
         (["--weight-decay", "-1"], "weight_decay is -1.0"),
         (["--baseline-decay", "1"], "baseline_decay is 1.0"),
     ],
@@ -130,6 +130,12 @@ def test_evaluate_prints_and_writes_the_same_result(tmp_path, capsys):
     assert f"{before['test/edge_precision']:.1%}" in capsys.readouterr().out
     assert result_of(tmp_path) == before
     assert (tmp_path / "graphs.png").exists()
+
+
+def test_evaluating_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "result.json").touch()
+    assert cli.main(["evaluate", str(tmp_path / "result.json")]) == 2
+    assert "no run was ever started in it. Name the folder" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluating_nothing_is_refused(tmp_path, capsys):

@@ -66,7 +66,8 @@ def check_finite(config: object) -> None:
         value = getattr(config, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            raise ValueError(f"{field.name} is {value}, expected a finite number: pass one, such as 1e30 for no limit.")
+            remedy = "pass a very large one, such as 1e30, for no limit" if field.name == "clip" else "pass such a one"
+            raise ValueError(f"{field.name} is {value}, expected a finite number: {remedy}.")
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:

@@ -116,7 +116,7 @@ class RunFolder:
     def _read(self, file: Path, why_not: str, remedy: str, fields: Mapping[str, type | UnionType]) -> dict[str, object]:
         try:
             return read_object(file, remedy, fields)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path}: {why_not}. Name the folder that --out named in `sst train`.") from None
 
     def _create(self) -> None:
