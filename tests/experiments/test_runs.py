@@ -222,6 +222,21 @@ def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(tmp_path):
     assert evaluate(Toy(), tmp_path) == (result, True)
 
 
+def test_a_kill_while_pictures_are_drawn_leaves_a_run_to_resume(tmp_path, monkeypatch):
+    def die(self, folder):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Toy, "illustrate", die)
+        with pytest.raises(Killed):
+            run(Toy(), tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    drawn = []
+    monkeypatch.setattr(Toy, "illustrate", lambda self, folder: drawn.append(folder))
+    assert run(Toy(), tmp_path, resume=True)["steps"] == 12
+    assert drawn == [tmp_path]
+
+
 def test_evaluating_an_unfinished_run_writes_nothing(tmp_path, die_at):
     die_at(7)
     with pytest.raises(Killed):

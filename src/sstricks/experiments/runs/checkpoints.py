@@ -80,7 +80,9 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:  # of a file that is cut off, empty, or something else
+    except UnpicklingError:
+        raise RunError(_damaged(path, "it is something else")) from None
+    except (RuntimeError, EOFError) as error:
         raise RunError(_damaged(path, str(error).partition("\n")[0])) from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # which is to look for the end of an archive before the beginning of its file

@@ -25,10 +25,10 @@ class RunState(enum.Enum):
 
 
 class RunFolder:
-    """A run on disk: `config.json`, `checkpoints/`, metrics and, at the end, `result.json` and pictures.
+    """A run on disk: `config.json`, `checkpoints/`, metrics, pictures and, at the end, `result.json`.
 
-    That `result.json` exists means that the run is finished. The pictures come after it: they can be drawn again at any
-    time, and what cannot be drawn must not cost what was measured.
+    `result.json` is written last, so that its existence means that the run is finished. It is written also if a picture
+    cannot be drawn, which must not cost what was measured.
 
     Args:
         path: the directory; nothing is created before `open`.

@@ -23,7 +23,7 @@ Result = dict[str, Any]
 def train(
     experiment: Experiment, path: Path, *, resume: bool, jobs: int, display: Display, devices: Devices | None = None
 ) -> Result:
-    """Train an experiment in a folder to its end: trials if it has any, training, test, result, pictures.
+    """Train an experiment in a folder to its end: trials if it has any, training, test, pictures, result.
 
     Args:
         experiment: what to train.
@@ -101,15 +101,16 @@ def evaluate(experiment: Experiment, path: Path) -> tuple[Result, bool]:
 
 def _conclude(experiment: Experiment, folder: RunFolder, module: LightningModule, data: LightningDataModule) -> Result:
     result = _measure(experiment, folder, module, data)
-    write_json(folder.result_file, result)
     try:
         _chosen(experiment, folder)[0].illustrate(folder.path)
     except Exception as error:
+        write_json(folder.result_file, result)
         error.add_note(
             f"The run is finished and its result is in {folder.result_file}; pictures are missing, which "
             f"`sst evaluate {folder.path}` draws."
         )
         raise
+    write_json(folder.result_file, result)
     return result
 
 
