@@ -8,14 +8,8 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from sstricks.experiments.runs.checkpoints import (
-    AtomicCheckpointIO,
-    Outcome,
-    Recorder,
-    checkpoint_step,
-    read_checkpoint,
-    recorded_outcome,
-)
+from sstricks.experiments.runs.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from sstricks.experiments.runs.checkpoints import Outcome, Recorder, checkpoint_step, recorded_outcome
 from sstricks.experiments.runs.devices import Devices, OneOf
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
