@@ -26,13 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(missing)
     from sstricks.experiments.commands import run_command
     from sstricks.experiments.runs.errors import RunError
+    from sstricks.experiments.runs.refusals import explain_refusal
 
     try:
         run_command(arguments)
     except RunError as error:
         return _complain(str(error))
     except OSError as error:  # a folder that cannot be written, a full disk
-        return _complain(str(error))
+        return _complain(explain_refusal(error))
     except KeyboardInterrupt:
         print(file=sys.stderr)
         _complain("interrupted. Give the same command again to continue; `sst train` wants --resume for it.")

@@ -1,9 +1,11 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +93,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
             "the length of the last trial is 3, expected a multiple of valid_every=4",
         ),
         (["--no-edge-hold", "-3"], "hold is -3"),
+        (["--clip", "inf"], "clip is inf, expected a finite number: pass a very large one, such as 1e30, for no limit"),
+        (["--weight-decay", "inf"], "weight_decay is inf, expected a finite number"),
+        (["--lr", "nan"], "lr is nan, expected a finite number: pass such a one"),
+        (["--weight-decay", "-1"], "weight_decay is -1.0"),
+        (["--baseline-decay", "1"], "baseline_decay is 1.0"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):
@@ -125,10 +132,43 @@ def test_evaluate_prints_and_writes_the_same_result(tmp_path, capsys):
     assert (tmp_path / "graphs.png").exists()
 
 
+def test_evaluating_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "result.json").touch()
+    assert cli.main(["evaluate", str(tmp_path / "result.json")]) == 2
+    assert "no run was ever started in it. Name the folder" in " ".join(capsys.readouterr().err.split())
+
+
 def test_evaluating_nothing_is_refused(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path / "nothing")]) == 2
     assert "no run was ever started" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(tmp_path, capsys, monkeypatch):
+    replace = Path.replace
+    for step, name in enumerate(("config.json", "checkpoints/best.ckpt", "result.json", "curves.png")):
+        folder = tmp_path / str(step)
+
+        def refuse(self, target, full=folder / name):
+            if target == full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        assert train(folder) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert said.startswith(f"sst: {folder / name}: No space left on device. Make room on the disk, and give")
+        assert ("pictures are missing" in said) == (name == "curves.png")
+        monkeypatch.setattr(Path, "replace", replace)
+        assert train(folder, "--resume") == 0
+        capsys.readouterr()
+
+
+def test_help_shows_no_empty_default(capsys):
+    for command in (["table"], ["plot", "curves"], ["explain"], ["evaluate"], ["train", "l2x"]):
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--help"])
+        assert "default: )" not in capsys.readouterr().out
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import fcntl
 import json
 import math
@@ -203,6 +204,37 @@ def test_a_folder_in_use_is_refused(tmp_path):
 def test_evaluating_a_finished_run_repeats_its_result(tmp_path):
     result = run(Toy(), tmp_path)
     assert evaluate(Toy(), tmp_path) == (result, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Undrawable(Toy):
+    def illustrate(self, folder):
+        raise IndexError("nothing to draw")
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(tmp_path):
+    with pytest.raises(IndexError, match="nothing to draw") as told:
+        run(Undrawable(), tmp_path)
+    assert f"its result is in {tmp_path / 'result.json'}" in "".join(told.value.__notes__)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert math.isfinite(result["test/elbo"])
+    assert run(Undrawable(), tmp_path, resume=True) == result
+    assert evaluate(Toy(), tmp_path) == (result, True)
+
+
+def test_a_kill_while_pictures_are_drawn_leaves_a_run_to_resume(tmp_path, monkeypatch):
+    def die(self, folder):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Toy, "illustrate", die)
+        with pytest.raises(Killed):
+            run(Toy(), tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    drawn = []
+    monkeypatch.setattr(Toy, "illustrate", lambda self, folder: drawn.append(folder))
+    assert run(Toy(), tmp_path, resume=True)["steps"] == 12
+    assert drawn == [tmp_path]
 
 
 def test_evaluating_an_unfinished_run_writes_nothing(tmp_path, die_at):

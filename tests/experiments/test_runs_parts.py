@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -10,12 +11,13 @@ from rich.console import Console
 
 from experiments.toy import Toy
 from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
-from sstricks.experiments.runs.files import remove_partial_files, write_atomically, write_json
+from sstricks.experiments.runs.files import naming, remove_partial_files, write_atomically, write_json
 from sstricks.experiments.runs.halving import Search, TrialRecord, successive_halving
 from sstricks.experiments.runs.memory import keep_freed_memory
 from sstricks.experiments.runs.metrics import MetricsLog, column, read_metrics
 from sstricks.experiments.runs.overview import steps_done, total_steps
 from sstricks.experiments.runs.progress import Bar, Lines, display_on
+from sstricks.experiments.runs.refusals import explain_refusal
 from sstricks.experiments.runs.run import train
 from sstricks.experiments.runs.watch import watching
 
@@ -137,3 +139,13 @@ def test_watching_shows_what_other_processes_do(tmp_path, terminal):
 
 def test_glibc_keeps_freed_memory_when_asked():
     assert keep_freed_memory() == (sys.platform == "linux" and platform.libc_ver()[0] == "glibc")
+
+
+def test_what_the_system_refuses_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left") as told, naming(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(tmp_path / "a.txt")
+    assert explain_refusal(told.value).startswith(f"{tmp_path / 'a.txt'}: No space left on device. Make room")
+    told.value.add_note("And so on.")
+    assert explain_refusal(told.value).endswith(" And so on.")
+    assert explain_refusal(OSError("odd")).startswith("odd. Mend that")

@@ -87,14 +87,15 @@ class Evaluate:
             console: where to print.
 
         Raises:
-            RunError: if there is no run in the folder.
+            RunError: if there is no run in the folder, or a file of it is damaged.
         """
+        folder = RunFolder(self.folder)
+        config = folder.read_config()
         try:
-            config = RunFolder(self.folder).read_config()
             kind = kind_of(config)
             experiment = kind.restore(config)
         except ValueError as error:
-            raise RunError(str(error)) from None
+            raise RunError(f"{folder.config_file}: {error}") from None
         result, finished = evaluate(experiment, self.folder)
         kind.report(console, [result])
         if not finished:

@@ -99,21 +99,47 @@ def test_the_reference(data, capsys):
     ("command", "message"),
     [
         (["train", "l2x", "--data", "{data}", "--aspect", "taste", "--out", "{out}"], "has the aspects location"),
+        (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--clip", "inf", "--out", "{out}"], "clip is inf"),
+        (
+            ["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--lr-share", "inf", "--out", "{out}"],
+            "lr_share is",
+        ),
         (["train", "l2x", "--data", "{out}", "--out", "{out}"], "holds no manifest.json"),
         (["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--k", "0", "--out", "{out}"], "k is 0"),
         (["explain", "{out}", "text"], "no run was ever started"),
         (["explain", "{run}", " "], "has no words"),
-        (["explain", "{run}", "room", "--html", "{out}/page.html"], "Make it, or name another place"),
+        (
+            ["explain", "{run}", "room", "--html", "{out}/page.html"],
+            "the folder {out} does not exist",
+        ),
+        (["explain", "{run}", "room", "--picture", "{out}.txt"], "found the suffix '.txt', expected one of .png"),
+        (["explain", "{run}", "room", "--picture", "{out}"], "--picture {out}: found the suffix ''"),
+        (["explain", "{run}", "room", "--picture", "{run}/curves.png"], "curves.png: it exists and was not touched"),
+        (["explain", "{listops}", "room"], "config.json: the run is of experiment 'listops', expected 'l2x'"),
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         (["prepare", "hotels", "--source", "{out}", "--out", "{out}/new"], "cannot read"),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--test-reviews", "-3"],
+            "--test-reviews is -3, expected at least 1",
+        ),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--train-reviews", "0"],
+            "--train-reviews is 0, expected at least 1",
+        ),
+        (
+            ["prepare", "synthetic", "--out", "{out}", "--valid-reviews", "1"],
+            "--valid-reviews is 1, expected at least 2",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told(data, runs, tmp_path, capsys, command, message):
-    places = {"data": data, "out": str(tmp_path / "out"), "run": runs["ef-top-k"]}
+    places = {"data": data, "out": str(tmp_path / "out"), "run": runs["ef-top-k"], "listops": str(tmp_path / "other")}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"experiment": "listops"}')
     assert cli.main([word.format(**places) for word in command]) == 2
     error = capsys.readouterr().err
-    assert message in " ".join(error.split())
+    assert message.format(**places) in " ".join(error.split())
     assert not (tmp_path / "out").exists()
 
 
@@ -146,3 +172,9 @@ def test_a_long_review_is_drawn_in_lines(tmp_path):
         path = draw_explanations(review, [explanation(review, {"review"})], tmp_path / "picture.png")
         heights.append(int.from_bytes(path.read_bytes()[20:24], "big"))
     assert heights[1] > 2 * heights[0]
+
+
+def test_a_review_with_dollar_signs_is_drawn_as_it_is(tmp_path):
+    review = Review.of("Paid $40_^ for a $room_")
+    path = draw_explanations(review, [explanation(review, {"room", "$"})], tmp_path / "picture.png")
+    assert path.stat().st_size > 0

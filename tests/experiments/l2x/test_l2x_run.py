@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from sstricks import cli
 from sstricks.experiments.l2x.config import L2XConfig
 from sstricks.experiments.l2x.corpus import digest_of, write_corpus
 from sstricks.experiments.l2x.overrides import L2XOverrides
@@ -209,3 +210,78 @@ def test_overrides_are_fields_of_the_configuration():
 def test_values_that_do_not_fit_are_refused(data, changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(data, **changes)
+
+
+def alike(splits, **ratings):
+    """Splits of which some have one rating only, and no annotations."""
+    changed = {name: dataclasses.replace(getattr(splits, name), ratings=value) for name, value in ratings.items()}
+    return dataclasses.replace(splits, **changed)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes prepared reviews of rooms after a change."""
+
+    def write(change):
+        corpus = synthetic_corpus(60, 10, 10, seed=0)
+        folder = tmp_path / "changed"
+        write_corpus(dataclasses.replace(corpus, aspects={"rooms": change(corpus.aspects["rooms"])}), folder)
+        return folder
+
+    return write
+
+
+def without_annotations(splits):
+    test = splits.test
+    bare = dataclasses.replace(test, annotated=torch.zeros_like(test.annotated))
+    return dataclasses.replace(splits, test=bare)
+
+
+def test_reviews_without_annotations_have_no_precision(tmp_path, written, capsys):
+    data = written(without_annotations)
+    result = run(tiny(data), tmp_path / "run")
+    assert result["chance/subset_precision"] is result["test/subset_precision"] is None
+    assert result["test/mse"] > 0
+    assert result["chance/run_length"] >= 1
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "precision –" in " ".join(printed.split())
+    assert cli.main(["reference", "--data", str(data), "--aspect", "rooms"]) == 0
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "no test review has any" in printed
+    assert cli.main(["table", "l2x", str(tmp_path / "run")]) == 0
+    assert "–" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("split", "ratings", "message"),
+    [
+        ("valid", torch.tensor([0.5] + 9 * [math.nan]), "valid split of rooms has 1 rated reviews"),
+        ("valid", torch.full((10,), 0.5), "10 rated reviews with 1 different ratings, expected at least 2"),
+        ("test", torch.full((10,), math.nan), "test split of rooms has 0 rated reviews"),
+    ],
+)
+def test_too_few_ratings_are_refused_before_the_training(tmp_path, written, capsys, split, ratings, message):
+    data = written(lambda splits: alike(splits, **{split: ratings}))
+    train_it = ["train", "l2x", "--data", str(data), "--aspect", "rooms", "--out", str(tmp_path / "run")]
+    for command in (train_it, ["reference", "--data", str(data), "--aspect", "rooms"]):
+        assert cli.main(command) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_split_is_refused_before_the_training(tmp_path, written, capsys):
+    data = written(lambda splits: dataclasses.replace(splits, test=splits.test.take(torch.arange(0))))
+    assert cli.main(["train", "l2x", "--data", str(data), "--aspect", "rooms", "--out", str(tmp_path / "run")]) == 2
+    assert "test split of rooms has 0 rated reviews" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_ratings_that_do_not_vary_explain_nothing(tmp_path, written):
+    data = written(lambda splits: alike(splits, test=torch.full((10,), 0.5)))
+    result = run(tiny(data), tmp_path / "run")
+    assert result["test/explained_variance"] is None
+    assert result["test/mse"] >= 0

@@ -60,6 +60,11 @@ def test_what_is_not_said_follows_from_what_is(tmp_path, capsys, arguments, expe
         (["--edges", "independent-directed", "--utility", "negative-exponential"], "present where their utility is"),
         (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
         (["--batch-size", "0"], "batch_size is 0, expected a number above 0"),
+        (["--train-examples", "0"], "train_examples is 0, expected a number above 0"),
+        (["--data-seed", "-1"], "data_seed is -1, expected at least 0"),
+        (["--train-examples", "2000000"], "take 400016 different expressions of depth 1, of which there are 333300"),
+        (["--clip", "inf"], "clip is inf, expected a finite number"),
+        (["--train-share", "-inf"], "train_share is -inf, expected a finite number"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):

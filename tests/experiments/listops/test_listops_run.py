@@ -1,16 +1,19 @@
 import dataclasses
+import io
 import json
 import math
+import struct
 
 import pytest
 import torch
+from rich.console import Console
 
 from sstricks.experiments.listops.config import ListOpsConfig
 from sstricks.experiments.listops.overrides import ListOpsOverrides
 from sstricks.experiments.listops.presets import preset_config
 from sstricks.experiments.listops.run import ListOpsRun
 from sstricks.experiments.runs.metrics import read_metrics
-from sstricks.experiments.runs.progress import Silence
+from sstricks.experiments.runs.progress import Silence, display_on
 from sstricks.experiments.runs.run import train
 
 MODELS = [
@@ -54,6 +57,29 @@ def test_every_model_trains_and_reports(tmp_path, model, edges, utility):
     assert [row["step"] for row in read_metrics(tmp_path)] == [4, 8]
     assert (tmp_path / "parses.png").exists() == (model != "lstm")
     assert (tmp_path / "curves.png").exists()
+
+
+def test_a_model_without_edges_shows_none(tmp_path):
+    said = io.StringIO()
+    for kind in (("lstm", None, None), ("gnn", "arborescence", "gumbel")):
+        train(
+            *(ListOpsRun(tiny(*kind, steps=4)), tmp_path / kind[0]),
+            resume=False,
+            jobs=1,
+            display=display_on(Console(file=said, width=200)),
+        )
+    lstm, gnn = (line for line in said.getvalue().splitlines() if "accuracy" in line)
+    assert "edge" not in lstm
+    assert "nan" not in lstm
+    assert "edge precision 0." in gnn
+    widths = [struct.unpack(">I", (tmp_path / name / "curves.png").read_bytes()[16:20])[0] for name in ("lstm", "gnn")]
+    assert widths[0] == widths[1] / 2
+
+
+def test_a_single_test_expression_is_drawn(tmp_path):
+    result = run(tiny(test_examples=1), tmp_path)
+    assert result["test_examples"] == 1
+    assert (tmp_path / "parses.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -7,8 +7,12 @@ from sstricks.experiments.listops.presets import preset_config as listops_preset
 from sstricks.experiments.nri.presets import preset_config as nri_preset
 
 
+def nri_config(**changes):
+    return {**nri_preset("cpu", "spanning-tree").to_json(), **changes}
+
+
 def nri_result(valid=-1000.0, *, test=-990.0, precision=0.5, recall=0.25, seconds=1.0, **changes):
-    config = {**nri_preset("cpu", "spanning-tree").to_json(), **changes}
+    config = nri_config(**changes)
     return _result(
         config,
         {

@@ -4,7 +4,7 @@ import json
 import struct
 
 import pytest
-from made_up import l2x_result, listops_result, nri_result, run_folder
+from made_up import l2x_result, listops_result, nri_config, nri_result, run_folder
 from rich.console import Console
 
 from sstricks import cli
@@ -71,6 +71,20 @@ def test_what_a_parallel_view_and_a_legend_say(runs, tmp_path):
         "edges",
     ):
         assert f"<!-- {text} -->" in parallel
+
+
+def test_what_results_do_not_repeat_has_no_axis(tmp_path):
+    other = {"trial_factor": 4, "trial_steps": 50, "valid_every": 50, "trial_temperatures": (0.1, 0.2)}
+    for seed in range(2):
+        run_folder(tmp_path / "runs" / str(seed), nri_result(seed=seed, lr=0.1 + seed, **other))
+    diverged = run_folder(tmp_path / "runs" / "d", nri_result(seed=3), config=nri_config(**other), finished=False)
+    (diverged / "diverged.json").write_text("{}")
+    assert cli.main(["plot", "parallel", str(tmp_path / "runs"), "--out", str(tmp_path / "parallel.svg")]) == 0
+    shown = (tmp_path / "parallel.svg").read_text()
+    assert "<!-- diverged (1) -->" in shown
+    assert "<!-- lr" in shown
+    assert "trial" not in shown
+    assert "valid every" not in shown
 
 
 @pytest.mark.parametrize("picture", ["curves", "parallel", "layout"])

@@ -173,6 +173,30 @@ def test_a_section_of_a_page_is_redrawn_and_the_rest_is_left_alone(runs, tmp_pat
     assert page.read_text() == text
 
 
+def test_a_page_keeps_its_bytes_and_the_ends_of_its_lines(runs, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_bytes(b"\xef\xbb\xbf" + PAGE.replace("prose", "pro\nse").encode().replace(b"\n", b"\r\n") + b"lf\n\rend")
+    _, _, tail = page.read_bytes().partition(b"<!-- end -->")
+    command = ["table", "nri", str(runs), "--into", str(page), "--section", "a"]
+    assert cli.main(command) == 0
+    content = page.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf# Results\r\n\r\n<!-- table: a -->\r\n**Graph layout")
+    before, _, after = content.partition(b"<!-- end -->")
+    assert after == tail
+    assert before.count(b"\n") == before.count(b"\r\n") > 8
+    assert cli.main(command) == 0
+    assert page.read_bytes() == content
+
+
+def test_a_page_in_another_encoding_is_left_alone(runs, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_bytes(PAGE.replace("prose", "Prosa ä").encode("latin-1"))
+    before = page.read_bytes()
+    assert cli.main(["table", "nri", str(runs), "--into", str(page), "--section", "a"]) == 2
+    assert f"{page} is not UTF-8" in said(capsys)[1]
+    assert page.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

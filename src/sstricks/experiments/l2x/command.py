@@ -12,6 +12,7 @@ from sstricks.experiments.l2x.overrides import L2XOverrides
 from sstricks.experiments.l2x.presets import with_preset
 from sstricks.experiments.l2x.report import print_results
 from sstricks.experiments.l2x.run import L2XRun
+from sstricks.experiments.l2x.sizes import check_splits
 from sstricks.experiments.l2x.subsets import Relaxation
 from sstricks.experiments.runs.command import TrainCommand
 
@@ -52,7 +53,9 @@ class TrainL2X(TrainCommand):
         Raises:
             ValueError: if the values do not fit together, or a folder cannot be used.
         """
-        return L2XRun(self._config())
+        run = L2XRun(self._config())
+        check_splits(f"--data {self.data}", self.aspect, run.data().splits)
+        return run
 
     def _config(self) -> L2XConfig:
         digest = digest_of(self.data, self.aspect)

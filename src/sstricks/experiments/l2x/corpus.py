@@ -14,10 +14,11 @@ import torch
 from sstricks.experiments.l2x.reviews import Reviews
 from sstricks.experiments.l2x.text import Vocabulary
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.files import write_atomically, write_json
+from sstricks.experiments.runs.files import read_object, write_atomically, write_json
 
 _FORMAT = 1
 _MANIFEST, _VOCABULARY = "manifest.json", "vocabulary.json"
+_FIELDS = {"format": int, "source": str, "aspects": dict, "sha256": dict}
 _SPLITS = ("train", "valid", "test")
 
 
@@ -90,16 +91,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         The source, the sizes of each aspect's splits and the checksums.
 
     Raises:
-        RunError: if the folder is no such folder.
+        RunError: if the folder is no such folder, or the manifest is damaged.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = read_object(folder / _MANIFEST, "Prepare the data again.", _FIELDS)
     except FileNotFoundError:
         raise RunError(f"--data {folder}: it holds no {_MANIFEST}. Make such a folder with `sst prepare`.") from None
     if manifest.get("format") != _FORMAT:
         raise RunError(
             f"--data {folder}: its format is {manifest.get('format')}, expected {_FORMAT}. Prepare the data again."
         )
+    for aspect in manifest["aspects"]:
+        if f"{aspect}.npz" not in manifest["sha256"]:
+            raise RunError(f"{folder / _MANIFEST}: found no checksum of {aspect}.npz. Prepare the data again.")
     return manifest
 
 

@@ -20,6 +20,9 @@ from sstricks.experiments.l2x.highlight import (
 from sstricks.experiments.l2x.run import L2XRun
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
+from sstricks.experiments.targets import PICTURES, check_targets
+
+_PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Explain:
     html: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Write a page as well."""
     picture: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
-    """Draw a PNG as well, like the paper's Fig. 4."""
+    """Draw a picture as well, .png, .pdf or .svg, like the paper's Fig. 4."""
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")] = False
+    """Replace files that exist."""
 
     def run(self, console: Console) -> None:
         """Explain, and print the review with the selected words marked.
@@ -46,11 +51,10 @@ class Explain:
             console: where to print.
 
         Raises:
-            RunError: if a folder is no run's, or there is none for a file to be written.
+            RunError: if a folder is no run's, or a file could not or must not be written.
         """
-        for option, path in (("--html", self.html), ("--picture", self.picture)):
-            if path is not None and not path.parent.is_dir():
-                raise RunError(f"{option} {path}: there is no folder {path.parent}. Make it, or name another place.")
+        for option, path, suffixes in (("--html", self.html, _PAGES), ("--picture", self.picture, PICTURES)):
+            check_targets([] if path is None else [path], suffixes, force=self.force, option=option)
         folders = [self.folder, *([] if self.beside is None else [self.beside])]
         runs = [_restore(folder) for folder in folders]
         review = test_review(runs[0], self.review) if self.text is None else Review.of(self.text)
@@ -68,8 +72,10 @@ class Explain:
             draw_explanations(review, found, self.picture)
 
 
-def _restore(folder: Path) -> L2XRun:
+def _restore(path: Path) -> L2XRun:
+    folder = RunFolder(path)
+    config = folder.read_config()
     try:
-        return L2XRun(L2XConfig.from_json(RunFolder(folder).read_config()))
+        return L2XRun(L2XConfig.from_json(config))
     except ValueError as error:
-        raise RunError(str(error)) from None
+        raise RunError(f"{folder.config_file}: {error}") from None

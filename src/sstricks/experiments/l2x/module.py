@@ -1,3 +1,4 @@
+import math
 from collections import defaultdict
 
 import torch
@@ -92,11 +93,12 @@ class L2XModel(EvaluatedModule[Batch]):
         """The means over all reviews, and the share of the variance of the ratings that is explained.
 
         Returns:
-            Metrics by name; the precision is NaN if no review is annotated.
+            Metrics by name; the precision is NaN if no review is annotated, the share if all ratings are the same.
         """
         means = {name: mean_of(values) for name, values in self._measured.items()}
         variance = float(torch.cat(self._ratings).double().var(correction=0))
-        return {**means, "mse_x100": 100 * means["mse"], "explained_variance": 1 - means["mse"] / variance}
+        explained = 1 - means["mse"] / variance if variance > 0 else math.nan
+        return {**means, "mse_x100": 100 * means["mse"], "explained_variance": explained}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, with a learning rate that falls in a straight line (App. D.6).

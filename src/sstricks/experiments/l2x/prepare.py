@@ -8,6 +8,7 @@ from rich.console import Console
 from sstricks.experiments.l2x.beer import beer_corpus
 from sstricks.experiments.l2x.corpus import Corpus, write_corpus
 from sstricks.experiments.l2x.hotels import hotel_corpus
+from sstricks.experiments.l2x.sizes import check_numbers
 from sstricks.experiments.l2x.synthetic import synthetic_corpus
 
 
@@ -30,6 +31,7 @@ class PrepareHotels:
 
     def corpus(self) -> Corpus:
         """The reviews."""
+        check_numbers(self.train_reviews, self.valid_reviews, self.test_reviews)
         return hotel_corpus(self.source, self.train_reviews, self.valid_reviews, self.test_reviews, self.seed)
 
 
@@ -66,6 +68,7 @@ class PrepareSynthetic:
 
     def corpus(self) -> Corpus:
         """The reviews."""
+        check_numbers(self.train_reviews, self.valid_reviews, self.test_reviews)
         return synthetic_corpus(self.train_reviews, self.valid_reviews, self.test_reviews, self.seed)
 
 
@@ -84,6 +87,9 @@ class Prepare:
 
         Args:
             console: where to print.
+
+        Raises:
+            RunError: if the reviews cannot be read, are too few, or the folder cannot be used.
         """
         corpus = self.data.corpus()
         write_corpus(corpus, self.data.out)

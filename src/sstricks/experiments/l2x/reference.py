@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sstricks.experiments.l2x.corpus import Splits
 from sstricks.experiments.l2x.reviews import Reviews
@@ -18,11 +19,11 @@ class Chance:
     """What k words that are chosen at random score on average.
 
     Attributes:
-        subset_precision: mean over the annotated reviews.
+        subset_precision: mean over the annotated reviews, none if there is no such review.
         run_length: mean over all reviews.
     """
 
-    subset_precision: float
+    subset_precision: float | None
     run_length: float
 
 
@@ -31,19 +32,20 @@ class Reference:
     """What simple predictors score.
 
     Attributes:
-        chance_precision: of words that are chosen at random.
+        chance_precision: of words that are chosen at random, none if no test review is annotated.
         constant_mse: of the mean training rating, on the test reviews.
         ridge_mse: of a ridge regression on word indicators, on the test reviews.
         ridge_valid_mse: the same on the validation reviews.
-        ridge_precision: the share of the k words of a test review that weigh most in it which are relevant.
+        ridge_precision: the share of the k words of a test review that weigh most in it which are relevant, none if no
+            test review is annotated.
         penalty: of the ridge, chosen by the validation reviews.
     """
 
-    chance_precision: float
+    chance_precision: float | None
     constant_mse: float
     ridge_mse: float
     ridge_valid_mse: float
-    ridge_precision: float
+    ridge_precision: float | None
     penalty: float
 
 
@@ -51,7 +53,7 @@ def chance(reviews: Reviews, k: int, max_words: int) -> Chance:
     """What chance scores on reviews.
 
     Args:
-        reviews: some of them annotated.
+        reviews: at least one.
         k: words of a subset.
         max_words: words after which a review is cut.
 
@@ -59,7 +61,7 @@ def chance(reviews: Reviews, k: int, max_words: int) -> Chance:
         The two expectations.
     """
     batch = reviews.select(torch.arange(len(reviews)), max_words)
-    precision = chance_precision(batch.relevant, batch.lengths)[batch.annotated].mean().item()
+    precision = _mean(chance_precision(batch.relevant, batch.lengths)[batch.annotated])
     runs = {length: chance_run_length(length, k) for length in set(batch.lengths.tolist())}
     return Chance(precision, float(np.mean([runs[length] for length in batch.lengths.tolist()])))
 
@@ -111,7 +113,7 @@ def _indicators(reviews: Reviews, max_words: int, features: int) -> NDArray[np.f
     return x.numpy()
 
 
-def _heaviest_precision(reviews: Reviews, weights: NDArray[np.float64], k: int, max_words: int) -> float:
+def _heaviest_precision(reviews: Reviews, weights: NDArray[np.float64], k: int, max_words: int) -> float | None:
     batch = reviews.select(torch.arange(len(reviews)), max_words, k)
     table = torch.zeros(max(len(weights) + 2, int(batch.words.max()) + 1), dtype=torch.double)
     table[2 : len(weights) + 2] = torch.from_numpy(np.abs(weights))
@@ -119,4 +121,8 @@ def _heaviest_precision(reviews: Reviews, weights: NDArray[np.float64], k: int, 
     heaviest = weight.topk(k, dim=-1).indices
     counted = batch.present.gather(-1, heaviest)
     hits = (batch.relevant.gather(-1, heaviest) & counted).sum(-1).double() / counted.sum(-1)
-    return hits[batch.annotated].mean().item()
+    return _mean(hits[batch.annotated])
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.mean().item() if len(values) else None

@@ -6,6 +6,7 @@ from rich.console import Console
 from sstricks.experiments.l2x.corpus import read_splits
 from sstricks.experiments.l2x.reference import reference
 from sstricks.experiments.l2x.report import print_reference
+from sstricks.experiments.l2x.sizes import check_splits
 from sstricks.experiments.runs.errors import RunError
 
 
@@ -27,8 +28,10 @@ class ReferenceOf:
             console: where to print.
 
         Raises:
-            RunError: if k is not positive.
+            RunError: if k is not positive, or the reviews cannot be read or are too few.
         """
         if self.k < 1:
             raise RunError(f"--k {self.k}: expected at least 1.")
-        print_reference(console, reference(read_splits(self.data, self.aspect), self.k), self.k)
+        splits = read_splits(self.data, self.aspect)
+        check_splits(f"--data {self.data}", self.aspect, splits)
+        print_reference(console, reference(splits, self.k), self.k)

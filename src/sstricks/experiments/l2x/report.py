@@ -35,16 +35,18 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
             clock(result["seconds"]),
         )
     table.add_section()
-    precision, runs = first["chance/subset_precision"], first["chance/run_length"]
-    table.add_row(*("words at random", "", str(first["k"]), ""), f"{precision:.1%}", f"{runs:.2f}", style="dim")
+    precision = _number(first["chance/subset_precision"], "{:.1%}")
+    runs = _number(first["chance/run_length"], "{:.2f}")
+    table.add_row(*("words at random", "", str(first["k"]), ""), precision, runs, style="dim")
     console.print(table)
     vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
     console.print(
         f"Preset {first['preset']}, seed {first['seed']}, one run each, {first['train_reviews']} training reviews, "
         f"words start from {vectors}. Precision: the share of selected words in sentences about the aspect. Runs: the "
         "mean length of runs of selected words. Of the subset that the model prefers; of subsets that it draws "
-        f"(first row): MSE×100 {100 * first['test/sampled_mse']:.2f}, precision "
-        f"{_number(first['test/sampled_subset_precision'], '{:.1%}')}, runs {first['test/sampled_run_length']:.2f}.",
+        f"(first row): MSE×100 {_number(first['test/sampled_mse'], '{:.2f}', 100)}, precision "
+        f"{_number(first['test/sampled_subset_precision'], '{:.1%}')}, runs "
+        f"{_number(first['test/sampled_run_length'], '{:.2f}')}.",
         highlight=False,
     )
 
@@ -61,9 +63,14 @@ def print_reference(console: Console, found: Reference, k: int) -> None:
     table.add_column("predictor", no_wrap=True)
     for heading in ("MSE×100", f"precision of {k}"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row("mean training rating", f"{100 * found.constant_mse:.2f}", f"{found.chance_precision:.1%} (chance)")
-    table.add_row("ridge on word indicators", f"{100 * found.ridge_mse:.2f}", f"{found.ridge_precision:.1%}")
+    for predictor, mse, precision, note in (
+        ("mean training rating", found.constant_mse, found.chance_precision, " (chance)"),
+        ("ridge on word indicators", found.ridge_mse, found.ridge_precision, ""),
+    ):
+        table.add_row(predictor, f"{100 * mse:.2f}", _number(precision, f"{{:.1%}}{note}"))
     console.print(table)
+    if found.chance_precision is None:
+        console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
     console.print(
         f"The ridge regression has penalty {found.penalty:g}, chosen by validation, where its MSE×100 is "
         f"{100 * found.ridge_valid_mse:.2f}; its precision is that of the {k} words of a review that weigh most.",

@@ -4,6 +4,7 @@ from typing import Annotated
 import tyro
 
 from sstricks.experiments.listops.config import Edges, ListOpsConfig, Model, Preset, Utility
+from sstricks.experiments.listops.data import check_sizes
 from sstricks.experiments.listops.overrides import ListOpsOverrides
 from sstricks.experiments.listops.presets import preset_config
 from sstricks.experiments.listops.report import print_results
@@ -37,6 +38,7 @@ class TrainListOps(TrainCommand):
             ValueError: if the values do not fit together.
         """
         run = ListOpsRun(self._config())
+        check_sizes(run.config.specification)
         run.module()  # which refuses independent edges with utilities that are never positive
         return run
 

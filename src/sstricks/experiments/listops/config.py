@@ -82,10 +82,11 @@ class ListOpsConfig(RunConfig):
     trial: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_model()
         names = (
             *("hidden", "message_steps", "batch_size", "steps", "valid_every", "lr", "clip"),
-            *("temperature", "final_temperature"),
+            *("temperature", "final_temperature", "train_examples", "valid_examples", "test_examples"),
         )
         check_positive(self, names)
         for name, below in (("dropout", 1.0), ("negligible", 0.5), ("weight_decay", math.inf)):
@@ -93,6 +94,8 @@ class ListOpsConfig(RunConfig):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, expected a number from 0 to below {below}: pass such a one."
                 )
+        if self.data_seed < 0:
+            raise ValueError(f"data_seed is {self.data_seed}, expected at least 0: pass a larger data_seed.")
         _ = self.specification, self.batching, self.lr_factor  # which check their own
         check_steps(self.steps, self.valid_every, self.search)
 

@@ -81,6 +81,24 @@ class Splits:
     metadata: dict[str, Any]
 
 
+def check_sizes(specification: Specification) -> None:
+    """Refuse, without drawing any, more expressions than there are.
+
+    Args:
+        specification: sizes and bounds.
+
+    Raises:
+        ValueError: if there are not enough of a depth.
+    """
+    s = specification
+    grammar = Grammar(s.max_depth, s.max_length)
+    for depth in range(1, s.max_depth + 1):
+        wanted = sum(len(range(depth - 1, size, s.max_depth)) for size in (s.train, s.valid, s.test))
+        possible = sum(grammar.count(depth, m) for m in range(s.least_tokens(depth), s.max_length + 1))
+        if wanted > possible:
+            raise ValueError(_too_many(s, depth, wanted, possible, ""))
+
+
 def make_splits(specification: Specification) -> Splits:
     """Draw the three splits; the same specification gives the same expressions on every machine.
 
@@ -94,6 +112,9 @@ def make_splits(specification: Specification) -> Splits:
 
     Returns:
         The splits, with the account in JSON's types.
+
+    Raises:
+        ValueError: if there are no such expressions, or not enough.
     """
     s = specification
     grammar = Grammar(s.max_depth, s.max_length)
@@ -148,11 +169,8 @@ def _draw_stratum(
     unique = np.empty(0, np.int64)
     while len(unique) < wanted:
         if len(tokens) >= _MOST_DRAWS * wanted or wanted > sum(possible.values()):
-            raise ValueError(
-                f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are "
-                f"{sum(possible.values())} with {least} to {s.max_length} tokens; {len(tokens)} draws gave "
-                f"{len(unique)} different ones: make the splits smaller or the bounds of the length wider."
-            )
+            drawn = f"; {len(tokens)} draws gave {len(unique)} different ones"
+            raise ValueError(_too_many(s, depth, wanted, sum(possible.values()), drawn))
         size = max(1000, wanted + wanted // 50 if len(tokens) == 0 else len(tokens) // 2)
         more, counts = grammar.draw(size, depth, seed, first=len(tokens), min_length=least)
         tokens, lengths = np.concatenate([tokens, more]), np.concatenate([lengths, counts])
@@ -172,6 +190,14 @@ def _draw_stratum(
         "exhausted_lengths": [m for m, number in possible.items() if number and used[m] == number],
     }
     return tokens[kept], lengths[kept], account
+
+
+def _too_many(s: Specification, depth: int, wanted: int, possible: int, drawn: str) -> str:
+    return (
+        f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are {possible} "
+        f"with {s.least_tokens(depth)} to {s.max_length} tokens{drawn}: make the splits smaller or the bounds of the "
+        "length wider."
+    )
 
 
 def _first_occurrences(tokens: NDArray[np.uint8]) -> NDArray[np.int64]:

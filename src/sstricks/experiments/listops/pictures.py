@@ -71,20 +71,26 @@ draw_curves = LearningCurves(
 )
 """Draws the accuracy in training and validation, and the validation's edge precision and recall, against steps."""
 
+draw_curves_without_edges = LearningCurves(
+    (Panel("Task accuracy", {"train/accuracy": "training", "valid/accuracy": "validation"}, shares=True),)
+)
+"""Draws the accuracy of a model that has no edges."""
+
 
 def readable_examples(data: ListOpsData) -> Sentences:
-    """The first test expression of each depth from 2 on that is not too long to be read.
+    """The first test expression of each depth that is not too long to be read; of depth 1 only if there is no other.
 
     Args:
         data: has the test split.
 
     Returns:
-        A few expressions, by depth.
+        A few expressions, by depth; at least one.
     """
     test = data.splits.test
     short = test.lengths <= _MOST_TOKENS
     depths = test.depths[short].unique().tolist()
-    chosen = [int((short & (test.depths == depth)).nonzero()[0]) for depth in depths if depth > 1]
+    shown = [depth for depth in depths if depth > 1] or depths
+    chosen = [int((short & (test.depths == depth)).nonzero()[0]) for depth in shown]
     return test.select(torch.tensor(chosen[:_EXAMPLES]))
 
 

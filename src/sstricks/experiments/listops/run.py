@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ from sstricks.experiments.listops.datamodule import ListOpsData
 from sstricks.experiments.listops.module import ListOpsModel
 from sstricks.experiments.runs.configured import ConfiguredRun
 from sstricks.experiments.runs.folder import RunFolder
-from sstricks.experiments.runs.training import load_best
+from sstricks.experiments.runs.training import Schedule, load_best
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,13 @@ class ListOpsRun(ConfiguredRun[ListOpsConfig]):
 
     monitor = "valid/accuracy"
     shown: ClassVar = {"valid/accuracy": "accuracy {:.3f}", "valid/edge_precision": "edge precision {:.2f}"}
+
+    @property
+    def schedule(self) -> Schedule:
+        """How its training proceeds; without edges, none are shown."""
+        schedule = super().schedule
+        shown = {name: text for name, text in self.shown.items() if self.config.edges or "edge" not in name}
+        return replace(schedule, shown=shown)
 
     @property
     def title(self) -> str:
@@ -46,11 +53,13 @@ class ListOpsRun(ConfiguredRun[ListOpsConfig]):
         Returns:
             The pictures.
         """
-        from sstricks.experiments.listops.pictures import draw_curves, draw_parses  # matplotlib takes a second to load
+        from sstricks.experiments.listops import pictures  # matplotlib takes a second to load
 
-        pictures = [draw_curves(folder, folder / "curves.png")]
-        if self.config.edges is not None:
-            module = self.module()
-            load_best(module, RunFolder(folder))
-            pictures.append(draw_parses(module, self.data(), folder / "parses.png"))
-        return pictures
+        if self.config.edges is None:
+            return [pictures.draw_curves_without_edges(folder, folder / "curves.png")]
+        module = self.module()
+        load_best(module, RunFolder(folder))
+        return [
+            pictures.draw_curves(folder, folder / "curves.png"),
+            pictures.draw_parses(module, self.data(), folder / "parses.png"),
+        ]

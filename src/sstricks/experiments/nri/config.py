@@ -85,6 +85,11 @@ class NRIConfig(TemperedConfig):
             *("steps", "valid_every", "lr", "temperature", "horizon", "clip"),
         )
         check_positive(self, names)
+        if not self.weight_decay >= 0 or not 0 <= self.baseline_decay < 1:
+            raise ValueError(
+                f"weight_decay is {self.weight_decay} and baseline_decay is {self.baseline_decay}, expected a number "
+                "of at least 0 and a share below 1: change either."
+            )
         _ = self.no_edge, self.lr_factor, self.search  # which check their own
         if self.batch_size > self.train_examples:
             raise ValueError(

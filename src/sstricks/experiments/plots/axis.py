@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.files import read_json
+
 _FEW = 6  # as many different numbers are marked one by one
 _WIDE = 8.0  # times the smallest, from which on a logarithm shows more
 
@@ -74,12 +77,22 @@ def range_of(folder: Path | None, name: str) -> Mapping[str, Any] | None:
 
     Returns:
         Its range in JSON's types, none if the run is of no sweep, or it is not searched.
+
+    Raises:
+        RunError: if `sweep.json` is damaged.
     """
     file = None if folder is None else folder.resolve().parent / "sweep.json"
     if file is None or not file.is_file():
         return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return content.get("ranges", {}).get(name) if isinstance(content, dict) else None
+    remedy = "Restore the file, or move it away to do without the ranges."
+    content = read_json(file, remedy)
+    ranges = content.get("ranges") if isinstance(content, dict) else None
+    range_ = ranges.get(name) if isinstance(ranges, dict) else None  # the file may be another program's
+    if range_ is not None and not (
+        isinstance(range_, dict) and ({"low", "high"} <= range_.keys() or "values" in range_)
+    ):
+        raise RunError(f"{file}: found {range_!r} as the range of {name}, expected bounds or values. {remedy}")
+    return range_
 
 
 def number(value: float) -> str:

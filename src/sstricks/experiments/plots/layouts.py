@@ -34,7 +34,7 @@ def draw_layouts(runs: Sequence[TrainedRun], examples: Sequence[int], path: Path
         RunError: if the runs are of different data, or there are not as many test graphs.
     """
     agree_on_data(runs, _DATA)
-    experiments = [GraphLayoutRun(NRIConfig.from_json(run.config)) for run in runs]
+    experiments = [GraphLayoutRun(run.configuration(NRIConfig)) for run in runs]
     test = experiments[0].data().splits.test
     wrong = [example for example in examples if not 1 <= example <= len(test)]
     if wrong or not examples:

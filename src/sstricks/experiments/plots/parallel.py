@@ -14,13 +14,14 @@ from matplotlib.patheffects import Normal, Stroke
 
 from sstricks.experiments.plots.axis import Axis, axis_of, number, range_of
 from sstricks.experiments.plots.group import Group
+from sstricks.experiments.runs.config import NOT_REPEATED
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.pictures import FALSE, INK, save_figure
 from sstricks.experiments.tables.description import Description, Facts
 from sstricks.experiments.tables.record import Record
 
 _COLORS = colormaps["viridis_r"]
-_NOT_SEARCHED = frozenset({"seed", "trial", "data", "data_digest", "trial_temperatures", "valid_every", "trial_steps"})
+_NOT_SEARCHED = NOT_REPEATED | {"seed", "trial", "data", "data_digest"}
 _WORST = 0.1  # share of the runs that may be below the last axis
 
 

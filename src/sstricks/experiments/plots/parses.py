@@ -37,7 +37,7 @@ def draw_parses_of_runs(runs: Sequence[TrainedRun], example: int, path: Path) ->
     if not runs:
         raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
     agree_on_data(runs, _DATA)
-    experiments = [ListOpsRun(ListOpsConfig.from_json(run.config)) for run in runs]
+    experiments = [ListOpsRun(run.configuration(ListOpsConfig)) for run in runs]
     sentences = readable_examples(experiments[0].data())
     if not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")

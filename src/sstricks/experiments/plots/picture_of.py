@@ -10,11 +10,8 @@ from rich.console import Console
 from sstricks.experiments.plots.group import Group, groups_of
 from sstricks.experiments.tables.description import Description
 from sstricks.experiments.tables.descriptions import DESCRIPTIONS
-from sstricks.experiments.tables.output import check_targets
 from sstricks.experiments.tables.runs import runs_of
-
-SUFFIXES = (".png", ".pdf", ".svg")
-"""Of pictures that can be written."""
+from sstricks.experiments.targets import PICTURES, check_targets
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 
@@ -29,7 +26,9 @@ class PictureOf:
 
     experiment: ClassVar[str | None] = None
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]")]
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
+    ]
     """Folders of runs, or folders that hold such folders (of sweeps, for instance)."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
     """The picture to write: .png, .pdf or .svg."""
@@ -42,7 +41,7 @@ class PictureOf:
         Args:
             console: where to say what was written.
         """
-        check_targets([self.out], SUFFIXES, force=self.force)
+        check_targets([self.out], PICTURES, force=self.force)
         records = runs_of(self.runs, self.experiment, console)
         description = DESCRIPTIONS[str(records[0].facts["experiment"])]
         self.draw(description, groups_of(description, records), console)

@@ -1,14 +1,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from sstricks.experiments.plots.group import Group
+from sstricks.experiments.runs.config import RunConfig
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.tables.record import Record
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,23 @@ class TrainedRun:
     name: str
     folder: Path
     config: dict[str, Any]
+
+    def configuration(self, kind: type[Config]) -> Config:
+        """The configuration as the experiment has it.
+
+        Args:
+            kind: of its configurations.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            RunError: if it does not fit.
+        """
+        try:
+            return kind.from_json(self.config)
+        except ValueError as error:
+            raise RunError(f"{RunFolder(self.folder).config_file}: {error}") from None
 
 
 def trained_runs(groups: Sequence[Group], console: Console) -> list[TrainedRun]:

@@ -21,7 +21,7 @@ def draw_words(runs: Sequence[TrainedRun], review: int, path: Path) -> Path:
     Returns:
         The path.
     """
-    experiments = [L2XRun(L2XConfig.from_json(run.config)) for run in runs]
+    experiments = [L2XRun(run.configuration(L2XConfig)) for run in runs]
     text = test_review(experiments[0], review)
     found = [explain(experiment, run.folder, text) for experiment, run in zip(experiments, runs, strict=True)]
     return draw_explanations(text, found, path)

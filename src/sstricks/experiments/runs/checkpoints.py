@@ -4,55 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from sstricks.experiments.runs.files import write_atomically
+from sstricks.experiments.runs.checkpoint_files import read_checkpoint
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.metrics import MetricsLog
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to the disk, made such that a killed process leaves the previous checkpoint whole.
-
-    Lightning's own writes beside the system's temporary files and moves, which is a copy when that is another file
-    system.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
-        """Replace a checkpoint in one step.
-
-        Args:
-            checkpoint: what `torch.save` can write.
-            path: the file to replace.
-            storage_options: not used.
-
-        Raises:
-            OSError: if the disk is full, for instance.
-            RuntimeError: if it cannot be written for another reason.
-        """
-        try:
-            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
-        except RuntimeError as error:
-            refusal = error.__context__  # torch fails once more, while it ends a file that could not be written
-            raise (refusal if isinstance(refusal, OSError) else error) from None
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """Read a checkpoint, which holds tensors and plain values only.
-
-        Args:
-            path: the file.
-            map_location: where the tensors go.
-            weights_only: not used; nothing else is ever loaded.
-
-        Returns:
-            The checkpoint.
-        """
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
 
 @dataclass(frozen=True)
@@ -191,10 +148,11 @@ def checkpoint_step(path: Path) -> int:
 
     Returns:
         The number of steps, 0 if there is no checkpoint.
+
+    Raises:
+        RunError: if it is damaged.
     """
-    if not path.exists():
-        return 0
-    return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    return int(read_checkpoint(path)["global_step"]) if path.exists() else 0
 
 
 def recorded_outcome(folder: RunFolder) -> Outcome:
@@ -205,6 +163,9 @@ def recorded_outcome(folder: RunFolder) -> Outcome:
 
     Returns:
         What the recorder knew when it wrote that.
+
+    Raises:
+        RunError: if it is damaged.
     """
-    checkpoint = torch.load(folder.last, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(folder.last)
     return Outcome(step=int(checkpoint["global_step"]), **checkpoint["callbacks"][Recorder.__qualname__])

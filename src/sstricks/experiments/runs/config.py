@@ -1,13 +1,17 @@
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
+from sstricks.experiments.runs.typed import has_type
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bfloat16"]
 """Of hidden matrix products."""
+NOT_REPEATED = frozenset({"valid_every", "trial_steps", "trial_factor", "trial_temperatures"})
+"""The fields of a configuration that the result leaves out: they are about how a run proceeds."""
 
 
 def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, Any]) -> Config:
@@ -23,17 +27,47 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
         The configuration.
 
     Raises:
-        ValueError: if the content is that of another experiment, or has a field that is not known here.
+        ValueError: if the content is that of another experiment, has a field that is not known here, or lacks one, or
+            has a value of another type.
     """
-    fields = dict(content)
-    found = fields.pop("experiment", None)
-    unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(kind)})  # pyright: ignore[reportArgumentType]  # a dataclass
-    if found != experiment or unknown:
-        raise ValueError(
-            f"the configuration is of experiment {found!r} and has the unknown fields {unknown}; expected "
-            f"{experiment!r} and none: use the version of sstricks that started the run."
-        )
-    return kind(**fields)
+    given = dict(content)
+    found = given.pop("experiment", None)
+    if found != experiment:
+        raise ValueError(f"the run is of experiment {found!r}, expected {experiment!r}: name such a run.")
+    fields = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]  # a dataclass
+    known = {field.name for field in fields}
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    for what, names in (("unknown fields", given.keys() - known), ("no value for the fields", required - given.keys())):
+        if names:
+            raise ValueError(
+                f"the configuration has {what} {sorted(names)}, expected those of this version: use the "
+                "version of sstricks that started the run, or restore the file."
+            )
+    types = get_type_hints(kind)
+    for name, value in given.items():
+        if not has_type(value, types[name]):
+            raise ValueError(
+                f"{name} is {value!r} in the configuration, expected {types[name]}: use the version of sstricks that "
+                "started the run, or restore the file."
+            )
+    return kind(**given)
+
+
+def check_finite(config: object) -> None:
+    """Refuse a configuration with a number that JSON does not have, and with which no training could go on.
+
+    Args:
+        config: a dataclass.
+
+    Raises:
+        ValueError: if a number in it is infinite or NaN.
+    """
+    for field in dataclasses.fields(config):  # pyright: ignore[reportArgumentType]  # a dataclass
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            remedy = "pass a very large one, such as 1e30, for no limit" if field.name == "clip" else "pass such a one"
+            raise ValueError(f"{field.name} is {value}, expected a finite number: {remedy}.")
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:
@@ -90,6 +124,9 @@ class RunConfig:
     trial_factor: int
     trial: int
 
+    def __post_init__(self) -> None:
+        check_finite(self)
+
     @property
     def search(self) -> Search:
         """The trials to choose from."""
@@ -132,7 +169,7 @@ class RunConfig:
             The configuration.
 
         Raises:
-            ValueError: if the content is that of another experiment, or has a field that is not known here.
+            ValueError: if the content is that of another experiment, or does not fit the fields that are known here.
         """
         return config_from_json(cls, cls.experiment, content)
 
@@ -144,6 +181,7 @@ class TemperedConfig(RunConfig):
     trial_temperatures: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "trial_temperatures", tuple(self.trial_temperatures))  # JSON has lists
 
     def of_trial(self, index: int, interval: int) -> Self:

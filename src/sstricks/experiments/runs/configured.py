@@ -6,13 +6,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from sstricks.experiments.runs.config import RunConfig
+from sstricks.experiments.runs.config import NOT_REPEATED, RunConfig
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.training import Schedule
 
 Config = TypeVar("Config", bound=RunConfig)
-
-_NOT_REPEATED = {"steps", "valid_every", "trials", "trial_steps", "trial_factor", "trial_temperatures"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class ConfiguredRun(ABC, Generic[Config]):
 
     def summary(self) -> dict[str, Any]:
         """The part of the configuration that the result repeats."""
-        return {name: value for name, value in self.to_json().items() if name not in _NOT_REPEATED}
+        return {name: value for name, value in self.to_json().items() if name not in NOT_REPEATED}
 
     @abstractmethod
     def module(self) -> LightningModule:

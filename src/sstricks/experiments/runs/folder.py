@@ -5,10 +5,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import IO, Self
 
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.files import remove_partial_files, write_json
+from sstricks.experiments.runs.files import read_object, remove_partial_files, write_json
 
 
 class FolderInUseError(RunError):
@@ -26,7 +27,8 @@ class RunState(enum.Enum):
 class RunFolder:
     """A run on disk: `config.json`, `checkpoints/`, metrics, pictures and, at the end, `result.json`.
 
-    `result.json` is written last, so that its existence means that the run is finished.
+    `result.json` is written last, so that its existence means that the run is finished. It is written also if a picture
+    cannot be drawn, which must not cost what was measured.
 
     Args:
         path: the directory; nothing is created before `open`.
@@ -82,9 +84,10 @@ class RunFolder:
             The content of `config.json`.
 
         Raises:
-            RunError: if there is no run in the folder.
+            RunError: if there is no run in the folder, or the file is damaged.
         """
-        return self._read(self.config_file, "it holds no config.json, so no run was ever started in it")
+        remedy = "Restore the file, or start a new run in another folder."
+        return self._read(self.config_file, "it holds no config.json, so no run was ever started in it", remedy, {})
 
     def read_result(self) -> dict[str, object]:
         """The result of the finished run that is in the folder.
@@ -93,9 +96,11 @@ class RunFolder:
             The content of `result.json`.
 
         Raises:
-            RunError: if the run is not finished.
+            RunError: if the run is not finished, or the file is damaged.
         """
-        return self._read(self.result_file, "it holds no result.json, so its run is not finished")
+        remedy = f"`sst evaluate {self.path}` writes it anew."
+        fields = {"steps": int, "seconds": int | float}
+        return self._read(self.result_file, "it holds no result.json, so its run is not finished", remedy, fields)
 
     def trial(self, index: int) -> "RunFolder":
         """The folder of one of this run's trials.
@@ -108,10 +113,10 @@ class RunFolder:
         """
         return RunFolder(self.path / "trials" / f"{index:02d}")
 
-    def _read(self, file: Path, why_not: str) -> dict[str, object]:
+    def _read(self, file: Path, why_not: str, remedy: str, fields: Mapping[str, type | UnionType]) -> dict[str, object]:
         try:
-            return json.loads(file.read_text())
-        except FileNotFoundError:
+            return read_object(file, remedy, fields)
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path}: {why_not}. Name the folder that --out named in `sst train`.") from None
 
     def _create(self) -> None:

@@ -1,9 +1,8 @@
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sstricks.experiments.runs.files import write_json
+from sstricks.experiments.runs.files import read_object, write_json
 
 ScoreTrials = Callable[[Sequence[int], int], Iterable[tuple[int, float | None]]]
 """Trains the given trials up to the given step and yields (trial, score) as they end; None for one that diverged."""
@@ -32,10 +31,14 @@ class TrialRecord:
 
         Returns:
             The record.
+
+        Raises:
+            RunError: if the file is damaged.
         """
         if not file.exists():
             return cls(file)
-        content = json.loads(file.read_text())
+        remedy = "Restore the file, or start a new run in another folder."
+        content = read_object(file, remedy, {"scores": dict, "survivor": int | None})
         return cls(file, content["scores"], content["survivor"])
 
     def save(self) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from sstricks.experiments.runs.files import write_atomically
+from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.files import naming, write_atomically
 
 Row = dict[str, float | None]
 
@@ -44,7 +45,8 @@ class MetricsLog:
         """
         finite: Row = {name: value if math.isfinite(value) else None for name, value in row.items()}
         self.rows.append(finite)
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        record = self.folder / "metrics.jsonl"
+        with naming(record), record.open("a") as file:
             file.write(_encode(finite))
         self._write_csv()
         self._write_events(finite)
@@ -76,13 +78,17 @@ def read_metrics(folder: Path) -> list[Row]:
 
     Returns:
         The rows in the order of their steps, none if nothing was recorded. A last line that was cut off is left out.
+
+    Raises:
+        RunError: if another line is damaged.
     """
+    file = folder / "metrics.jsonl"
     try:
-        text = (folder / "metrics.jsonl").read_text()
+        text = file.read_text(encoding="utf-8", errors="replace")  # such a line is no row, or at least none of ours
     except FileNotFoundError:
         return []
-    complete, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    complete, found, _ = text.rpartition("\n")
+    return [_decode(file, number, line) for number, line in enumerate(complete.split("\n") if found else [], start=1)]
 
 
 def column(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
@@ -103,6 +109,23 @@ def _step(row: Row) -> int:
     step = row["step"]
     assert step is not None
     return int(step)
+
+
+def _decode(file: Path, number: int, line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not (
+        isinstance(row, dict)
+        and all(isinstance(value, int | float | None) for value in row.values())
+        and row.get("step") is not None
+    ):
+        raise RunError(
+            f"{file}: line {number} is {line[:40]!r}, expected a row of numbers by name with a step. Restore the file, "
+            "or remove the line."
+        )
+    return row
 
 
 def _encode(row: Row) -> str:

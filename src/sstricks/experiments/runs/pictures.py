@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from sstricks.experiments.runs.files import write_atomically
 from sstricks.experiments.runs.metrics import Row, column, read_metrics
@@ -125,7 +126,7 @@ def finish_axis(axis: Axes, title: str, *, shares: bool) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure, whole or not at all.
+    """Write a figure, whole or not at all, with its words as they are: a dollar sign begins no formula.
 
     Args:
         figure: what was drawn.
@@ -135,5 +136,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
         The path.
     """
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)  # some are a user's
     write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=150))
     return path

@@ -101,7 +101,15 @@ def evaluate(experiment: Experiment, path: Path) -> tuple[Result, bool]:
 
 def _conclude(experiment: Experiment, folder: RunFolder, module: LightningModule, data: LightningDataModule) -> Result:
     result = _measure(experiment, folder, module, data)
-    _chosen(experiment, folder)[0].illustrate(folder.path)
+    try:
+        _chosen(experiment, folder)[0].illustrate(folder.path)
+    except Exception as error:
+        write_json(folder.result_file, result)
+        error.add_note(
+            f"The run is finished and its result is in {folder.result_file}; pictures are missing, which "
+            f"`sst evaluate {folder.path}` draws."
+        )
+        raise
     write_json(folder.result_file, result)
     return result
 

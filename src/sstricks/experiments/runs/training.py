@@ -8,13 +8,8 @@ from dataclasses import dataclass
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from sstricks.experiments.runs.checkpoints import (
-    AtomicCheckpointIO,
-    Outcome,
-    Recorder,
-    checkpoint_step,
-    recorded_outcome,
-)
+from sstricks.experiments.runs.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from sstricks.experiments.runs.checkpoints import Outcome, Recorder, checkpoint_step, recorded_outcome
 from sstricks.experiments.runs.devices import Devices, OneOf
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
@@ -126,11 +121,19 @@ def load_best(module: LightningModule, folder: RunFolder) -> None:
         folder: where the checkpoint is.
 
     Raises:
-        RunError: if there is no checkpoint yet.
+        RunError: if there is no checkpoint yet, or it is damaged or of another model.
     """
     if not folder.best.exists():
         raise RunError(f"{folder.path}: it holds no checkpoint yet. Train until the first validation at least.")
-    module.load_state_dict(torch.load(folder.best, map_location="cpu", weights_only=True)["state_dict"])
+    parameters = read_checkpoint(folder.best)["state_dict"]
+    try:
+        module.load_state_dict(parameters)
+    except RuntimeError as error:
+        raise RunError(
+            f"{folder.best}: its parameters are not those of the model that {folder.config_file} describes "
+            f"({' '.join(str(error).split())[:200]}…). Restore the two files, or use the version of sstricks that "
+            "started the run."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import IO, Any, Self
 
 import sstricks
 from sstricks.experiments.runs.errors import RunError
-from sstricks.experiments.runs.files import remove_partial_files, write_json
+from sstricks.experiments.runs.files import read_object, remove_partial_files, write_json
 from sstricks.experiments.runs.folder import differences, take_lock, writing_to
 from sstricks.experiments.sweep.ranges import Ranges, Values, describe_range, draw
 
@@ -71,7 +71,8 @@ class SweepFolder:
             The hyperparameters of all trials that the folder has, by their index.
 
         Raises:
-            RunError: if the folder cannot be written, is in use, holds something else or another sweep.
+            RunError: if the folder cannot be written, is in use, holds something else or another sweep, or its
+                `sweep.json` is damaged.
         """
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -105,13 +106,20 @@ class SweepFolder:
         if not self.file.exists():
             self._refuse_foreign_files()
             return []
-        content = json.loads(self.file.read_text())
+        remedy = "Restore the file, or choose another --out."
+        content = read_object(self.file, remedy, {"configuration": dict, "ranges": dict, "trials": list})
         different = differences(_flat(content), _flat(plan.to_json()))
         if different:
             raise RunError(
                 f"--out {self.path}: the sweep in the folder is another one: {'; '.join(different)}. "
                 "Nothing in it was touched. Repeat the command that started it, or choose another --out."
             )
+        expected = {"seed", *plan.ranges}
+        for index, values in enumerate(content["trials"]):
+            if not isinstance(values, dict) or values.keys() != expected:
+                raise RunError(
+                    f"{self.file}: found {values!r} for trial {index}, expected values of {expected}. {remedy}"
+                )
         return content["trials"]
 
     def _refuse_foreign_files(self) -> None:

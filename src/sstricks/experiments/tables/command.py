@@ -26,7 +26,9 @@ class TableOf:
 
     experiment: tyro.conf.Positional[Literal["nri", "listops", "l2x"]]
     """Whose tables; runs of other experiments are left out."""
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]")]
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
+    ]
     """Folders of runs, folders that hold such folders (of sweeps, for instance), or JSON files with results."""
     paper: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")] = False
     """Add the paper's figures, in lines of their own."""

@@ -2,16 +2,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, NamedTuple
 
-from sstricks.experiments.runs.config import RunConfig
+from sstricks.experiments.runs.config import NOT_REPEATED, RunConfig
 
 Facts = Mapping[str, Any]
 
-_NOT_A_SETUP = frozenset(
-    {
-        *("seed", "trial", "data"),
-        *("valid_every", "trial_steps", "trial_factor", "trial_temperatures"),  # which results do not repeat
-    }
-)
+_NOT_A_SETUP = NOT_REPEATED | {"seed", "trial", "data"}
 
 
 class Label(NamedTuple):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.files import read_json
 from sstricks.experiments.tables.record import Record
 
 
@@ -99,9 +100,11 @@ def _not_begun(sweep: Path) -> Iterator[Record]:
     content = _load(sweep / "sweep.json")
     if not isinstance(content, dict) or "configuration" not in content or "trials" not in content:
         return
+    if not (isinstance(content["trials"], list) and all(isinstance(values, dict) for values in content["trials"])):
+        raise RunError(f"{sweep / 'sweep.json'}: found no list of trials. Restore the file, or leave it out.")
     for index, values in enumerate(content["trials"]):
         if not (sweep / f"trial-{index:03d}" / "config.json").is_file():
-            config = {**content["configuration"], **values}
+            config = {**_object(sweep / "sweep.json", content["configuration"]), **values}
             yield Record.of(config, config)
 
 
@@ -114,10 +117,7 @@ def _in_file(path: Path) -> Iterator[Record]:
 
 
 def _load(path: Path) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of the syntax or of the encoding
-        raise RunError(f"{path}: found no JSON ({error}). Restore the file, or leave it out.") from None
+    content = read_json(path, "Restore the file, or leave it out.")
     if not isinstance(content, (dict, list)):
         raise RunError(f"{path}: found {type(content).__name__}, expected results by name or in a list.")
     return content

@@ -11,6 +11,7 @@ from sstricks.experiments.tables.markdown import markdown
 from sstricks.experiments.tables.record import Record
 from sstricks.experiments.tables.rows import comma_separated
 from sstricks.experiments.tables.tabulation import Tabulation
+from sstricks.experiments.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,6 @@ _FORMATS: Mapping[str, Callable[[Contents], str]] = {
     ".tex": lambda contents: latex(contents.grids),
     ".json": lambda contents: json.dumps([record.to_json() for record in contents.records], indent=1) + "\n",
 }
-
-
-def check_targets(paths: Sequence[Path], suffixes: Sequence[str], *, force: bool) -> None:
-    """Refuse, before any work is done, files that could not or must not be written.
-
-    Args:
-        paths: what `--out` named.
-        suffixes: that are known.
-        force: whether files that exist may be replaced.
-
-    Raises:
-        RunError: if a suffix is not known, a folder does not exist, or a file does.
-    """
-    for path in paths:
-        if path.suffix not in suffixes:
-            raise RunError(f"--out {path}: found the suffix {path.suffix!r}, expected one of {', '.join(suffixes)}.")
-        if not path.parent.is_dir():
-            raise RunError(f"--out {path}: the folder {path.parent} does not exist. Create it, or name another.")
-        if path.exists() and not (force and path.is_file()):
-            raise RunError(f"--out {path}: it exists and was not touched. Add --force to replace it, or name another.")
 
 
 def check_tables(paths: Sequence[Path], *, force: bool) -> None:
