@@ -46,8 +46,9 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
     types = get_type_hints(kind)
     for name, value in given.items():
         if not has_type(value, types[name]):
+            expected = getattr(types[name], "__name__", types[name])
             raise ValueError(
-                f"{name} is {value!r} in the configuration, expected {types[name]}: use the version of sstricks that "
+                f"{name} is {value!r} in the configuration, expected {expected}: use the version of sstricks that "
                 "started the run, or restore the file."
             )
     return kind(**given)
