@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments.toy import Toy
+from experiments.waiting import wait_until
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Silence
@@ -321,10 +321,3 @@ def in_use(path):
         except OSError:
             return True
     return False
-
-
-def wait_until(condition, seconds=180):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -3,10 +3,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from experiments.waiting import wait_until
 from sstricks import cli
 from sstricks.experiments.runs.metrics import read_metrics
 
@@ -97,11 +97,7 @@ def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken = tmp_path / "broken"
     with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 180
-        while len(read_metrics(broken)) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: len(read_metrics(broken)) >= 2, process)
         process.send_signal(signal.SIGKILL)
     assert not (broken / "result.json").exists()
     resumed = subprocess.run(

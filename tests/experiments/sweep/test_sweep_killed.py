@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from experiments.sweep.tiny import command, finished, result_of, without_times
+from experiments.waiting import wait_until
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.run import GraphLayoutRun
 from sstricks.experiments.runs.metrics import read_metrics
@@ -101,7 +101,7 @@ def caught(process, out, condition):
             release(held)
         return False
 
-    wait_until(catch)
+    wait_until(catch, seconds=240)
     return held
 
 
@@ -126,13 +126,6 @@ def runs(process):
     except (FileNotFoundError, ProcessLookupError):  # it ends just now
         return True
     return any(thread.rpartition(")")[2].split()[0] not in "TZX" for thread in threads)
-
-
-def wait_until(condition, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_the_same_command_completes_the_sweep(story):

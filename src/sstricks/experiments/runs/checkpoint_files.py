@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.errors import RunError, first_line
 from sstricks.experiments.runs.files import naming, write_atomically
 
 
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except UnpicklingError:
         raise RunError(_damaged(path, "it is something else")) from None
     except (RuntimeError, EOFError) as error:
-        raise RunError(_damaged(path, str(error).partition("\n")[0])) from None
+        raise RunError(_damaged(path, first_line(error))) from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # which is to look for the end of an archive before the beginning of its file
             raise

@@ -11,7 +11,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from sstricks.experiments.runs.checkpoints import checkpoint_step
 from sstricks.experiments.runs.devices import Devices, OneOf
-from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.errors import RunError, first_line
 from sstricks.experiments.runs.experiment import Experiment
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.overview import last_row, last_step
@@ -67,11 +67,11 @@ def fit_together(experiment: Experiment, path: Path, devices: Devices, display: 
     except (BrokenProcessPool, _LostError) as error:
         raise RunError(
             f"{path}: one of the {devices.count} processes that trained together was lost, perhaps killed for want of "
-            f"memory ({_first_line(error)}). Give the same command with --resume to continue from the last checkpoint."
+            f"memory ({first_line(error)}). Give the same command with --resume to continue from the last checkpoint."
         ) from error
     finally:
         display.end()
-        del meeting
+        del meeting  # whoever keeps the error keeps this frame too
 
 
 def _meeting(devices: Devices) -> TCPStore:
@@ -80,7 +80,7 @@ def _meeting(devices: Devices) -> TCPStore:
         return TCPStore(devices.address, devices.port, is_master=True, wait_for_workers=False)
     except torch.distributed.DistNetworkError as error:
         raise RunError(
-            f"port {devices.port} of {devices.address} cannot be listened at ({_first_line(error)}): set MASTER_PORT "
+            f"port {devices.port} of {devices.address} cannot be listened at ({first_line(error)}): set MASTER_PORT "
             "to a free port, and MASTER_ADDR to an address of machine 0, on every machine."
         ) from error
 
@@ -97,10 +97,6 @@ def _join(member: OneOf) -> None:
         world_size=devices.count,
         device_id=torch.device("cuda", member.local_rank()) if gpus else None,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 class _LostError(RuntimeError):

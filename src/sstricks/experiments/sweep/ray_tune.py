@@ -26,7 +26,7 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.errors import RunError, first_line
 from sstricks.experiments.sweep.machines import Machines, share_of_a_trial
 from sstricks.experiments.sweep.trial import Trial
 from sstricks.experiments.sweep.worker import train_trial
@@ -153,7 +153,7 @@ def _connected(address: str | None) -> Iterator[None]:
             ray.init(address, **quiet)
         except (OSError, RuntimeError, ValueError) as error:
             raise RunError(
-                f"--ray-address {address}: no Ray cluster answers there ({str(error).strip().splitlines()[0]}). "
+                f"--ray-address {address}: no Ray cluster answers there ({first_line(error)}). "
                 "Start one with `ray start --head`, give its address, or leave the option out to train on this machine."
             ) from None
     try:
