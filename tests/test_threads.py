@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -127,9 +128,13 @@ def _child_status(expected: bytes) -> int:
     try:
         if digest(answers()) != expected:
             return 1
+        # torch replaces the thread pool that a fork broke when a new thread first asks for it, and for a moment there
+        # is none: a second new thread then fails ("Invalid thread pool!"). This replaces it now, as DataLoader does.
+        torch.set_num_threads(torch.get_num_threads())
         with ThreadPoolExecutor(2) as pool:
             return 0 if all(digest(a) == expected for a in pool.map(lambda _: answers(), range(2))) else 2
     except BaseException:
+        traceback.print_exc()
         return 3
 
 
