@@ -1,9 +1,12 @@
 """Imports point down only (objects → functional → ops), and importing the package stays light."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import sstricks
 
@@ -87,3 +90,11 @@ def test_public_names_are_all_exported():
         sstricks.__all__
     )
     assert [name for name in sstricks.__all__ if not hasattr(sstricks, name)] == []
+
+
+@pytest.mark.parametrize("package", ["structures", "utilities", "tricks", "solvers", "estimators", "diagnosis"])
+def test_a_package_exports_the_classes_that_it_gathers(package):
+    gathered = importlib.import_module(f"sstricks.{package}")
+    classes = {name for name, item in vars(gathered).items() if isinstance(item, type) and not name.startswith("_")}
+    assert classes <= set(gathered.__all__)
+    assert [name for name in gathered.__all__ if not hasattr(gathered, name)] == []

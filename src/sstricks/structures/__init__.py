@@ -11,8 +11,15 @@ from sstricks.structures.spanning_tree import SpanningTree
 from sstricks.structures.structure import Structure
 from sstricks.structures.subset import Subset
 
-__all__ = ["ChainKSubset", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
-__all__ = ["KSubset", "OneHot", "ProjectiveArborescence", "SpanningTree", "Structure", "Subset"]
-__all__ = ["Arborescence", "KSubset", "OneHot", "SpanningTree", "Structure", "Subset"]
-__all__ = ["KSubset", "LinearOracle", "OneHot", "SpanningTree", "Structure", "Subset"]
-__all__ = ["KSubset", "Matching", "OneHot", "SpanningTree", "Structure", "Subset"]
+__all__ = [
+    "Arborescence",
+    "ChainKSubset",
+    "KSubset",
+    "LinearOracle",
+    "Matching",
+    "OneHot",
+    "ProjectiveArborescence",
+    "SpanningTree",
+    "Structure",
+    "Subset",
+]

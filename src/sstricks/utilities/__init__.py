@@ -7,5 +7,4 @@ from sstricks.utilities.masked import Masked
 from sstricks.utilities.negative_exponential import NegativeExponential
 from sstricks.utilities.sorting import Sorting
 
-__all__ = ["ChainUtility", "Logistic", "Masked", "NegativeExponential"]
-__all__ = ["Logistic", "Masked", "NegativeExponential", "Sorting"]
+__all__ = ["ChainUtility", "Logistic", "Masked", "NegativeExponential", "Sorting"]
