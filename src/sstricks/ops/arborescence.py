@@ -58,7 +58,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.gradients import attach_gradients
+from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -334,11 +334,4 @@ attach_gradients(
     log_partition,
     lambda u, g, edges, nodes: _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes)),
 )
-
-
-# A tree is piecewise constant in everything it is drawn from.
-@sample.backward
-def _(
-    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int
-) -> tuple[None, None, None]:
-    return None, None, None
+attach_no_gradient(sample)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -199,7 +200,4 @@ def _(u: Tensor, partial: bool) -> Tensor:
     return out
 
 
-# The argmax is piecewise constant in u.
-@assignment.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, partial: bool) -> tuple[None]:
-    return (None,)
+attach_no_gradient(assignment)

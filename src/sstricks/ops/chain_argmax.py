@@ -3,6 +3,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sstricks.ops.chain import check_feasible
+from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -55,7 +56,4 @@ def _(u: Tensor, k: int) -> Tensor:
     return out
 
 
-# The argmax is piecewise constant in u.
-@chain_argmax.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[None]:
-    return (None,)
+attach_no_gradient(chain_argmax)

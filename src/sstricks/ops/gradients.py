@@ -1,4 +1,7 @@
+"""The gradients that several operators have in common."""
+
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -7,37 +10,46 @@ from sstricks.ops.operator import Operator
 
 
 def attach_gradients(
-    marginals: Operator,
-    marginals_jvp: Operator,
-    log_partition: Operator,
-    derivative: Callable[[Tensor, Tensor, Tensor, int], Tensor],
+    marginals: Operator, marginals_jvp: Operator, log_partition: Operator, derivative: Callable[..., Tensor]
 ) -> None:
-    """Give the operators of an exponential family over the edges of a graph their gradients.
+    """Give the operators of an exponential family their gradients.
+
+    Each takes the parameters u, and what else makes the family what it is: the size of subsets, or the edges and the
+    number of nodes of a graph. J is symmetric, as the Jacobian of a gradient is.
 
     Args:
-        marginals: From (u, edges, nodes) to the gradient x of log Z.
-        marginals_jvp: From (u, g, edges, nodes) to the derivative J(u)g of the marginals. J is symmetric.
-        log_partition: From (u, edges, nodes) to log Z.
+        marginals: From (u, …) to the gradient x of log Z.
+        marginals_jvp: From (u, g, …) to the derivative J(u)g of the marginals.
+        log_partition: From (u, …) to log Z.
         derivative: What `marginals_jvp` computes, in differentiable torch.
     """
+    shared = (None,) * (len(marginals.core) - 1)
 
     @marginals.backward
-    def _(
-        needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int
-    ) -> tuple[Tensor, None]:
-        return marginals_jvp(u, grad, edges, nodes), None
+    def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, *family: Any) -> tuple[Tensor | None, ...]:
+        return marginals_jvp(u, grad, *family), *shared
 
     # J(u)g is linear in g with a symmetric J, so its gradient in g is J(u) applied to the incoming one. In u it is a
     # third derivative of log Z; nobody needs it fast.
     @marginals_jvp.backward
     def _(
-        needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, edges: Tensor, nodes: int
-    ) -> tuple[Tensor, Tensor, None]:
-        pull_back = torch.func.vjp(lambda u: derivative(u, g, edges, nodes), u)[1]
-        return pull_back(grad)[0], marginals_jvp(u, grad, edges, nodes), None
+        needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, *family: Any
+    ) -> tuple[Tensor | None, ...]:
+        pull_back = torch.func.vjp(lambda u: derivative(u, g, *family), u)[1]
+        return pull_back(grad)[0], marginals_jvp(u, grad, *family), *shared
 
     @log_partition.backward
-    def _(
-        needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, edges: Tensor, nodes: int
-    ) -> tuple[Tensor, None]:
-        return grad.unsqueeze(-1) * marginals(u, edges, nodes), None
+    def _(needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, *family: Any) -> tuple[Tensor | None, ...]:
+        return grad.unsqueeze(-1) * marginals(u, *family), *shared
+
+
+def attach_no_gradient(vertices: Operator) -> None:
+    """Say that an operator is piecewise constant in all its tensors, as an argmax is.
+
+    Args:
+        vertices: From utilities, and perhaps other tensors, to vertices.
+    """
+
+    @vertices.backward
+    def _(needs: tuple[bool, ...], *args: Any) -> tuple[None, ...]:
+        return (None,) * len(vertices.core)

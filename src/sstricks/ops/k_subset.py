@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from sstricks.ops.gradients import attach_gradients
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -193,18 +194,4 @@ def _(u: Tensor, k: int) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), k, u)
 
 
-@marginals.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (marginals_jvp(u, grad, k),)
-
-
-# As for spanning trees: symmetric in g, and a third derivative of log Z, left to the differentiable twin, in u.
-@marginals_jvp.backward
-def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    pull_back = torch.func.vjp(lambda u: _marginals_jvp(u, g, k), u)[1]
-    return pull_back(grad)[0], marginals_jvp(u, grad, k)
-
-
-@log_partition.backward
-def _(needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (grad.unsqueeze(-1) * marginals(u, k),)
+attach_gradients(marginals, marginals_jvp, log_partition, _marginals_jvp)

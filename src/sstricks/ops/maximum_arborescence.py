@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.arborescence import check_reached, restored
+from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -78,7 +79,4 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return _contracted(u, edges, nodes)
 
 
-# The argmax is piecewise constant in u.
-@maximum_arborescence.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[None, None]:
-    return None, None
+attach_no_gradient(maximum_arborescence)

@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.projective_chart import check_feasible, divisions, edge_cells, offset, size
 from sstricks.ops.threads import over_rows
@@ -78,7 +79,4 @@ def _(u: Tensor, nodes: int) -> Tensor:
     return out
 
 
-# The argmax is piecewise constant in u.
-@maximum_projective_arborescence.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, nodes: int) -> tuple[None]:
-    return (None,)
+attach_no_gradient(maximum_projective_arborescence)

@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor
 
+from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.spanning_tree import check_connected
 from sstricks.ops.threads import over_rows
@@ -64,7 +65,4 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return out
 
 
-# The argmax is piecewise constant in u.
-@maximum_spanning_tree.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> tuple[None, None]:
-    return None, None
+attach_no_gradient(maximum_spanning_tree)

@@ -33,6 +33,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sstricks.ops.gradients import attach_gradients
 from sstricks.ops.operator import operator
 from sstricks.ops.projective_chart import check_feasible, edge_ends
 from sstricks.ops.projective_passes import inside, outside, tangent
@@ -109,18 +110,4 @@ def _(u: Tensor, nodes: int) -> Tensor:
     return _launch(kernel, u.new_empty(len(u)), nodes, 3, u)
 
 
-@marginals.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, nodes: int) -> tuple[Tensor]:
-    return (marginals_jvp(u, grad, nodes),)
-
-
-# As for spanning trees: symmetric in g, and a third derivative of log Z, left to the differentiable twin, in u.
-@marginals_jvp.backward
-def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    pull_back = torch.func.vjp(lambda u: tangent(inside(u, nodes), g, nodes), u)[1]
-    return pull_back(grad)[0], marginals_jvp(u, grad, nodes)
-
-
-@log_partition.backward
-def _(needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, nodes: int) -> tuple[Tensor]:
-    return (grad.unsqueeze(-1) * marginals(u, nodes),)
+attach_gradients(marginals, marginals_jvp, log_partition, lambda u, g, nodes: tangent(inside(u, nodes), g, nodes))
