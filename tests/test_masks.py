@@ -103,6 +103,8 @@ def test_a_batch_of_masks_broadcasts_against_one_utility(case: Case):
     expected = structure.softmax(u.expand(3, -1), T, case.regularizer)
     assert_near(structure.softmax(u, T, case.regularizer), expected, 1e-12)
     assert torch.equal(structure.argmax(u), structure.argmax(u.expand(3, -1)))
+    vertex = torch.from_numpy(case.problem.vertices[0]).double()
+    assert torch.equal(structure.contains(vertex), structure.contains(vertex.expand(3, -1)))
 
 
 @MASKABLE

@@ -92,7 +92,7 @@ class Arborescence(GraphStructure):
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)
-        present = self._present(x)
+        present = self._present(x.device)
         # With one edge into every node but the root, to be reached from the root is to be in its tree.
         parents = present.clone()
         parents[..., self.root] = False

@@ -68,10 +68,10 @@ class GraphStructure(Structure):
         flat = flat.scatter_add(-1, (i * self.num_nodes + j).expand(x.shape), x)
         return flat.unflatten(-1, (self.num_nodes, self.num_nodes))
 
-    def _present(self, x: Tensor) -> Tensor:
-        """Which nodes have an edge that is not masked, shape (*batch, n)."""
-        mask = torch.ones_like(x) if self.mask is None else self.mask.to(x)
-        matrix = self._from_to(mask.expand(x.shape))
+    def _present(self, device: torch.device) -> Tensor:
+        """Which nodes have an edge that is not masked, shape (*batch_shape, n)."""
+        mask = torch.ones(self.event_shape) if self.mask is None else self.mask.float()
+        matrix = self._from_to(mask.to(device))
         return (matrix.sum(-1) + matrix.sum(-2)) > 0
 
 

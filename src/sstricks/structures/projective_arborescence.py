@@ -9,10 +9,10 @@ from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
-from sstricks.structures.structure import Structure
+from sstricks.structures.graph import GraphStructure, reachable
 
 
-class ProjectiveArborescence(Structure):
+class ProjectiveArborescence(GraphStructure):
     r"""The projective dependency trees over nodes 0, …, n − 1 in order, as vectors of their edges (Sec. 6, App. B.8).
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^{(n-1)^2} : T \text{ spans from } 0,
@@ -36,10 +36,12 @@ class ProjectiveArborescence(Structure):
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = whole("n", n, "A tree needs an edge.", low=2)
-        super().__init__(((n - 1) ** 2,), mask, at_least=1)
-        self.num_nodes = n
-        self.edges = F.projective_edges(n)
-        self._check_feasible(
+        edges = F.projective_edges(n)
+        super().__init__(
+            edges,
+            n,
+            mask,
+            torch.ones_like(edges[0], dtype=torch.bool),
             "no projective tree from node 0 among the present edges",
             "at least one tree for each example",
             "Unmask edges: those out of node 0 always allow one. (A node without present edges is padding.)",
@@ -57,42 +59,31 @@ class ProjectiveArborescence(Structure):
                     [0., 0., 1.],
                     [0., 0., 0.]])
         """
-        self._check_shape("x", x)
-        i, j = self.edges.to(x.device)
-        flat = x.new_zeros(*x.shape[:-1], self.num_nodes**2)
-        filled = flat.scatter(-1, (i * self.num_nodes + j).expand(x.shape), x)
-        return filled.unflatten(-1, (self.num_nodes, self.num_nodes))
-
-    def _present(self) -> Tensor:
-        """Which nodes are not padding, shape (*batch_shape, n)."""
-        if self.mask is None:
-            return torch.ones(self.num_nodes, dtype=torch.bool)
-        adjacency = self.to_adjacency(self.mask.float())
-        return (adjacency.sum(-1) + adjacency.sum(-2)) > 0
+        return self._from_to(x)
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.maximum_projective_arborescence(u, self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
-        adjacency, present = self.to_adjacency(x), self._present().to(x.device)
+        adjacency, present = self._from_to(x), self._present(x.device)
         one_head = (adjacency[..., 1:].sum(-2) == present[..., 1:]).all(-1)
-        # Whom one descends from, by repeated squaring.
-        reach = (adjacency + torch.eye(self.num_nodes, dtype=x.dtype, device=x.device)).clamp(max=1)
-        for _ in range((self.num_nodes - 1).bit_length()):
-            reach = (reach @ reach).clamp(max=1)
-        below = reach > 0
+        below = reachable(adjacency)
         place = present.cumsum(-1).unsqueeze(-2)
         last = torch.where(below, place, 0).amax(-1)
         first = torch.where(below, place, self.num_nodes + 1).amin(-1)
         consecutive = (last - first + 1 == below.sum(-1)) | ~present
         return one_head & (below[..., 0, :] | ~present).all(-1) & consecutive.all(-1)
 
+    def _nodes(self) -> list[int]:
+        """The nodes that are not padding."""
+        return self._present(self.edges.device).nonzero().flatten().tolist()
+
     def _candidates(self) -> int:
-        dependents = int(self._present().sum()) - 1
+        dependents = len(self._nodes()) - 1
         return comb(3 * dependents, dependents) // (2 * dependents + 1)
 
     def _support(self) -> Tensor:
-        nodes = self._present().nonzero().flatten().tolist()
+        nodes = self._nodes()
         number = {(i, j): e for e, (i, j) in enumerate(self.edges.T.tolist())}
 
         @cache

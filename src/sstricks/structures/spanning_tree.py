@@ -82,16 +82,14 @@ class SpanningTree(GraphStructure):
         return maximum_spanning_tree(u.detach(), self.edges.to(u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
-        present = self._present(x)
+        present = self._present(x.device)
         # With as many edges as a tree has, being connected is being a tree.
         together = reachable(self.to_adjacency(x)) | ~(present.unsqueeze(-1) & present.unsqueeze(-2))
         return together.all((-1, -2)) & (x.sum(-1) == present.sum(-1) - 1)
 
     def _size(self) -> int:
         """How many edges a tree has."""
-        if self.mask is None:
-            return self.num_nodes - 1
-        return int(self._present(self.mask.float()).sum()) - 1
+        return int(self._present(self.edges.device).sum()) - 1
 
     def _candidates(self) -> int:
         return comb(self.edges.shape[1], self._size())
