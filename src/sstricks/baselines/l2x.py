@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, check_vector, cooled, joint_batch, with_gumbel
+from sstricks.baselines.inputs import check_vector, cooled, joint_batch, with_gumbel
+from sstricks.functional.checks import size_among
 from sstricks.functional.utility import from_working
 
 
@@ -31,7 +32,7 @@ def l2x(logits: Tensor, k: int, temperature: Tensor | float, *, generator: torch
         (torch.Size([2, 5]), True)
     """
     check_vector("logits", logits)
-    k = check_k(k, logits.shape[-1])
+    k = size_among(logits.shape[-1], k)
     u = with_gumbel(logits.expand(k, *logits.shape), generator)
     # Room for a batch of temperatures, which must not meet the dimension of the k samples.
     room = len(joint_batch(logits, temperature)) + 1 - logits.dim()

@@ -46,7 +46,7 @@ def relaxed_eisner(u: Tensor, temperature: Tensor | float) -> Tensor:
     unread = torch.eye(n, dtype=torch.bool, device=u.device)
     unread[:, 0] = True
     arcs = u.masked_fill(unread, -torch.inf)
-    s = cooled(arcs.flatten(-2), temperature, at_least=1).unflatten(-1, (n, n))
+    s = cooled(arcs.flatten(-2), temperature).unflatten(-1, (n, n))
     return from_working(_descend(*_ascend(s)), u.dtype)
 
 

@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, check_vector, cooled
+from sstricks.baselines.inputs import check_vector, cooled
+from sstricks.functional.checks import size_among
 from sstricks.functional.utility import from_working
 
 
@@ -30,7 +31,7 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
         tensor([1., 0., 1.])
     """
     check_vector("u", u)
-    k = check_k(k, u.shape[-1])
+    k = size_among(u.shape[-1], k)
     a = cooled(u, temperature, at_least=k)
     t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).unsqueeze(-1)
     p = a.softmax(-1)

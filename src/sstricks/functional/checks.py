@@ -74,6 +74,19 @@ def check_size(argument: str, u: Tensor, size: int, of: str) -> None:
         )
 
 
+def size_among(n: int, k: int) -> int:
+    """The size k, if k of n items can be chosen.
+
+    Args:
+        n: How many there are.
+        k: What the caller gave.
+
+    Raises:
+        ValueError: They cannot, or k is no integer.
+    """
+    return whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+
+
 def subset_size(u: Tensor, k: int) -> int:
     """The size k, if subsets of as many items as u has coordinates can have it.
 
@@ -87,7 +100,7 @@ def subset_size(u: Tensor, k: int) -> int:
     if isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]:
         return k  # what is wrong takes longer to find than a small problem takes to solve
     check_coordinates(u)
-    return whole("k", k, "Choose fewer items, or give more.", low=1, high=u.shape[-1], top="n")
+    return size_among(u.shape[-1], k)
 
 
 def chain_subset_size(u: Tensor, k: int) -> int:
@@ -105,7 +118,7 @@ def chain_subset_size(u: Tensor, k: int) -> int:
         raise invalid(
             "u", f"shape {tuple(u.shape)}", "(*batch, 2n - 1), an odd number", "First come n items, then n - 1 pairs."
         )
-    return whole("k", k, "Choose fewer items, or give more.", low=1, high=(u.shape[-1] + 1) // 2, top="n")
+    return size_among((u.shape[-1] + 1) // 2, k)
 
 
 def chart_nodes(u: Tensor, num_nodes: int) -> int:

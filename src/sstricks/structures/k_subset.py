@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import whole
+from sstricks.functional.checks import size_among
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -35,7 +35,7 @@ class KSubset(Structure):
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
-        k = whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+        k = size_among(n, k)
         super().__init__((n,), mask, at_least=k)
         self.n = n
         self.k = k
