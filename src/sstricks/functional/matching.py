@@ -5,8 +5,9 @@ from torch import Tensor
 from sstricks.errors import tensor
 from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working, to_working
-from sstricks.ops import matching
 from sstricks.ops.assignment import assignment
+from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
+from sstricks.ops.matching import matching_softmax
 
 
 def _wide(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def birkhoff_projection(u: Tensor, *, partial: bool = False) -> Tensor:
         tensor([[0.7500, 0.2500],
                 [0.2500, 0.7500]])
     """
-    return _wide(lambda v: matching.matching_softmax(v, matching.EUCLIDEAN, partial), u)
+    return _wide(lambda v: matching_softmax(v, EUCLIDEAN, partial), u)
 
 
 def sinkhorn(u: Tensor, *, partial: bool = False) -> Tensor:
@@ -61,7 +62,7 @@ def sinkhorn(u: Tensor, *, partial: bool = False) -> Tensor:
         tensor([[0.7311, 0.2689],
                 [0.2689, 0.7311]])
     """
-    return _wide(lambda v: matching.matching_softmax(v, matching.CATEGORICAL, partial), u)
+    return _wide(lambda v: matching_softmax(v, CATEGORICAL, partial), u)
 
 
 def matching_sigmoid(u: Tensor, *, partial: bool = False) -> Tensor:
@@ -75,4 +76,4 @@ def matching_sigmoid(u: Tensor, *, partial: bool = False) -> Tensor:
         tensor([[0.6225, 0.3775],
                 [0.3775, 0.6225]])
     """
-    return _wide(lambda v: matching.matching_softmax(v, matching.BINARY, partial), u)
+    return _wide(lambda v: matching_softmax(v, BINARY, partial), u)

@@ -35,12 +35,12 @@ from torch import Tensor
 
 from sstricks.errors import ConvergenceWarning
 from sstricks.ops.assignment import check_feasible, duals
+from sstricks.ops.costs import EUCLIDEAN
 from sstricks.ops.operator import operator
 from sstricks.ops.separable import capped_simplex, k_subset_sigmoid
 from sstricks.ops.threads import over_rows
 from sstricks.ops.two_way import fit, solve
 
-EUCLIDEAN, CATEGORICAL, BINARY = 0, 1, 2
 ALLOWED = 1e-10  # what the sum of a column may miss without a warning
 _STEPS = 300
 _HALVINGS = 40
@@ -156,7 +156,7 @@ def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
 
     Args:
         u: Scaled utilities, shape (*batch, n, m); −∞ is an absent pair, a row or column without pairs is absent.
-        response: Which h: `EUCLIDEAN`, `CATEGORICAL` or `BINARY`.
+        response: Which h, as numbered in `costs`.
         partial: Whether rows may sum to less than one.
 
     Raises:

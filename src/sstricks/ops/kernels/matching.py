@@ -3,11 +3,11 @@
 import numpy as np
 from numba import njit
 
+from sstricks.ops.costs import CATEGORICAL, EUCLIDEAN
 from sstricks.ops.kernels.assignment import assign
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.two_way import solve
 
-EUCLIDEAN, CATEGORICAL, BINARY = 0, 1, 2
 _MATHS = {"contract", "nsz", "arcp", "reassoc"}
 _EPSILON = 2.220446049250313e-16
 _FARTHEST = 2000.0  # a gap wider than that cannot be seen across
