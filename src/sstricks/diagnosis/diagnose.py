@@ -82,7 +82,7 @@ def diagnose(
             progress(done, total)
 
     if known:
-        truth = exact_truth(trick, loss, leaves)
+        truth = exact_truth(known, loss, leaves)
     else:
         truth = sampled_truth(trick, loss, leaves, truth_samples, generator, advance)
     estimators = Estimators(trick, tuple(map(float, temperatures)), group, known)

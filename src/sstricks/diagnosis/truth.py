@@ -29,19 +29,18 @@ class Truth:
     exact: bool
 
 
-def exact_truth(trick: Trick, loss: Loss, leaves: tuple[Tensor, ...]) -> Truth:
+def exact_truth(trick: StochasticArgmaxTrick, loss: Loss, leaves: tuple[Tensor, ...]) -> Truth:
     r"""By enumeration, ∑ₓ L(x) ∇p(x).
 
     Raises:
         NotImplementedError: The law of X is not known.
         ValueError: 𝒳 is too large to enumerate.
     """
-    hard = StochasticArgmaxTrick(trick.structure, trick.utility)
     support = trick.structure.enumerate_support().to(leaves[0])
     with torch.no_grad():
-        support = support[hard.log_prob(support) > -torch.inf]  # without the vertices that a masked utility excludes
+        support = support[trick.log_prob(support) > -torch.inf]  # without the vertices that a masked utility excludes
     with torch.enable_grad():
-        expected = (hard.log_prob(support).exp() * losses(loss, support).detach()).sum()
+        expected = (trick.log_prob(support).exp() * losses(loss, support).detach()).sum()
     gradient = flat_gradient(expected, leaves)
     return Truth(gradient, torch.zeros_like(gradient), f"exact, by enumeration of {len(support)} vertices", True)
 
