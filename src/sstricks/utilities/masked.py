@@ -83,14 +83,11 @@ class Masked(Distribution):
 
 
 def _inside(base: Distribution) -> Tensor:
-    """A point inside the support, to stand where none is wanted: the mean if there is one, or the median."""
-    points = []
-    for point in (lambda: base.mean, lambda: base.icdf(torch.tensor(0.5))):
+    """A point inside the support, to stand where none is wanted: the median if it is known, or the mean."""
+    for point in (lambda: base.icdf(torch.tensor(0.5)), lambda: base.mean):  # a median is finite, a mean need not be
         with suppress(NotImplementedError):
-            points.append(point().detach())
-    if not points:
-        raise invalid("base", repr(base), "a law with a mean or an icdf", "Without one, log_prob is not known here.")
-    return torch.where(points[0].isfinite(), points[0], points[-1])
+            return point().detach()
+    raise invalid("base", repr(base), "a law with a mean or an icdf", "Without one, log_prob is not known here.")
 
 
 @register_kl(Masked, Masked)
