@@ -38,7 +38,7 @@ class Euclidean(SeparableRegularizer):
     """
 
     def density(self, x: Tensor) -> Tensor:
-        """x²/2."""
+        """h(x) = x²/2."""
         return x.square() / 2
 
 
@@ -54,7 +54,7 @@ class CategoricalEntropy(SeparableRegularizer):
     """
 
     def density(self, x: Tensor) -> Tensor:
-        """X log x − x, and 0 at 0."""
+        """h(x) = x log x − x, and 0 at 0."""
         return torch.xlogy(x, x) - x
 
 
@@ -67,7 +67,7 @@ class BinaryEntropy(SeparableRegularizer):
     """
 
     def density(self, x: Tensor) -> Tensor:
-        """X log x + (1−x) log(1−x), and 0 at 0 and 1."""
+        """h(x) = x log x + (1−x) log(1−x), and 0 at 0 and 1."""
         return torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)
 
 

@@ -16,6 +16,13 @@ class MovingAverage(nn.Module):
 
     Raises:
         ValueError: If the decay is outside [0, 1).
+
+    Example:
+        >>> average = sst.estimators.MovingAverage(decay=0.5)
+        >>> for loss in (4.0, 1.0):
+        ...     average.update(torch.tensor(loss))
+        >>> average.value
+        tensor(2.)
     """
 
     total: Tensor

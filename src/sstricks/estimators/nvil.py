@@ -15,6 +15,17 @@ class NVIL(nn.Module):
         baseline: :math:`b`, a module from features (B, ...) to (B,) or (B, 1).
         decay: The moving average's, in [0, 1).
         weight: The weight of the least-squares loss in the surrogate.
+
+    Raises:
+        ValueError: If the decay is outside [0, 1).
+
+    Example:
+        >>> loc = torch.zeros(2, requires_grad=True)
+        >>> p, features = torch.distributions.Bernoulli(logits=loc), torch.ones(2, 3)
+        >>> nvil = sst.estimators.NVIL(torch.nn.Linear(3, 1))
+        >>> nvil(p.log_prob(torch.ones(2)), torch.tensor([1.0, 3.0]), features).backward()
+        >>> nvil.baseline.bias.grad.shape
+        torch.Size([1])
     """
 
     def __init__(self, baseline: nn.Module, decay: float = 0.99, weight: float = 1.0) -> None:

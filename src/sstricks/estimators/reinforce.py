@@ -12,6 +12,9 @@ class Reinforce(nn.Module):
     Args:
         decay: The moving average's, in [0, 1).
 
+    Raises:
+        ValueError: If the decay is outside [0, 1).
+
     Example:
         >>> loc = torch.zeros(2, requires_grad=True)
         >>> p = torch.distributions.Bernoulli(logits=loc)

@@ -12,6 +12,17 @@ def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
 
     Among equals, the subset with the lower items: of two, the one that holds the first item in which they differ.
 
+    Args:
+        u: Utilities of the n items and then of the n − 1 pairs of neighbours, shape (*batch, 2n − 1); −∞ is an absent
+            coordinate.
+        k: The size of the subsets, 1 ≤ k ≤ n.
+
+    Returns:
+        A vertex, shape and dtype of u, without gradient.
+
+    Raises:
+        ValueError: u is no tensor of 2n − 1 floating numbers each, k is not from 1 to n, or some row has no vertex.
+
     Example:
         >>> F.chain_k_subset_argmax(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 5.0, 0.0]), 2)
         tensor([0., 1., 1., 0., 0., 1., 0.])
@@ -23,6 +34,8 @@ def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
 def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
     """The marginals of p(x) ∝ exp(uᵀx) over correlated k-subsets (App. B.5, eq. 8), shape (*batch, 2n − 1), in O(nk).
 
+    Exact at any range of u. Arguments and errors are those of `chain_k_subset_argmax`.
+
     Example:
         >>> F.chain_k_subset_marginals(torch.zeros(5), 2)
         tensor([0.6667, 0.6667, 0.6667, 0.3333, 0.3333])
@@ -33,6 +46,8 @@ def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
 
 def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
     """The log-partition function log Σ exp(uᵀx) over correlated k-subsets (App. B.5), shape (*batch).
+
+    Arguments and errors are those of `chain_k_subset_marginals`, which is its gradient.
 
     Example:
         >>> F.chain_k_subset_log_partition(torch.zeros(7), 2).exp()
@@ -49,6 +64,12 @@ def chain_k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None =
         u: Natural parameters of the n items and the n − 1 pairs, shape (*batch, 2n − 1).
         k: The size of the subsets.
         generator: What to draw from instead of torch's default generator.
+
+    Returns:
+        Vertices, shape and dtype of u, without gradient.
+
+    Raises:
+        ValueError: As for `chain_k_subset_argmax`.
 
     Example:
         >>> F.chain_k_subset_sample(torch.tensor([0.0, 0.0, 0.0, 1e4, 0.0]), 2)

@@ -9,6 +9,16 @@ from sstricks.ops import k_subset, sampling, separable
 def top_k(u: Tensor, k: int) -> Tensor:
     """The indicator vector of the k largest coordinates (App. B.4), shape (*batch, n); ties go to the lower index.
 
+    Args:
+        u: Utilities, shape (*batch, n); −∞ is an absent coordinate.
+        k: The size of the subsets, 1 ≤ k ≤ n; at least so many coordinates must be present.
+
+    Returns:
+        A subset, shape and dtype of u, without gradient.
+
+    Raises:
+        ValueError: u is no tensor of floating numbers, or k is not from 1 to n.
+
     Example:
         >>> F.top_k(torch.tensor([1.0, 3.0, 1.0, 2.0]), 3)
         tensor([1., 1., 0., 1.])
@@ -24,6 +34,8 @@ def top_k(u: Tensor, k: int) -> Tensor:
 def capped_simplex(u: Tensor, k: int) -> Tensor:
     """The Euclidean projection of u onto {x ∈ [0, 1]ⁿ : Σx = k} (App. B.4), shape (*batch, n).
 
+    It maximises uᵀx − ½‖x‖² there. Arguments and errors are those of `top_k`.
+
     Example:
         >>> F.capped_simplex(torch.tensor([2.0, 0.5, 0.2]), 2)
         tensor([1.0000, 0.6500, 0.3500])
@@ -34,6 +46,8 @@ def capped_simplex(u: Tensor, k: int) -> Tensor:
 
 def capped_softmax(u: Tensor, k: int) -> Tensor:
     """The categorical-entropy relaxation min(1, exp(u + ν)), Σ = k (App. B.4), shape (*batch, n).
+
+    It maximises uᵀx − Σ(x log x − x) on Σx = k. Arguments and errors are those of `top_k`.
 
     Example:
         >>> F.capped_softmax(torch.tensor([2.0, 0.5, 0.5]), 2)
@@ -46,6 +60,8 @@ def capped_softmax(u: Tensor, k: int) -> Tensor:
 def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
     """The binary-entropy relaxation σ(u + ν), Σ = k (App. B.4), shape (*batch, n).
 
+    It maximises uᵀx − Σ(x log x + (1−x) log(1−x)) on Σx = k. Arguments and errors are those of `top_k`.
+
     Example:
         >>> F.k_subset_sigmoid(torch.tensor([1.0, 0.0, -1.0, 0.0]), 2)
         tensor([0.7311, 0.5000, 0.2689, 0.5000])
@@ -57,6 +73,8 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
 def k_subset_marginals(u: Tensor, k: int) -> Tensor:
     """The marginals of p(x) ∝ exp(uᵀx) on Σx = k (App. B.4, eq. 8), shape (*batch, n), in O(nk).
 
+    Exact at any range of u. Arguments and errors are those of `top_k`.
+
     Example:
         >>> F.k_subset_marginals(torch.tensor([0.0, 0.0, 0.0, 0.0]), 1)
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
@@ -66,7 +84,9 @@ def k_subset_marginals(u: Tensor, k: int) -> Tensor:
 
 
 def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
-    """The log-partition function log Σ exp(uᵀx) over Σx = k, shape (*batch).
+    """The log-partition function log Σ exp(uᵀx) over Σx = k (App. B.4), shape (*batch).
+
+    Arguments and errors are those of `k_subset_marginals`, which is its gradient.
 
     Example:
         >>> F.k_subset_log_partition(torch.zeros(4), 2).exp()
@@ -83,6 +103,12 @@ def k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None)
         u: Natural parameters, shape (*batch, n).
         k: The size of the subsets.
         generator: What to draw from instead of torch's default generator.
+
+    Returns:
+        Subsets, shape and dtype of u, without gradient.
+
+    Raises:
+        ValueError: As for `top_k`.
 
     Example:
         >>> F.k_subset_sample(torch.tensor([1e4, 0.0, 1e4]), 2)

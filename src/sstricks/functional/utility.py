@@ -8,12 +8,29 @@ from sstricks.ops.scaled import scaled
 
 
 def to_working(u: Tensor) -> Tensor:
-    """The numbers in the working dtype."""
+    """The numbers in the dtype that solvers compute in, `working_dtype(u)`.
+
+    Args:
+        u: Any shape, any floating dtype.
+
+    Example:
+        >>> F.to_working(torch.tensor([0.5], dtype=torch.bfloat16)).dtype
+        torch.float64
+    """
     return widened(u) if u.dtype == torch.float32 and u.device.type == "cpu" else u.to(working_dtype(u))
 
 
 def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The numbers in the caller's dtype."""
+    """The numbers in the caller's dtype.
+
+    Args:
+        x: What was computed, any shape.
+        dtype: That of the utilities.
+
+    Example:
+        >>> F.from_working(torch.ones(1, dtype=torch.float64), torch.float32)
+        tensor([1.])
+    """
     return narrowed(x) if dtype == torch.float32 and x.device.type == "cpu" else x.to(dtype)
 
 
