@@ -201,7 +201,7 @@ def test_a_subset_has_all_depths_in_equal_parts(splits):
     assert texts(data.train) == texts(splits.train)[:300]
     assert len(data.valid) == 250
     assert sum(len(batch) for batch in data.val_dataloader()) == 250
-    assert sum(len(batch) for batch in data.test_dataloader()) == len(data.test_dataloader().expressions) == 502
+    assert sum(len(batch) for batch in data.test_dataloader()) == len(splits.test) == 502
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])

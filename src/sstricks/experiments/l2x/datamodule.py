@@ -1,9 +1,8 @@
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from sstricks.experiments.l2x.config import L2XConfig
 from sstricks.experiments.l2x.corpus import Splits, digest_of, read_splits, read_vocabulary
@@ -11,12 +10,13 @@ from sstricks.experiments.l2x.reviews import Batch, Reviews
 from sstricks.experiments.l2x.text import Vocabulary
 from sstricks.experiments.runs.batches import StepBatches
 from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.runs.data import RunData, WholeSplit
 from sstricks.experiments.runs.errors import RunError
 
 _EVALUATION_BATCH = 250
 
 
-class AspectReviews(LightningDataModule):
+class AspectReviews(RunData):
     """The three splits of an aspect's reviews, read when they are first needed.
 
     Args:
@@ -47,40 +47,29 @@ class AspectReviews(LightningDataModule):
         """
         c, train = self.config, self.splits.train
         indices = LengthBuckets(train.lengths.clamp(max=c.max_words), c.batch_size, c.run_seed)
+        return StepBatches(indices, self._select(train), self.present_step, c.valid_every)
 
-        def select(chosen: torch.Tensor) -> Batch:
-            return train.select(chosen, c.max_words, c.k)
-
-        return StepBatches(indices, select, self._step, c.valid_every)
-
-    def val_dataloader(self) -> "ByLength":
+    def val_dataloader(self) -> WholeSplit[Tensor, Batch]:
         """All of the validation split.
 
         Returns:
             Batches of validation reviews.
         """
-        return ByLength(self.splits.valid, self.config)
+        return self._by_length(self.splits.valid)
 
-    def test_dataloader(self) -> "ByLength":
+    def test_dataloader(self) -> WholeSplit[Tensor, Batch]:
         """All of the test split.
 
         Returns:
             Batches of test reviews.
         """
-        return ByLength(self.splits.test, self.config)
+        return self._by_length(self.splits.test)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning's own way assigns to the fields of a batch.
+    def _by_length(self, reviews: Reviews) -> WholeSplit[Tensor, Batch]:
+        return WholeSplit(in_order_of_length(reviews.lengths, _EVALUATION_BATCH), self._select(reviews))
 
-        Args:
-            batch: reviews.
-            device: where they should be.
-            dataloader_idx: not used.
-
-        Returns:
-            The reviews there.
-        """
-        return batch.to(device)
+    def _select(self, reviews: Reviews) -> Callable[[Tensor], Batch]:
+        return lambda chosen: reviews.select(chosen, self.config.max_words, self.config.k)
 
     def _check(self) -> None:
         c = self.config
@@ -88,31 +77,6 @@ class AspectReviews(LightningDataModule):
             raise RunError(
                 f"{c.data}: its reviews are not those that the run was started with. Restore them, or start a new run."
             )
-
-    def _step(self) -> int:
-        assert self.trainer is not None
-        return self.trainer.global_step
-
-
-class ByLength:
-    """A split in batches of equal size but for the last, the shortest reviews first.
-
-    Args:
-        reviews: the split.
-        config: where to cut, and how wide a batch must be.
-    """
-
-    def __init__(self, reviews: Reviews, config: L2XConfig) -> None:
-        self.reviews = reviews
-        self.config = config
-        self.batches = in_order_of_length(reviews.lengths, _EVALUATION_BATCH)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for chosen in self.batches:
-            yield self.reviews.select(chosen, self.config.max_words, self.config.k)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,12 +12,11 @@ from sstricks.experiments.l2x.config import L2XConfig
 from sstricks.experiments.l2x.decoder import Decoder
 from sstricks.experiments.l2x.encoder import Encoder, Theta
 from sstricks.experiments.l2x.reviews import Batch
-from sstricks.experiments.l2x.scores import mean_of, run_length, subset_precision
+from sstricks.experiments.l2x.scores import run_length, subset_precision
 from sstricks.experiments.l2x.subsets import SUBSETS, candidates_of, only_words
 from sstricks.experiments.l2x.text import PAD
-from sstricks.experiments.runs.evaluated import EvaluatedModule
+from sstricks.experiments.runs.evaluated import EvaluatedModule, mean_of
 from sstricks.experiments.runs.seeds import fold_in
-from sstricks.experiments.runs.training import DivergedError
 
 
 class L2XModel(EvaluatedModule[Batch]):
@@ -129,9 +128,7 @@ class L2XModel(EvaluatedModule[Batch]):
 
     def _theta(self, vectors: Tensor, present: Tensor) -> Theta:
         theta = self.encoder(vectors, present)
-        if not all(part is None or part.isfinite().all() for part in (theta.words, theta.pairs)):
-            raise DivergedError(
-                f"the training diverged at step {self.global_step}: the encoder's outputs are no longer finite. "
-                "Lower --lr or --clip, or change --temperature or --seed."
-            )
+        self.check_finite(
+            "the encoder's outputs are", *(part for part in (theta.words, theta.pairs) if part is not None)
+        )
         return theta

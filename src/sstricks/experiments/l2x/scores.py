@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 
@@ -72,15 +71,3 @@ def chance_run_length(length: int, k: int) -> float:
     k = min(k, length)
     ways = [math.comb(k - 1, runs - 1) * math.comb(length - k + 1, runs) for runs in range(1, k + 1)]
     return sum(k / runs * way for runs, way in enumerate(ways, start=1)) / math.comb(length, k)
-
-
-def mean_of(values: list[Tensor]) -> float:
-    """The mean over the examples of all batches.
-
-    Args:
-        values: of each batch, (B,).
-
-    Returns:
-        The mean, NaN without any example.
-    """
-    return torch.cat(values).double().mean().item()

@@ -6,7 +6,6 @@ from sstricks.experiments.l2x.overrides import L2XOverrides
 from sstricks.experiments.l2x.ranges import ranges_of
 from sstricks.experiments.sweep.command import SweepCommand
 from sstricks.experiments.sweep.overrides import StartOverrides
-from sstricks.experiments.sweep.ranges import Ranges
 from sstricks.experiments.sweep.report import Columns
 
 
@@ -22,6 +21,7 @@ class SweepL2X(SweepCommand, TrainL2X):
     Validation error selects. The same command continues a sweep that was interrupted.
     """
 
+    ranges = staticmethod(ranges_of)
     columns: ClassVar[Columns] = {
         "valid/mse_x100": "valid. MSE×100 {:.2f}",
         "test/mse_x100": "test MSE×100 {:.2f}",
@@ -30,11 +30,3 @@ class SweepL2X(SweepCommand, TrainL2X):
     }
 
     preset_overrides: L2XSweepOverrides = field(default_factory=L2XSweepOverrides)
-
-    def ranges(self) -> Ranges:
-        """What the paper searched for this gradient.
-
-        Returns:
-            The ranges by name.
-        """
-        return ranges_of(self.experiment().config)

@@ -1,11 +1,9 @@
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from lightning.pytorch import LightningDataModule
+from torch import Tensor
 
 from sstricks.experiments.listops.data import Specification, Splits
 from sstricks.experiments.listops.expressions import Expressions
@@ -13,6 +11,7 @@ from sstricks.experiments.listops.sentences import Sentences
 from sstricks.experiments.listops.storage import load_or_make
 from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
 from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
+from sstricks.experiments.runs.data import RunData, WholeSplit
 
 _EVALUATION_BATCH = 500
 
@@ -48,7 +47,7 @@ class Batching:
                 )
 
 
-class ListOpsData(LightningDataModule):
+class ListOpsData(RunData):
     """The three splits of ListOps, drawn or loaded when they are first needed (App. D.5.1).
 
     Args:
@@ -89,59 +88,27 @@ class ListOpsData(LightningDataModule):
             indices = LengthBuckets(train.lengths, b.max_sentences, b.seed, b.max_tokens)
         else:
             indices = ShuffledIndices(len(train), b.max_sentences, b.seed)
-        return StepBatches(indices, train.select, self._step, b.valid_every)
+        return StepBatches(indices, train.select, self.present_step, b.valid_every)
 
-    def val_dataloader(self) -> "ByLength":
+    def val_dataloader(self) -> WholeSplit[Tensor, Sentences]:
         """All validation expressions that are used.
 
         Returns:
             Batches of expressions of about the same length.
         """
-        return ByLength(self.valid)
+        return _by_length(self.valid)
 
-    def test_dataloader(self) -> "ByLength":
+    def test_dataloader(self) -> WholeSplit[Tensor, Sentences]:
         """All of the test split.
 
         Returns:
             Batches of expressions of about the same length.
         """
-        return ByLength(self.splits.test)
-
-    def transfer_batch_to_device(self, batch: Sentences, device: torch.device, dataloader_idx: int) -> Sentences:
-        """Lightning's own way assigns to the fields of a batch.
-
-        Args:
-            batch: expressions.
-            device: where they should be.
-            dataloader_idx: not used.
-
-        Returns:
-            The expressions there.
-        """
-        return batch.to(device)
-
-    def _step(self) -> int:
-        assert self.trainer is not None
-        return self.trainer.global_step
+        return _by_length(self.splits.test)
 
 
-class ByLength:
-    """A split in batches of equal size but for the last, the shortest expressions first.
-
-    Args:
-        expressions: the split.
-    """
-
-    def __init__(self, expressions: Expressions) -> None:
-        self.expressions = expressions
-        self.batches = in_order_of_length(expressions.lengths, _EVALUATION_BATCH)
-
-    def __iter__(self) -> Iterator[Sentences]:
-        for chosen in self.batches:
-            yield self.expressions.select(chosen)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+def _by_length(expressions: Expressions) -> WholeSplit[Tensor, Sentences]:
+    return WholeSplit(in_order_of_length(expressions.lengths, _EVALUATION_BATCH), expressions.select)
 
 
 def _share(expressions: Expressions, share: float) -> Expressions:

@@ -13,12 +13,11 @@ from sstricks.experiments.listops.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.listops.encoder import EdgeEncoder
 from sstricks.experiments.listops.links import gold_graph, links_of
 from sstricks.experiments.listops.network import GraphNetwork
-from sstricks.experiments.listops.scores import edge_scores, mean
+from sstricks.experiments.listops.scores import edge_scores
 from sstricks.experiments.listops.sentences import Sentences
 from sstricks.experiments.listops.sequence import SequenceNetwork
-from sstricks.experiments.runs.evaluated import EvaluatedModule
+from sstricks.experiments.runs.evaluated import EvaluatedModule, mean_of
 from sstricks.experiments.runs.seeds import fold_in
-from sstricks.experiments.runs.training import DivergedError
 
 
 @dataclass
@@ -33,10 +32,10 @@ class Evaluation:
     def summary(self) -> dict[str, float]:
         """The means over all sentences, by name; those of edges are NaN if there are no graphs."""
         return {
-            "accuracy": mean(self.correct),
-            "loss": mean(self.loss),
-            "edge_precision": mean(self.precision) if self.precision else math.nan,
-            "edge_recall": mean(self.recall) if self.recall else math.nan,
+            "accuracy": mean_of(self.correct),
+            "loss": mean_of(self.loss),
+            "edge_precision": mean_of(self.precision) if self.precision else math.nan,
+            "edge_recall": mean_of(self.recall) if self.recall else math.nan,
         }
 
 
@@ -76,11 +75,7 @@ class ListOpsModel(EvaluatedModule[Sentences]):
         graphs = self._relaxed_graphs(batch)
         logits = self._logits(batch, graphs)
         loss = F.cross_entropy(logits, batch.answer)
-        if not loss.isfinite():
-            raise DivergedError(
-                f"the training diverged at step {self.global_step}: its loss is no longer finite. "
-                "Lower --lr or --clip, or change --temperature or --seed."
-            )
+        self.check_finite("its loss is", loss)
         correct = (logits.detach().argmax(-1) == batch.answer).float().mean()
         self.log_split("train", {"loss": loss.detach(), "accuracy": correct}, len(batch))
         return loss
@@ -156,11 +151,7 @@ class ListOpsModel(EvaluatedModule[Sentences]):
     def _theta(self, batch: Sentences) -> Tensor:
         assert self.encoder is not None
         theta = self.encoder(batch.tokens)
-        if not theta.isfinite().all():
-            raise DivergedError(
-                f"the training diverged at step {self.global_step}: the encoder's outputs are no longer finite. "
-                "Lower --lr or --clip, or change --temperature or --seed."
-            )
+        self.check_finite("the encoder's outputs are", theta)
         return theta
 
     def _logits(self, batch: Sentences, graphs: Tensor | None) -> Tensor:

@@ -1,6 +1,5 @@
 """How much of the parse trees latent graphs recover (8.2)."""
 
-import torch
 from torch import Tensor
 
 from sstricks.experiments.listops.links import gold_graph
@@ -25,15 +24,3 @@ def edge_scores(graphs: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
     gold = gold_graph(sentences)
     hits, predicted, true = (edges.sum((-2, -1)).double() for edges in (found & gold, found, gold))
     return hits / predicted.clamp(min=1), hits / true.clamp(min=1)
-
-
-def mean(parts: list[Tensor]) -> float:
-    """The mean over all sentences of some batches.
-
-    Args:
-        parts: (B,) of each batch.
-
-    Returns:
-        A number.
-    """
-    return torch.cat(parts).double().mean().item()

@@ -6,7 +6,6 @@ from sstricks.experiments.listops.overrides import ListOpsOverrides
 from sstricks.experiments.listops.ranges import ranges_of
 from sstricks.experiments.sweep.command import SweepCommand
 from sstricks.experiments.sweep.overrides import StartOverrides
-from sstricks.experiments.sweep.ranges import Ranges
 from sstricks.experiments.sweep.report import Columns
 
 
@@ -22,6 +21,7 @@ class SweepListOps(SweepCommand, TrainListOps):
     Validation accuracy selects. The same command continues a sweep that was interrupted.
     """
 
+    ranges = staticmethod(ranges_of)
     columns: ClassVar[Columns] = {
         "valid/accuracy": "valid. accuracy {:.1%}",
         "test/accuracy": "test accuracy {:.1%}",
@@ -30,11 +30,3 @@ class SweepListOps(SweepCommand, TrainListOps):
     }
 
     preset_overrides: ListOpsSweepOverrides = field(default_factory=ListOpsSweepOverrides)
-
-    def ranges(self) -> Ranges:
-        """What the paper searched for this model.
-
-        Returns:
-            The ranges by name.
-        """
-        return ranges_of(self.experiment().config)

@@ -26,6 +26,17 @@ class Layouts:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def to(self, device: torch.device) -> "Layouts":
+        """The same layouts on a device.
+
+        Args:
+            device: where they should be.
+
+        Returns:
+            The layouts there.
+        """
+        return Layouts(self.positions.to(device), self.edges.to(device))
+
     @property
     def num_frames(self) -> int:
         """T, the number of frames of a trajectory."""

@@ -1,18 +1,16 @@
 import functools
-from collections.abc import Iterator
 
-import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.data import Layouts, Splits, make_splits
 from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
+from sstricks.experiments.runs.data import RunData, WholeSplit
 
 _EVALUATION_BATCH = 500
 
 
-class GraphLayouts(LightningDataModule):
+class GraphLayouts(RunData):
     """The three splits of the graph layout data, simulated when they are first needed (App. D.4.1).
 
     Args:
@@ -37,58 +35,23 @@ class GraphLayouts(LightningDataModule):
         """
         train = self.splits.train
         indices = ShuffledIndices(len(train), self.config.batch_size, self.config.run_seed)
-        return StepBatches(indices, lambda chosen: select(train, chosen), self._step, self.config.valid_every)
+        return StepBatches(indices, lambda chosen: select(train, chosen), self.present_step, self.config.valid_every)
 
-    def val_dataloader(self) -> "InOrder":
+    def val_dataloader(self) -> WholeSplit[slice, Layouts]:
         """All of the validation split.
 
         Returns:
             Batches of validation examples.
         """
-        return InOrder(self.splits.valid)
+        return _in_order(self.splits.valid)
 
-    def test_dataloader(self) -> "InOrder":
+    def test_dataloader(self) -> WholeSplit[slice, Layouts]:
         """All of the test split.
 
         Returns:
             Batches of test examples.
         """
-        return InOrder(self.splits.test)
-
-    def transfer_batch_to_device(self, batch: Layouts, device: torch.device, dataloader_idx: int) -> Layouts:
-        """Lightning's own way assigns to the fields of a batch.
-
-        Args:
-            batch: examples.
-            device: where they should be.
-            dataloader_idx: not used.
-
-        Returns:
-            The examples there.
-        """
-        return Layouts(batch.positions.to(device), batch.edges.to(device))
-
-    def _step(self) -> int:
-        assert self.trainer is not None
-        return self.trainer.global_step
-
-
-class InOrder:
-    """A split in batches of equal size but for the last.
-
-    Args:
-        layouts: the split.
-    """
-
-    def __init__(self, layouts: Layouts) -> None:
-        self.layouts = layouts
-
-    def __iter__(self) -> Iterator[Layouts]:
-        for first in range(0, len(self.layouts), _EVALUATION_BATCH):
-            yield select(self.layouts, slice(first, first + _EVALUATION_BATCH))
-
-    def __len__(self) -> int:
-        return -(-len(self.layouts) // _EVALUATION_BATCH)
+        return _in_order(self.splits.test)
 
 
 def select(layouts: Layouts, chosen: Tensor | slice) -> Layouts:
@@ -102,6 +65,11 @@ def select(layouts: Layouts, chosen: Tensor | slice) -> Layouts:
         Those, in that order.
     """
     return Layouts(layouts.positions[chosen], layouts.edges[chosen])
+
+
+def _in_order(layouts: Layouts) -> WholeSplit[slice, Layouts]:
+    parts = [slice(first, first + _EVALUATION_BATCH) for first in range(0, len(layouts), _EVALUATION_BATCH)]
+    return WholeSplit(parts, lambda part: select(layouts, part))
 
 
 @functools.lru_cache(maxsize=1)

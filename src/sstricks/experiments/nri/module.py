@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,9 +14,8 @@ from sstricks.experiments.nri.decoder import Decoder
 from sstricks.experiments.nri.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.nri.encoder import Encoder
 from sstricks.experiments.nri.objective import EdgeScores, edge_scores, elbo, gaussian_nll
-from sstricks.experiments.runs.evaluated import EvaluatedModule
+from sstricks.experiments.runs.evaluated import EvaluatedModule, mean_of
 from sstricks.experiments.runs.seeds import fold_in
-from sstricks.experiments.runs.training import DivergedError
 
 
 class InputBaseline(nn.Module):
@@ -39,11 +38,11 @@ class InputBaseline(nn.Module):
 class Evaluation:
     """What the batches of one evaluation have come to so far."""
 
-    elbo: list[Tensor]
-    nll: list[Tensor]
-    kl: list[Tensor]
-    graphs: list[Tensor]
-    edges: list[Tensor]
+    elbo: list[Tensor] = field(default_factory=list)
+    nll: list[Tensor] = field(default_factory=list)
+    kl: list[Tensor] = field(default_factory=list)
+    graphs: list[Tensor] = field(default_factory=list)
+    edges: list[Tensor] = field(default_factory=list)
 
     def scores(self) -> EdgeScores:
         """Precision and recall over all examples, with one decision about the complement."""
@@ -53,7 +52,7 @@ class Evaluation:
         """The means over all examples, by name."""
         scores = self.scores()
         return {
-            **{name: torch.cat(getattr(self, name)).double().mean().item() for name in ("elbo", "nll", "kl")},
+            **{name: mean_of(getattr(self, name)) for name in ("elbo", "nll", "kl")},
             "edge_precision": scores.precision,
             "edge_recall": scores.recall,
             "complemented": float(scores.complemented),
@@ -78,7 +77,7 @@ class GraphLayoutModel(EvaluatedModule[Layouts]):
             self.encoder = Encoder(config.num_nodes, config.num_frames, config.hidden, outputs, precision=precision)
             self.decoder = Decoder(config.num_nodes, config.hidden, precision=precision)
             self.estimator = _estimator(config)
-        self._evaluation = Evaluation([], [], [], [], [])
+        self._evaluation = Evaluation()
 
     def training_step(self, batch: Layouts, batch_idx: int) -> Tensor:
         """The loss, or the surrogate whose gradient estimates that of the loss, of a batch.
@@ -114,7 +113,7 @@ class GraphLayoutModel(EvaluatedModule[Layouts]):
 
     def begin_evaluation(self) -> None:
         """Forget the last evaluation."""
-        self._evaluation = Evaluation([], [], [], [], [])
+        self._evaluation = Evaluation()
 
     def evaluate(self, batch: Layouts) -> None:
         """Take a batch into the evaluation.
@@ -166,11 +165,7 @@ class GraphLayoutModel(EvaluatedModule[Layouts]):
 
     def _utilities(self, outputs: Tensor) -> Tensor:
         theta = self.edges.utilities(outputs)
-        if not theta.isfinite().all():
-            raise DivergedError(
-                f"the training diverged at step {self.global_step}: the encoder's outputs are no longer finite. "
-                "Lower --lr or --clip, or change --temperature or --seed."
-            )
+        self.check_finite("the encoder's outputs are", theta)
         return theta
 
     def _nll(self, positions: Tensor, graph: Tensor, horizon: int) -> Tensor:

@@ -6,7 +6,6 @@ from sstricks.experiments.nri.overrides import NRIOverrides
 from sstricks.experiments.nri.ranges import ranges_of
 from sstricks.experiments.sweep.command import SweepCommand
 from sstricks.experiments.sweep.overrides import StartOverrides
-from sstricks.experiments.sweep.ranges import Ranges
 from sstricks.experiments.sweep.report import Columns
 
 
@@ -23,6 +22,7 @@ class SweepNRI(SweepCommand, TrainNRI):
     Validation ELBO selects. The same command continues a sweep that was interrupted.
     """
 
+    ranges = staticmethod(ranges_of)
     columns: ClassVar[Columns] = {
         "valid/elbo": "valid. ELBO {:.0f}",
         "test/elbo": "test ELBO {:.0f}",
@@ -31,11 +31,3 @@ class SweepNRI(SweepCommand, TrainNRI):
     }
 
     preset_overrides: NRISweepOverrides = field(default_factory=NRISweepOverrides)
-
-    def ranges(self) -> Ranges:
-        """What the paper searched for this estimator.
-
-        Returns:
-            The ranges by name.
-        """
-        return ranges_of(self.experiment().config)

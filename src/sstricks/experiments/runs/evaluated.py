@@ -1,9 +1,12 @@
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, distributed
+
+from sstricks.experiments.runs.training import DivergedError
 
 Batch = TypeVar("Batch")
 
@@ -68,6 +71,22 @@ class EvaluatedModule(LightningModule, Generic[Batch]):
         """Log what the test came to."""
         self.log_split("test", self.summary(), 1)
 
+    def check_finite(self, what: str, *values: Tensor) -> None:
+        """End a training that has reached numbers with which it cannot go on.
+
+        Args:
+            what: what the numbers are, with its verb, for the message.
+            *values: the numbers.
+
+        Raises:
+            DivergedError: if one of them is infinite or NaN.
+        """
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise DivergedError(
+                f"the training diverged at step {self.global_step}: {what} no longer finite. "
+                "Lower --lr or --clip, or change --temperature or --seed."
+            )
+
     def log_split(self, split: str, values: Mapping[str, float | Tensor], batch_size: int) -> None:
         """Log metrics of a split, averaged over its batches and over the processes that train together.
 
@@ -80,3 +99,15 @@ class EvaluatedModule(LightningModule, Generic[Batch]):
         processes = distributed.get_world_size() if distributed.is_initialized() else 1
         # Times their number, as Lightning rounds the mean of the processes' weights to an integer.
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size * processes, sync_dist=True)
+
+
+def mean_of(parts: Sequence[Tensor]) -> float:
+    """The mean over the examples of all batches of an evaluation.
+
+    Args:
+        parts: of each batch, (B,).
+
+    Returns:
+        The mean, NaN without any example.
+    """
+    return torch.cat(list(parts)).double().mean().item()

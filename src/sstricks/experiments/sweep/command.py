@@ -1,8 +1,7 @@
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from rich.console import Console
@@ -29,9 +28,11 @@ class SweepCommand(TrainCommand):
 
     Attributes:
         columns: what the table at the end shows of a result.
+        ranges: what the paper searched, given the configuration of the runs that are asked for.
     """
 
     columns: ClassVar[Columns]
+    ranges: ClassVar[Callable[[Any], Ranges]]
 
     out: Path
     """Folder of the sweep, with a run folder for each trial; on a cluster, one that all its machines share."""
@@ -52,10 +53,6 @@ class SweepCommand(TrainCommand):
     max_failures: int = 3
     """How often a trial whose process died is continued before the sweep does without it."""
     preset_overrides: RunOverrides = field(default_factory=RunOverrides)
-
-    @abstractmethod
-    def ranges(self) -> Ranges:
-        """What the paper searched for the runs that are asked for."""
 
     def run(self, console: Console) -> None:
         """Train what is not trained yet, and print a table of the trials.
@@ -108,11 +105,12 @@ class SweepCommand(TrainCommand):
 
     def _plan(self) -> Plan:
         try:
-            configuration = self.experiment().to_json()
-            given = self.preset_overrides.given()
-            ranges = {name: range_ for name, range_ in self.ranges().items() if name not in given}
+            config = self.experiment().config
         except ValueError as error:
             raise RunError(str(error)) from None
+        given = self.preset_overrides.given()
+        ranges = {name: range_ for name, range_ in self.ranges(config).items() if name not in given}
+        configuration = config.to_json()
         return Plan({name: value for name, value in configuration.items() if name not in ranges}, ranges)
 
     def _trial(self, folder: SweepFolder, index: int, values: Values) -> Trial:
