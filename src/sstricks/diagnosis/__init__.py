@@ -1,7 +1,8 @@
 """Bias and variance of gradient estimators on structures small enough to know the truth."""
 
 from sstricks.diagnosis.diagnose import diagnose
+from sstricks.diagnosis.leaves import Loss
 from sstricks.diagnosis.result import Diagnosis, Row
 from sstricks.diagnosis.truth import Truth
 
-__all__ = ["Diagnosis", "Row", "Truth", "diagnose"]
+__all__ = ["Diagnosis", "Loss", "Row", "Truth", "diagnose"]

@@ -15,8 +15,7 @@ from sstricks.experiments.diagnosis.problem import (
     make_trick,
 )
 from sstricks.experiments.runs.errors import RunError
-
-_PICTURES = (".png", ".svg", ".pdf")
+from sstricks.experiments.targets import PICTURES
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class Diagnose:
             RunError: if the values do not fit together, or a file exists.
         """
         for path in self.out:
-            if path.suffix not in (".csv", *_PICTURES):
-                raise RunError(f"--out: found {path}, expected a name that ends in .csv, {', '.join(_PICTURES)}.")
+            if path.suffix not in (".csv", *PICTURES):
+                raise RunError(f"--out: found {path}, expected a name that ends in .csv, {', '.join(PICTURES)}.")
             if path.exists():
                 raise RunError(f"--out: {path} exists and is left as it is. Remove it, or choose another name.")
         try:

@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Gumbel, Normal
 from torch.nn.functional import softplus
 
 import sstricks as sst
-from sstricks.diagnosis.leaves import Loss
+from sstricks.diagnosis import Loss
 
 StructureName = Literal[
     "one-hot",

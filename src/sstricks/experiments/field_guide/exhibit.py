@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 import sstricks as sst
 from sstricks.experiments.field_guide.picture import Picture
 from sstricks.experiments.runs.files import write_atomically
-from sstricks.randomness import drawing_from
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class Exhibit:
         Returns:
             The file.
         """
-        with torch.no_grad(), drawing_from(torch.Generator().manual_seed(seed)):
-            u = self.trick.utility.rsample()
+        with torch.no_grad():
+            u = self.trick.draw(generator=torch.Generator().manual_seed(seed)).utility
         relaxed = {
             f"$t$ = {t:g}": self.trick.structure.softmax(u, t, self.trick.regularizer, solver=self.trick.solver)
             for t in self.temperatures

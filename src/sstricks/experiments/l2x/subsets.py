@@ -10,7 +10,6 @@ from torch.distributions import Distribution, Gumbel
 
 import sstricks as sst
 from sstricks.experiments.l2x.encoder import Theta
-from sstricks.solvers.registry import Solver
 
 Relaxation = Literal["l2x", "soft-sub", "euclid", "cat", "bin", "ef-top-k", "corr-top-k"]
 
@@ -50,7 +49,7 @@ class TopK:
 
     k: int
     regularizer: sst.Regularizer
-    solver: Solver | None = None
+    solver: sst.Solver | None = None
     has_pairs = False
 
     def relaxed(self, theta: Theta, candidates: Tensor, temperature: float) -> Tensor:
@@ -80,7 +79,7 @@ class CorrelatedTopK:
     """
 
     k: int
-    solver: Solver | None = None
+    solver: sst.Solver | None = None
     has_pairs = True
 
     def relaxed(self, theta: Theta, candidates: Tensor, temperature: float) -> Tensor:
@@ -160,7 +159,7 @@ class SoftSub:
         return _top_k(candidates, self.k).argmax(theta.words)
 
 
-SUBSETS: dict[str, Callable[[int, Solver | None], SubsetDistribution]] = {
+SUBSETS: dict[str, Callable[[int, sst.Solver | None], SubsetDistribution]] = {
     "euclid": lambda k, solver: TopK(k, sst.Euclidean(), solver),
     "cat": lambda k, solver: TopK(k, sst.CategoricalEntropy(), solver),
     "bin": lambda k, solver: TopK(k, sst.BinaryEntropy(), solver),

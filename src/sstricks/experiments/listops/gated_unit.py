@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sstricks.experiments.listops import gate_kernels as kernels
-from sstricks.experiments.runs.hidden_numbers import array_of
-from sstricks.ops.threads import over_rows
+from sstricks.experiments.runs.hidden_numbers import array_of, over_rows
 
 _NANOSECONDS = 50  # of each loop, for one row
 

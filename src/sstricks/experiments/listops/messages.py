@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from sstricks.experiments.listops import message_kernels as kernels
 from sstricks.experiments.listops.links import Links
-from sstricks.experiments.runs.hidden_numbers import array_of
-from sstricks.ops.threads import over_rows
+from sstricks.experiments.runs.hidden_numbers import array_of, over_rows
 
 _CHUNK = 4096  # links at once, whose hidden rows stay in the cache
 _ROUND = 512  # hidden rows come in multiples: oneDNN compiles, and keeps, a bfloat16 product for each number of rows

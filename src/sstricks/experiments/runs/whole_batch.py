@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
 
-from sstricks.estimators.moving_average import MovingAverage
+from sstricks.estimators import MovingAverage
 
 
 class SumOverProcesses(torch.autograd.Function):
