@@ -11,7 +11,7 @@ from benchmarks.naive.listops import DenseNetwork, loss
 from sstricks.experiments.listops.data import Specification, make_splits
 from sstricks.experiments.listops.edges import EDGE_DISTRIBUTIONS
 from sstricks.experiments.listops.encoder import EdgeEncoder
-from sstricks.experiments.listops.links import gold_links, links_of
+from sstricks.experiments.listops.links import gold_graph, links_of
 from sstricks.experiments.listops.network import GraphNetwork
 from sstricks.experiments.listops.sentences import Sentences
 
@@ -96,7 +96,7 @@ def _steps(sentences: Sentences) -> list[Contender]:
 def _parts(sentences: Sentences) -> list[Contender]:
     ours = _Ours(sentences, torch.bfloat16, NEGLIGIBLE)
     ours.step()
-    gold = gold_links(sentences)
+    gold = links_of(gold_graph(sentences).float())
 
     def encode() -> None:
         ours.encoder(sentences.tokens).square().sum().backward()

@@ -16,6 +16,9 @@ from sstricks.experiments.l2x.text import Vocabulary
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import read_object, write_atomically, write_json
 
+SOURCES: Mapping[str, str] = {"hotels": "hotel reviews", "beer": "BeerAdvocate", "synthetic": "made-up reviews"}
+"""Where reviews come from, in words."""
+
 _FORMAT = 1
 _MANIFEST, _VOCABULARY = "manifest.json", "vocabulary.json"
 _FIELDS = {"format": int, "source": str, "aspects": dict, "sha256": dict}
@@ -42,7 +45,7 @@ class Corpus:
     """Reviews of several aspects over one vocabulary.
 
     Attributes:
-        source: where they come from: `hotels`, `beer` or `synthetic`.
+        source: where they come from, one of `SOURCES`.
         vocabulary: of the training reviews.
         aspects: by name.
     """

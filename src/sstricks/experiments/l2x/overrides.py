@@ -3,9 +3,9 @@ from typing import Annotated
 
 import tyro
 
-from sstricks.experiments.runs.overrides import Integer, Number, Products, TemperedOverrides
+from sstricks.experiments.runs.overrides import HINT, Integer, Number, Products, TemperedOverrides
 
-Truth = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint="(the preset's)")]
+Truth = Annotated[bool | None, tyro.conf.arg(metavar="{True,False}", help_behavior_hint=HINT)]
 
 
 @dataclass(frozen=True)

@@ -53,19 +53,6 @@ def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
     return Links(senders, receivers, flat.index_select(0, present), torch.searchsorted(present, bounds))
 
 
-def gold_links(sentences: Sentences, dtype: torch.dtype = torch.float32) -> Links:
-    """The messages along the gold edges, each of weight 1.
-
-    Args:
-        sentences: a batch.
-        dtype: of the weights.
-
-    Returns:
-        As many messages as there are gold edges.
-    """
-    return links_of(gold_graph(sentences).to(dtype))
-
-
 def gold_graph(sentences: Sentences) -> Tensor:
     """The gold edges from operators to their operands as adjacency matrices.
 

@@ -4,7 +4,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sstricks.experiments.runs.progress import clock
+from sstricks.experiments.runs.progress import clock, shown
 
 
 def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> None:
@@ -22,7 +22,7 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
     for result in results:
         table.add_row(
             ", ".join(filter(None, (result["model"], result["edges"], result["utility"]))),
-            *(_percent(result[f"test/{name}"]) for name in ("accuracy", "edge_precision", "edge_recall")),
+            *(shown(result[f"test/{name}"], "{:.1%}") for name in ("accuracy", "edge_precision", "edge_recall")),
             str(result["steps"]),
             clock(result["seconds"]),
         )
@@ -34,7 +34,3 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
         "edge counts as two directed ones.",
         highlight=False,
     )
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"

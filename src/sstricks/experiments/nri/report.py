@@ -4,7 +4,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sstricks.experiments.runs.progress import clock
+from sstricks.experiments.runs.progress import clock, shown
 
 
 def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> None:
@@ -22,9 +22,9 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
     for result in results:
         table.add_row(
             result["edges"] if result["estimator"] == "sst" else f"{result['edges']}, {result['estimator']}",
-            _number(result["test/elbo"], "{:.0f}"),
-            _number(result["test/edge_precision"], "{:.1%}"),
-            _number(result["test/edge_recall"], "{:.1%}"),
+            shown(result["test/elbo"], "{:.0f}"),
+            shown(result["test/edge_precision"], "{:.1%}"),
+            shown(result["test/edge_recall"], "{:.1%}"),
             str(result["steps"]),
             str(result["trials"]),
             clock(result["seconds"]),
@@ -34,8 +34,8 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
     table.add_row(
         "a random tree" if chance["edges"] == "spanning-tree" else "a random graph",
         "",
-        _number(chance["chance/edge_precision"], "{:.1%}"),
-        _number(chance["chance/edge_recall"], "{:.1%}"),
+        shown(chance["chance/edge_precision"], "{:.1%}"),
+        shown(chance["chance/edge_recall"], "{:.1%}"),
         style="dim",
     )
     console.print(table)
@@ -47,7 +47,3 @@ def print_results(console: Console, results: Sequence[Mapping[str, Any]]) -> Non
         f"and a tree drawn from the prior, in which all pairs are alike, hits one with probability 2/{nodes}.",
         highlight=False,
     )
-
-
-def _number(value: float | None, text: str) -> str:
-    return "–" if value is None else text.format(value)

@@ -56,7 +56,7 @@ def axis_of(name: str, values: Sequence[Any], range_: Mapping[str, Any] | None) 
         The axis.
     """
     kind = None if range_ is None else range_.get("kind")
-    numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    numbers = [value for value in values if is_number(value)]
     distinct = Counter(map(_text, values))
     few = len(distinct) <= _FEW and max(distinct.values()) > 1
     if len(numbers) < len(values) or kind == "Choice" or (kind is None and few):
@@ -114,6 +114,18 @@ def number(value: float) -> str:
     return f"{value:.6g}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, which a truth value is not here.
+
+    Args:
+        value: of a hyperparameter.
+
+    Returns:
+        Whether it is.
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _text(value: Any) -> str:
     return json.dumps(value)
 
@@ -121,9 +133,9 @@ def _text(value: Any) -> str:
 def _one_by_one(name: str, values: Sequence[Any]) -> Axis:
     # Numbers by size, then everything else by its text, each as far from the next as any other.
     known = {_text(value): value for value in values}
-    order = sorted(known, key=lambda text: (0, known[text], "") if _is_number(known[text]) else (1, 0.0, text))
+    order = sorted(known, key=lambda text: (0, known[text], "") if is_number(known[text]) else (1, 0.0, text))
     places = {text: index / max(1, len(order) - 1) for index, text in enumerate(order)}
-    shown = {text: number(value) if _is_number(value) else text.strip('"') for text, value in known.items()}
+    shown = {text: number(value) if is_number(value) else text.strip('"') for text, value in known.items()}
     return Axis(name, places, [(shown[text], places[text]) for text in order], "")
 
 
@@ -140,7 +152,3 @@ def _continuous(name: str, values: Sequence[float], low: float, high: float, sca
 
 def _log_ticks(low: float, high: float) -> list[float]:
     return [float(f"1e{power}") for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

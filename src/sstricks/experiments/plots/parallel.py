@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 
-from sstricks.experiments.plots.axis import Axis, axis_of, number, range_of
+from sstricks.experiments.plots.axis import Axis, axis_of, is_number, number, range_of
 from sstricks.experiments.plots.group import Group
 from sstricks.experiments.runs.config import NOT_REPEATED
 from sstricks.experiments.runs.errors import RunError
@@ -150,4 +150,4 @@ def _finish(
 
 
 def _shown(value: Any) -> str:
-    return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    return number(value) if is_number(value) else str(value)

@@ -3,7 +3,7 @@ import enum
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import IO, Self
@@ -130,7 +130,7 @@ class RunFolder:
         for folder in (self.path, self.best.parent):
             remove_partial_files(folder)
         if not self.config_file.exists():
-            self._refuse_foreign_files()
+            refuse_foreign_files(self.path, {".lock", "checkpoints"}, "run")
             write_json(self.config_file, config)
             return RunState.NEW
         if not resume:
@@ -141,16 +141,6 @@ class RunFolder:
         self._refuse_other_config(config)
         return RunState.FINISHED if self.result_file.exists() else RunState.STARTED
 
-    def _refuse_foreign_files(self) -> None:
-        ours = {".lock", "checkpoints"}
-        foreign = sorted(name for name in os.listdir(self.path) if name not in ours)
-        if foreign:
-            listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
-            raise RunError(
-                f"--out {self.path}: the folder is not empty ({listed}) and holds no run. "
-                "Choose a new or an empty folder."
-            )
-
     def _refuse_other_config(self, config: dict[str, object]) -> None:
         different = differences(self.read_config(), config)
         if different:
@@ -158,6 +148,25 @@ class RunFolder:
                 f"--out {self.path}: the run in the folder has another configuration: {'; '.join(different)}. "
                 "Repeat the command that started it, or choose another --out."
             )
+
+
+def refuse_foreign_files(path: Path, ours: Collection[str], kind: str) -> None:
+    """Refuse to begin in a folder in which somebody keeps something else.
+
+    Args:
+        path: the folder.
+        ours: names of what may be there already.
+        kind: of what is to begin, in a word.
+
+    Raises:
+        RunError: if there is anything else.
+    """
+    foreign = sorted(name for name in os.listdir(path) if name not in ours)
+    if foreign:
+        listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
+        raise RunError(
+            f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new or an empty folder."
+        )
 
 
 def take_lock(path: Path) -> IO[str]:

@@ -8,10 +8,11 @@ import tyro
 
 from sstricks.experiments.runs.config import Precision
 
-_HINT = "(the preset's)"
-Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_HINT)]
-Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_HINT)]
-Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=_HINT)]
+HINT = "(the preset's)"
+"""What the help says instead of a default."""
+Integer = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=HINT)]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=HINT)]
+Products = Annotated[Precision | None, tyro.conf.arg(metavar="{float32,bfloat16}", help_behavior_hint=HINT)]
 
 
 @dataclass(frozen=True)

@@ -34,28 +34,6 @@ class Panel:
     shares: bool
 
 
-def draw_panels(folder: Path, panels: Sequence[Panel], path: Path) -> Path:
-    """Draw what a run has recorded against steps.
-
-    Args:
-        folder: of the run.
-        panels: from left to right.
-        path: the PNG to write.
-
-    Returns:
-        The path.
-    """
-    rows = read_metrics(folder)
-    figure = Figure(figsize=(4.8 * len(panels), 3.9), layout="constrained")
-    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for (metric, label), (color, style) in zip(panel.curves.items(), STYLES, strict=False):
-            plot_curve(axis, rows, metric, label, color, style)
-        if not panel.shares:
-            focus(axis, [value for metric in panel.curves for value in column(rows, metric)[1]])
-        finish_axis(axis, panel.title, shares=panel.shares)
-    return save_figure(figure, path)
-
-
 @dataclass(frozen=True)
 class LearningCurves:
     """Draws the learning curves of an experiment's runs.
@@ -76,7 +54,15 @@ class LearningCurves:
         Returns:
             The path.
         """
-        return draw_panels(folder, self.panels, path)
+        rows, count = read_metrics(folder), len(self.panels)
+        figure = Figure(figsize=(4.8 * count, 3.9), layout="constrained")
+        for axis, panel in zip(figure.subplots(1, count, squeeze=False)[0], self.panels, strict=True):
+            for (metric, label), (color, style) in zip(panel.curves.items(), STYLES, strict=False):
+                plot_curve(axis, rows, metric, label, color, style)
+            if not panel.shares:
+                focus(axis, [value for metric in panel.curves for value in column(rows, metric)[1]])
+            finish_axis(axis, panel.title, shares=panel.shares)
+        return save_figure(figure, path)
 
 
 def plot_curve(axis: Axes, rows: Sequence[Row], metric: str, label: str, color: str, style: Any) -> None:

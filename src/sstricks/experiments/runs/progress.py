@@ -44,6 +44,24 @@ def describe(row: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
     return "  ".join(text.format(value) for name, text in shown.items() if (value := row.get(name)) is not None)
 
 
+def shown(value: float | None, text: str, factor: float = 1.0) -> str:
+    """A number of a result as a table shows it.
+
+    Args:
+        value: the number; none if it was not measured, or was not finite.
+        text: a format such as "{:.1%}".
+        factor: to multiply it by.
+
+    Returns:
+        The text, a dash without a number.
+
+    Example:
+        >>> shown(0.123, "{:.1%}"), shown(None, "{:.1%}"), shown(0.0123, "{:.2f}", 100)
+        ('12.3%', '–', '1.23')
+    """
+    return "–" if value is None else text.format(factor * value)
+
+
 def clock(seconds: float) -> str:
     """A duration in words that are read at a glance.
 

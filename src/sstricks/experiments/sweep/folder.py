@@ -1,5 +1,4 @@
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import IO, Any, Self
 import sstricks
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import read_object, remove_partial_files, write_json
-from sstricks.experiments.runs.folder import differences, take_lock, writing_to
+from sstricks.experiments.runs.folder import differences, refuse_foreign_files, take_lock, writing_to
 from sstricks.experiments.sweep.ranges import Ranges, Values, describe_range, draw
 
 
@@ -104,7 +103,7 @@ class SweepFolder:
 
     def _drawn(self, plan: Plan) -> list[Values]:
         if not self.file.exists():
-            self._refuse_foreign_files()
+            refuse_foreign_files(self.path, {".lock"}, "sweep")
             return []
         remedy = "Restore the file, or choose another --out."
         content = read_object(self.file, remedy, {"configuration": dict, "ranges": dict, "trials": list})
@@ -121,15 +120,6 @@ class SweepFolder:
                     f"{self.file}: found {values!r} for trial {index}, expected values of {expected}. {remedy}"
                 )
         return content["trials"]
-
-    def _refuse_foreign_files(self) -> None:
-        foreign = sorted(name for name in os.listdir(self.path) if name != ".lock")
-        if foreign:
-            listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
-            raise RunError(
-                f"--out {self.path}: the folder is not empty ({listed}) and holds no sweep. "
-                "Choose a new or an empty folder."
-            )
 
 
 def _flat(content: Mapping[str, Any]) -> dict[str, object]:

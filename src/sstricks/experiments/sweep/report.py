@@ -4,7 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sstricks.experiments.runs.progress import clock
+from sstricks.experiments.runs.progress import clock, shown
 from sstricks.experiments.runs.run import Result
 from sstricks.experiments.sweep.trial import Trial
 
@@ -63,9 +63,7 @@ def _measured(trial: Trial, columns: Columns) -> list[str]:
     result = trial.result
     if result is None:
         return [trial.state.value, *("" for _ in columns)]
-    values = [
-        "–" if result[name] is None else text[text.index("{") :].format(result[name]) for name, text in columns.items()
-    ]
+    values = [shown(result[name], text[text.index("{") :]) for name, text in columns.items()]
     return [*values, clock(result["seconds"])]
 
 

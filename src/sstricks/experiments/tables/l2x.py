@@ -1,9 +1,9 @@
 """The tables of learning to explain, one for each aspect: Tables 3 to 6."""
 
 from sstricks.experiments.l2x.config import L2XConfig
+from sstricks.experiments.l2x.corpus import SOURCES
 from sstricks.experiments.tables.description import Description, Facts, Label, Metric, Place
 
-_SOURCES = {"hotels": "hotel reviews", "beer": "BeerAdvocate", "synthetic": "made-up reviews"}
 _ENCODERS = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}
 _RELAXATIONS = {
     "l2x": Label(0, "L2X"),
@@ -22,7 +22,7 @@ def _place(facts: Facts) -> Place:
     if facts["gradient"] == "finite-difference":
         relaxation = Label(relaxation.rank + len(_RELAXATIONS), f"{relaxation.text}, fin. diff.")
     source, aspect, k = facts["source"], facts["aspect"], facts["k"]
-    title = Label(0, f"Learning to explain: {_SOURCES[source]}, aspect {aspect}")
+    title = Label(0, f"Learning to explain: {SOURCES[source]}, aspect {aspect}")
     return Place(title, (_ENCODERS[facts["encoder"]], relaxation), Label(k, f"k = {k}"))
 
 
