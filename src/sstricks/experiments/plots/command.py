@@ -6,8 +6,8 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.plots.group import Group
-from sstricks.experiments.plots.picture_of import PictureOf
-from sstricks.experiments.plots.trained import trained_runs
+from sstricks.experiments.plots.picture_of import PictureOf, PictureOfModels
+from sstricks.experiments.plots.trained import TrainedRun
 from sstricks.experiments.tables.description import Description
 
 # matplotlib and the models take seconds to load: each picture loads what it needs.
@@ -20,14 +20,7 @@ class PlotCurves(PictureOf):
     The best run of each kind is heavier. The beginning of a curve may be out of sight: it is often far worse.
     """
 
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw.
-
-        Args:
-            description: of the experiment.
-            groups: the runs.
-            console: not used.
-        """
+    def _draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
         from sstricks.experiments.plots.curves import draw_learning_curves
 
         draw_learning_curves(description, groups, self.out)
@@ -37,21 +30,14 @@ class PlotCurves(PictureOf):
 class PlotParallel(PictureOf):
     """Draw a search at a glance: a line for each run through its hyperparameters, coloured by the validation metric."""
 
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw.
-
-        Args:
-            description: of the experiment.
-            groups: the runs.
-            console: not used.
-        """
+    def _draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
         from sstricks.experiments.plots.parallel import draw_parallel
 
         draw_parallel(description, groups, self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotLayout(PictureOf):
+class PlotLayout(PictureOfModels):
     """Draw true graphs of the graph layout experiment and what the best run of each kind recovers (Fig. 3)."""
 
     experiment: ClassVar[str | None] = "nri"
@@ -59,21 +45,14 @@ class PlotLayout(PictureOf):
     graphs: tuple[int, ...] = (1,)
     """Numbers of test graphs, from 1, a row each."""
 
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw.
-
-        Args:
-            description: not used.
-            groups: the runs.
-            console: where to say what is left out.
-        """
+    def _draw_models(self, runs: Sequence[TrainedRun]) -> None:
         from sstricks.experiments.plots.layouts import draw_layouts
 
-        draw_layouts(trained_runs(groups, console), self.graphs, self.out)
+        draw_layouts(runs, self.graphs, self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotParses(PictureOf):
+class PlotParses(PictureOfModels):
     """Draw the parse of a ListOps expression that the best run of each kind finds, below the gold one."""
 
     experiment: ClassVar[str | None] = "listops"
@@ -81,21 +60,14 @@ class PlotParses(PictureOf):
     example: int = 2
     """Which of the expressions that a run's parses.png shows, from 1: later ones are deeper."""
 
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw.
-
-        Args:
-            description: not used.
-            groups: the runs.
-            console: where to say what is left out.
-        """
+    def _draw_models(self, runs: Sequence[TrainedRun]) -> None:
         from sstricks.experiments.plots.parses import draw_parses_of_runs
 
-        draw_parses_of_runs(trained_runs(groups, console), self.example, self.out)
+        draw_parses_of_runs(runs, self.example, self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlotWords(PictureOf):
+class PlotWords(PictureOfModels):
     """Draw a review with the words that the best run of each kind explains its rating by (Fig. 4)."""
 
     experiment: ClassVar[str | None] = "l2x"
@@ -103,17 +75,10 @@ class PlotWords(PictureOf):
     review: int = 0
     """Which test review, from 0, as in `sst explain`."""
 
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw.
-
-        Args:
-            description: not used.
-            groups: the runs.
-            console: where to say what is left out.
-        """
+    def _draw_models(self, runs: Sequence[TrainedRun]) -> None:
         from sstricks.experiments.plots.words import draw_words
 
-        draw_words(trained_runs(groups, console), self.review, self.out)
+        draw_words(runs, self.review, self.out)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 
 from sstricks.experiments.plots.group import Group, groups_of
+from sstricks.experiments.plots.trained import TrainedRun, trained_runs
 from sstricks.experiments.tables.description import Description
 from sstricks.experiments.tables.descriptions import DESCRIPTIONS
 from sstricks.experiments.tables.runs import runs_of
@@ -44,15 +45,21 @@ class PictureOf:
         check_targets([self.out], PICTURES, force=self.force)
         records = runs_of(self.runs, self.experiment, console)
         description = DESCRIPTIONS[str(records[0].facts["experiment"])]
-        self.draw(description, groups_of(description, records), console)
+        self._draw(description, groups_of(description, records), console)
         console.print(f"Picture: {self.out}", soft_wrap=True, highlight=False, markup=False)
 
     @abstractmethod
-    def draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
-        """Draw to `out`.
+    def _draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        """Draw to `out`; the console is where to say what is left out."""
 
-        Args:
-            description: of the experiment.
-            groups: the runs.
-            console: where to say what is left out.
-        """
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOfModels(PictureOf):
+    """A picture of what trained models do, of one run of each group; a subclass says which."""
+
+    def _draw(self, description: Description, groups: Sequence[Group], console: Console) -> None:
+        self._draw_models(trained_runs(groups, console))
+
+    @abstractmethod
+    def _draw_models(self, runs: Sequence[TrainedRun]) -> None:
+        """Draw to `out`."""
