@@ -38,7 +38,31 @@ class SubsetDistribution(Protocol):
 
 
 @dataclass(frozen=True)
-class TopK:
+class LargestWords:
+    """The k words with the largest Gumbel utilities, of which there are several relaxations.
+
+    Attributes:
+        k: how many words.
+    """
+
+    k: int
+    has_pairs = False
+
+    def sample(self, theta: Theta, candidates: Tensor) -> Tensor:
+        """The stochastic argmax trick."""
+        utility = Gumbel(theta.words, 1.0, validate_args=False)
+        return sst.StochasticArgmaxTrick(self._structure(candidates), utility).sample()
+
+    def mode(self, theta: Theta, candidates: Tensor) -> Tensor:
+        """The words with the largest θ, as the authors of SoftSub evaluate it too."""
+        return self._structure(candidates).argmax(theta.words)
+
+    def _structure(self, candidates: Tensor) -> sst.KSubset:
+        return sst.KSubset(candidates.shape[-1], self.k, candidates)
+
+
+@dataclass(frozen=True)
+class TopK(LargestWords):
     """The k words with the largest Gumbel utilities, relaxed with a regularizer of choice.
 
     Attributes:
@@ -47,26 +71,16 @@ class TopK:
         solver: what to use instead of the registered one; none for that.
     """
 
-    k: int
     regularizer: sst.Regularizer
     solver: sst.Solver | None = None
-    has_pairs = False
 
     def relaxed(self, theta: Theta, candidates: Tensor, temperature: float) -> Tensor:
         """The stochastic softmax trick."""
         utility = Gumbel(theta.words, 1.0, validate_args=False)
         trick = sst.StochasticSoftmaxTrick(
-            _top_k(candidates, self.k), utility, temperature, self.regularizer, solver=self.solver
+            self._structure(candidates), utility, temperature, self.regularizer, solver=self.solver
         )
         return trick.rsample()
-
-    def sample(self, theta: Theta, candidates: Tensor) -> Tensor:
-        """The stochastic argmax trick."""
-        return _sample_top_k(theta.words, candidates, self.k)
-
-    def mode(self, theta: Theta, candidates: Tensor) -> Tensor:
-        """The words with the largest θ."""
-        return _top_k(candidates, self.k).argmax(theta.words)
 
 
 @dataclass(frozen=True)
@@ -131,32 +145,21 @@ class L2X:
 
     def mode(self, theta: Theta, candidates: Tensor) -> Tensor:
         """The words with the largest θ, as its authors evaluate it."""
-        return _top_k(candidates, self.k).argmax(theta.words)
+        return LargestWords(self.k).mode(theta, candidates)
 
 
 @dataclass(frozen=True)
-class SoftSub:
+class SoftSub(LargestWords):
     """The baseline of Xie and Ermon (2019): the k words with the largest Gumbel utilities, relaxed one by one.
 
     Attributes:
         k: how many words.
     """
 
-    k: int
-    has_pairs = False
-
     def relaxed(self, theta: Theta, candidates: Tensor, temperature: float) -> Tensor:
         """The sum of k softmaxes."""
         u = Gumbel(theta.words, 1.0, validate_args=False).rsample()
         return sst.baselines.soft_sub(u.masked_fill(~candidates, -torch.inf), self.k, temperature)
-
-    def sample(self, theta: Theta, candidates: Tensor) -> Tensor:
-        """The stochastic argmax trick."""
-        return _sample_top_k(theta.words, candidates, self.k)
-
-    def mode(self, theta: Theta, candidates: Tensor) -> Tensor:
-        """The words with the largest θ, as its authors evaluate it."""
-        return _top_k(candidates, self.k).argmax(theta.words)
 
 
 SUBSETS: dict[str, Callable[[int, sst.Solver | None], SubsetDistribution]] = {
@@ -207,15 +210,6 @@ def only_words(subset: Tensor, present: Tensor, k: int) -> Tensor:
     """
     short = present.sum(-1, keepdim=True) <= k
     return torch.where(short, present.to(subset.dtype), subset * present)
-
-
-def _top_k(candidates: Tensor, k: int) -> sst.KSubset:
-    return sst.KSubset(candidates.shape[-1], k, candidates)
-
-
-def _sample_top_k(theta: Tensor, candidates: Tensor, k: int) -> Tensor:
-    trick = sst.StochasticArgmaxTrick(_top_k(candidates, k), Gumbel(theta, 1.0, validate_args=False))
-    return trick.sample()
 
 
 def _pairs(theta: Theta) -> Tensor:

@@ -7,32 +7,32 @@ from sstricks.experiments.runs.seeds import fold_in
 
 
 class LengthBuckets:
-    """The training expressions of each step, about equally long within a step: a function of (seed, step).
+    """The training sequences of each step, about equally long within a step: a function of (seed, step).
 
-    Each epoch sorts the expressions by length, those of the same length at random, cuts them into batches, and takes
+    Each epoch sorts the sequences by length, those of the same length at random, cuts them into batches, and takes
     the batches in random order. Where the cuts are depends on the lengths alone, so all epochs have as many batches.
-    Every expression comes once an epoch.
+    Every sequence comes once an epoch.
 
     Args:
-        lengths: tokens of each expression, int64 (N,).
-        max_sentences: the most expressions of a batch.
+        lengths: tokens of each sequence, int64 (N,).
+        max_sentences: the most sequences of a batch.
         seed: the run's seed.
         max_tokens: the most tokens of a batch, padding included; by default there is no such bound.
 
     Raises:
-        ValueError: if there is no expression, or a bound is too small for one.
+        ValueError: if there is no sequence, or a bound is too small for one.
     """
 
     def __init__(self, lengths: Tensor, max_sentences: int, seed: int, max_tokens: int | None = None) -> None:
         if len(lengths) == 0 or max_sentences < 1:
             raise ValueError(
-                f"there are {len(lengths)} expressions and max_sentences is {max_sentences}, "
+                f"there are {len(lengths)} sequences and max_sentences is {max_sentences}, "
                 "expected at least 1 of either: use more data or a larger batch."
             )
         if max_tokens is not None and max_tokens < int(lengths.max()):
             raise ValueError(
                 f"max_tokens is {max_tokens}, expected at least {int(lengths.max())}, "
-                "the length of the longest expression: pass a larger one."
+                "the length of the longest sequence: pass a larger one."
             )
         self.lengths = lengths
         self.seed = seed
@@ -42,11 +42,11 @@ class LengthBuckets:
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of steps in which every expression comes once."""
+        """The number of steps in which every sequence comes once."""
         return len(self._cuts) - 1
 
     def __getitem__(self, step: int) -> Tensor:
-        """The expressions of a step.
+        """The sequences of a step.
 
         Args:
             step: from 0.
@@ -66,11 +66,11 @@ class LengthBuckets:
 
 
 def in_order_of_length(lengths: Tensor, max_sentences: int) -> list[Tensor]:
-    """All expressions once, the shortest first, in batches of equal size but for the last.
+    """All sequences once, the shortest first, in batches of equal size but for the last.
 
     Args:
-        lengths: tokens of each expression, (N,).
-        max_sentences: expressions of a batch.
+        lengths: tokens of each sequence, (N,).
+        max_sentences: sequences of a batch.
 
     Returns:
         Indices of each batch.
