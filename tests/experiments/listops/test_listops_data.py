@@ -8,8 +8,6 @@ import torch
 
 from sstricks.experiments.listops.data import Specification, checksum, make_splits
 from sstricks.experiments.listops.datamodule import Batching, ListOpsData
-from sstricks.experiments.listops.storage import load_or_make
-from sstricks.experiments.runs.errors import RunError
 
 SMALL = Specification(train=3000, valid=500, test=502, seed=3)
 
@@ -127,53 +125,6 @@ def test_more_expressions_than_there_are_is_an_error():
     assert splits.metadata["strata"][0]["exhausted_lengths"] == [4]
 
 
-def test_a_folder_keeps_the_data(splits, tmp_path):
-    made = load_or_make(SMALL, tmp_path / "a" / "data")
-    before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in (tmp_path / "a" / "data").iterdir()}
-    loaded = load_or_make(SMALL, tmp_path / "a" / "data")
-    assert set(before) == {"listops.npz", "metadata.json"}
-    assert before == {f.name: (f.stat().st_mtime_ns, f.read_bytes()) for f in (tmp_path / "a" / "data").iterdir()}
-    assert made.metadata == loaded.metadata == splits.metadata
-    for name in ("train", "valid", "test"):
-        for field in ("tokens", "lengths", "heads", "answers", "depths"):
-            expected = getattr(getattr(splits, name), field)
-            torch.testing.assert_close(getattr(getattr(loaded, name), field), expected, atol=0, rtol=0)
-
-
-def test_a_folder_is_never_overwritten(tmp_path):
-    load_or_make(SMALL, tmp_path)
-    with pytest.raises(RunError, match="seed is 3 there and 4 here"):
-        load_or_make(replace(SMALL, seed=4), tmp_path)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match=r"not empty \(letter.txt\)"):
-        load_or_make(SMALL, tmp_path / "other")
-    with pytest.raises(RunError, match="cannot read or write there"):
-        load_or_make(SMALL, tmp_path / "other" / "letter.txt")
-
-
-def test_data_whose_making_was_interrupted_is_made_again(tmp_path):
-    (tmp_path / "listops.npz").write_bytes(b"half")
-    (tmp_path / ".partial-123-metadata.json").write_bytes(b"{")
-    assert load_or_make(SMALL, tmp_path).metadata == load_or_make(SMALL, tmp_path).metadata
-
-
-def test_damaged_data_is_refused(tmp_path):
-    load_or_make(SMALL, tmp_path)
-    whole = (tmp_path / "listops.npz").read_bytes()
-    (tmp_path / "listops.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RunError, match="damaged"):
-        load_or_make(SMALL, tmp_path)
-    (tmp_path / "listops.npz").write_bytes(whole)
-    metadata = (tmp_path / "metadata.json").read_text()
-    (tmp_path / "metadata.json").write_text(re.sub(r'"checksum": "..', '"checksum": "zz', metadata))
-    with pytest.raises(RunError, match="damaged"):
-        load_or_make(SMALL, tmp_path)
-    (tmp_path / "metadata.json").write_text("{}")
-    with pytest.raises(RunError, match="damaged"):
-        load_or_make(SMALL, tmp_path)
-
-
 class Trainer:
     global_step = 0
 
@@ -184,9 +135,8 @@ def batches(data, step):
     return list(data.train_dataloader())
 
 
-@pytest.mark.parametrize("bucketed", [False, True])
-def test_the_loader_goes_from_the_present_step_to_the_next_validation(bucketed, tmp_path):
-    data = ListOpsData(SMALL, Batching(seed=1, valid_every=8, bucketed=bucketed), tmp_path)
+def test_the_loader_goes_from_the_present_step_to_the_next_validation():
+    data = ListOpsData(SMALL, Batching(seed=1, valid_every=8))
     first, second = batches(data, 0), batches(data, 8)
     resumed = batches(data, 11)
     assert (len(first), len(second), len(resumed)) == (8, 8, 5)

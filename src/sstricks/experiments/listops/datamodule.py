@@ -1,15 +1,13 @@
 import functools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
-from sstricks.experiments.listops.data import Specification, Splits
+from sstricks.experiments.listops.data import Specification, Splits, make_splits
 from sstricks.experiments.listops.expressions import Expressions
 from sstricks.experiments.listops.sentences import Sentences
-from sstricks.experiments.listops.storage import load_or_make
-from sstricks.experiments.runs.batches import ShuffledIndices, StepBatches
+from sstricks.experiments.runs.batches import StepBatches
 from sstricks.experiments.runs.buckets import LengthBuckets, in_order_of_length
 from sstricks.experiments.runs.data import RunData, WholeSplit
 
@@ -23,10 +21,7 @@ class Batching:
     Attributes:
         seed: of the order of the training expressions.
         valid_every: steps between two validations.
-        max_sentences: expressions of a training batch.
-        max_tokens: the most tokens of a training batch, padding included; none for no such bound.
-        bucketed: whether the expressions of a batch are about equally long, or of any lengths. If they are of any,
-            `max_tokens` does not apply, and the incomplete batch of an epoch is left out.
+        max_sentences: expressions of a training batch, which are about equally long.
         subset: the share of the training split that is used, with all depths in equal parts.
         valid_subset: the same of the validation split.
     """
@@ -34,8 +29,6 @@ class Batching:
     seed: int
     valid_every: int
     max_sentences: int = 100
-    max_tokens: int | None = None
-    bucketed: bool = True
     subset: float = 1.0
     valid_subset: float = 1.0
 
@@ -48,24 +41,22 @@ class Batching:
 
 
 class ListOpsData(RunData):
-    """The three splits of ListOps, drawn or loaded when they are first needed (App. D.5.1).
+    """The three splits of ListOps, drawn when they are first needed (App. D.5.1).
 
     Args:
         specification: of the data.
         batching: how to go through it.
-        folder: where the data is kept between runs; none to draw it anew in every process, which is as fast.
     """
 
-    def __init__(self, specification: Specification, batching: Batching, folder: Path | None = None) -> None:
+    def __init__(self, specification: Specification, batching: Batching) -> None:
         super().__init__()
         self.specification = specification
         self.batching = batching
-        self.folder = folder
 
     @property
     def splits(self) -> Splits:
         """The whole data; the trials of one process share it."""
-        return _splits(self.specification, self.folder)
+        return _splits(self.specification)
 
     @property
     def train(self) -> Expressions:
@@ -84,10 +75,7 @@ class ListOpsData(RunData):
             Batches of training expressions.
         """
         train, b = self.train, self.batching
-        if b.bucketed:
-            indices = LengthBuckets(train.lengths, b.max_sentences, b.seed, b.max_tokens)
-        else:
-            indices = ShuffledIndices(len(train), b.max_sentences, b.seed)
+        indices = LengthBuckets(train.lengths, b.max_sentences, b.seed)
         return StepBatches(indices, train.select, self.present_step, b.valid_every)
 
     def val_dataloader(self) -> WholeSplit[Tensor, Sentences]:
@@ -117,5 +105,5 @@ def _share(expressions: Expressions, share: float) -> Expressions:
 
 
 @functools.lru_cache(maxsize=1)
-def _splits(specification: Specification, folder: Path | None) -> Splits:
-    return load_or_make(specification, folder)
+def _splits(specification: Specification) -> Splits:
+    return make_splits(specification)
