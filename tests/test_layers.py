@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,18 @@ import sstricks
 assert settings() == before
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+def test_a_generator_is_always_named():
+    """Every public function that draws takes it the same way, whatever other arguments it has."""
+    drawing = {
+        f"{package.__name__}.{name}": parameter
+        for package in (sstricks.functional, sstricks.baselines, sstricks.estimators)
+        for name in package.__all__
+        if (parameter := inspect.signature(getattr(package, name)).parameters.get("generator")) is not None
+    }
+    assert len(drawing) >= 10
+    assert [name for name, parameter in drawing.items() if parameter.kind is not parameter.KEYWORD_ONLY] == []
 
 
 def test_public_names_are_all_exported():

@@ -57,7 +57,7 @@ def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
     return from_working(chain.log_partition(to_working(u), k), u.dtype)
 
 
-def chain_k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+def chain_k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
     """One exact sample of p(x) ∝ exp(uᵀx) over correlated k-subsets for each row, shape (*batch, 2n − 1).
 
     Args:

@@ -96,7 +96,7 @@ def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
     return from_working(k_subset.log_partition(to_working(u), k), u.dtype)
 
 
-def k_subset_sample(u: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+def k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
     """One exact sample of p(x) ∝ exp(uᵀx) on Σx = k for each row (App. B.4), shape (*batch, n).
 
     Args:

@@ -79,7 +79,7 @@ def projective_arborescence_log_partition(u: Tensor, num_nodes: int) -> Tensor:
     return from_working(projective_arborescence.log_partition(to_working(u), num_nodes), u.dtype)
 
 
-def projective_arborescence_sample(u: Tensor, num_nodes: int, generator: torch.Generator | None = None) -> Tensor:
+def projective_arborescence_sample(u: Tensor, num_nodes: int, *, generator: torch.Generator | None = None) -> Tensor:
     """One exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, shape (*batch, (n−1)²), without gradient.
 
     Arguments and errors are those of `projective_arborescence_marginals`, which is its mean.

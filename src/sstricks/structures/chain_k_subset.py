@@ -86,7 +86,7 @@ class ChainKSubset(Structure):
         return F.chain_k_subset_log_partition(u, self.k)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.chain_k_subset_sample(u, self.k, generator)
+        return F.chain_k_subset_sample(u, self.k, generator=generator)
 
 
 @register_solver(ChainKSubset, ExponentialFamilyEntropy)

@@ -60,7 +60,7 @@ class KSubset(Structure):
         return F.k_subset_log_partition(u, self.k)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.k_subset_sample(u, self.k, generator)
+        return F.k_subset_sample(u, self.k, generator=generator)
 
 
 @register_solver(KSubset, Euclidean)

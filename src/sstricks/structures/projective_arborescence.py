@@ -111,7 +111,7 @@ class ProjectiveArborescence(GraphStructure):
         return F.projective_arborescence_log_partition(u, self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.projective_arborescence_sample(u, self.num_nodes, generator)
+        return F.projective_arborescence_sample(u, self.num_nodes, generator=generator)
 
 
 @register_solver(ProjectiveArborescence, ExponentialFamilyEntropy)
