@@ -57,13 +57,8 @@ class Separable:
         return [MP.zero if v == MP.ninf else self.response(v + nu)[0] for v in s]
 
     def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:
-        """The one-sided derivatives of x(s + h g) in h at 0, which differ where the solution has a kink: t·J g."""
-        here = self.value(s)
-        ahead = self.value([v + STEP * d for v, d in zip(s, g, strict=True)])
-        behind = self.value([v - STEP * d for v, d in zip(s, g, strict=True)])
-        forward = [(b - a) / STEP for a, b in zip(here, ahead, strict=True)]
-        backward = [(b - a) / STEP for a, b in zip(behind, here, strict=True)]
-        return backward, forward
+        """The one-sided derivatives of the solution along g: t·J g."""
+        return one_sided_slopes(self.value, s, g)
 
     def _multiplier(self, s: Vector, total: int) -> mpmath.mpf:
         slack = MP.log(len(s)) + 2  # every response is at most eᶻ or z, so Σ < 1 at the low end; likewise from above
@@ -80,3 +75,13 @@ class Separable:
             target = newton if low < newton < high and 2 * abs(newton - nu) < abs(step) else (low + high) / 2
             nu, step = target, target - nu
         return nu
+
+
+def one_sided_slopes(value: Callable[[Vector], Vector], s: Vector, g: Vector) -> tuple[Vector, Vector]:
+    """The derivatives of x(s + h g) in h at 0 from either side, which differ where the solution has a kink."""
+    here = value(s)
+    ahead = value([v + STEP * d for v, d in zip(s, g, strict=True)])
+    behind = value([v - STEP * d for v, d in zip(s, g, strict=True)])
+    forward = [(b - a) / STEP for a, b in zip(here, ahead, strict=True)]
+    backward = [(b - a) / STEP for a, b in zip(behind, here, strict=True)]
+    return backward, forward

@@ -16,7 +16,7 @@ import mpmath
 import numpy as np
 
 from brute_force import MP, Vector
-from exact_optimum import STEP, Response
+from exact_optimum import Response, one_sided_slopes
 from matching_problem import MatchingProblem, Pairs
 
 ENOUGH = MP.mpf(10) ** -34  # of what a full sum may miss
@@ -73,13 +73,8 @@ class MatchingOptimum:
         return self._optimum(s)
 
     def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:
-        """The one-sided derivatives of x(s + h g) in h at 0: t·J g."""
-        here = self.value(s)
-        ahead = self.value([v + STEP * d for v, d in zip(s, g, strict=True)])
-        behind = self.value([v - STEP * d for v, d in zip(s, g, strict=True)])
-        forward = [(b - a) / STEP for a, b in zip(here, ahead, strict=True)]
-        backward = [(b - a) / STEP for a, b in zip(behind, here, strict=True)]
-        return backward, forward
+        """The one-sided derivatives of the solution along g: t·J g."""
+        return one_sided_slopes(self.value, s, g)
 
     def _optimum(self, s: Vector) -> Vector:
         start = self._linear_multipliers(s)

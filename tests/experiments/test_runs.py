@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments.outcome import without_times
 from experiments.toy import Toy
 from experiments.waiting import wait_until
 from sstricks.experiments.runs.errors import RunError
@@ -20,15 +21,9 @@ from sstricks.experiments.runs.metrics import read_metrics
 from sstricks.experiments.runs.progress import Silence
 from sstricks.experiments.runs.run import evaluate, train
 
-TIMES = {"seconds"}
-
 
 def run(toy, path, *, resume=False, jobs=1):
     return train(toy, path, resume=resume, jobs=jobs, display=Silence())
-
-
-def without_times(row):
-    return {name: value for name, value in row.items() if name not in TIMES}
 
 
 class Killed(BaseException):

@@ -1,14 +1,10 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
-from experiments.waiting import wait_until
+from experiments.killed import assert_a_killed_run_resumes
+from experiments.outcome import result_of
 from sstricks import cli
-from sstricks.experiments.runs.metrics import read_metrics
 
 TINY = (
     *("--train-examples", "100", "--valid-examples", "40", "--test-examples", "40", "--train-share", "1"),
@@ -18,14 +14,6 @@ TINY = (
 
 def train(path, *more, steps=8):
     return cli.main(["train", "listops", "--out", str(path), "--steps", str(steps), *TINY, *more])
-
-
-def result_of(path):
-    return json.loads((path / "result.json").read_text())
-
-
-def without_times(row):
-    return {name: value for name, value in row.items() if name != "seconds"}
 
 
 def test_help_names_the_choices(capsys):
@@ -93,18 +81,4 @@ def test_a_folder_of_an_unknown_experiment_is_refused(tmp_path, capsys):
 
 
 def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
-    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "listops"), *TINY, "--steps", "120"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    broken = tmp_path / "broken"
-    with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
-        wait_until(lambda: len(read_metrics(broken)) >= 2, process)
-        process.send_signal(signal.SIGKILL)
-    assert not (broken / "result.json").exists()
-    resumed = subprocess.run(
-        [*command, "--out", str(broken), "--resume"], env=environment, capture_output=True, text=True, check=True
-    )
-    assert resumed.stderr == ""
-    assert train(tmp_path / "whole", steps=120) == 0
-    assert without_times(result_of(broken)) == without_times(result_of(tmp_path / "whole"))
-    rows, expected = read_metrics(broken), read_metrics(tmp_path / "whole")
-    assert list(map(without_times, rows)) == list(map(without_times, expected))
+    assert_a_killed_run_resumes(tmp_path, "listops", *TINY)

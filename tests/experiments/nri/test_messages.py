@@ -1,8 +1,7 @@
-import threading
-
 import pytest
 import torch
 
+from at_once import results_at_once
 from sstricks.experiments.nri.messages import messages, plain_messages
 
 
@@ -100,16 +99,6 @@ def test_several_threads_at_once():
     torch.manual_seed(0)
     arguments = inputs(8, 9, 10, 16, 16, torch.float32)
     expected = value_and_gradients(messages, arguments)
-    found = [None] * 4
-
-    def run(index):
-        found[index] = value_and_gradients(messages, arguments)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in found:
+    for result in results_at_once(lambda: value_and_gradients(messages, arguments)):
         for ours, theirs in zip(result, expected, strict=True):
             torch.testing.assert_close(ours, theirs)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweep.tiny import command, finished, result_of, without_times
+from experiments.outcome import without_times
+from experiments.sweep.tiny import command, finished, result_of
 from experiments.waiting import wait_until
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.run import GraphLayoutRun

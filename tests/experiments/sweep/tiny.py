@@ -1,6 +1,7 @@
 """A sweep over graph layout of seconds, and what to compare it by."""
 
-import json
+from experiments import outcome
+from experiments.outcome import without_times
 
 OPTIONS = (
     *("--hidden", "8", "--graph-nodes", "5", "--num-frames", "4", "--batch-size", "16", "--valid-every", "4"),
@@ -23,8 +24,4 @@ def finished(out):
 
 
 def result_of(path):
-    return without_times(json.loads((path / "result.json").read_text()))
-
-
-def without_times(row):
-    return {name: value for name, value in row.items() if name != "seconds"}
+    return without_times(outcome.result_of(path))
