@@ -24,7 +24,34 @@ class RunState(enum.Enum):
     FINISHED = "finished"
 
 
-class RunFolder:
+class HeldFolder:
+    """A folder that one process has for itself, from when a subclass holds it until `close`.
+
+    Args:
+        path: the directory; nothing is created here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def close(self) -> None:
+        """Let other processes open the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hold(self) -> None:
+        self._lock = take_lock(self.path)
+
+
+class RunFolder(HeldFolder):
     """A run on disk: `config.json`, `checkpoints/`, metrics, pictures and, at the end, `result.json`.
 
     `result.json` is written last, so that its existence means that the run is finished. It is written also if a picture
@@ -35,13 +62,12 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.config_file = path / "config.json"
         self.result_file = path / "result.json"
         self.trials_file = path / "trials.json"
         self.best = path / "checkpoints" / "best.ckpt"
         self.last = path / "checkpoints" / "last.ckpt"
-        self._lock: IO[str] | None = None
 
     def open(self, config: Mapping[str, object], *, resume: bool) -> RunState:
         """Take possession of the folder for a run with this configuration, until `close`.
@@ -57,25 +83,14 @@ class RunFolder:
             RunError: if the folder cannot be written, holds something else, is in use by another process, holds a run
                 and `resume` is false, or holds a run whose configuration differs.
         """
-        self._create()
-        self._acquire()
+        with writing_to(self.path):
+            self.best.parent.mkdir(parents=True, exist_ok=True)
+        self._hold()
         try:
             return self._enter(json.loads(json.dumps(config)), resume=resume)
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Let other processes open the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def read_config(self) -> dict[str, object]:
         """The configuration of the run that is in the folder.
@@ -118,13 +133,6 @@ class RunFolder:
             return read_object(file, remedy, fields)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path}: {why_not}. Name the folder that --out named in `sst train`.") from None
-
-    def _create(self) -> None:
-        with writing_to(self.path):
-            self.best.parent.mkdir(parents=True, exist_ok=True)
-
-    def _acquire(self) -> None:
-        self._lock = take_lock(self.path)
 
     def _enter(self, config: dict[str, object], *, resume: bool) -> RunState:
         for folder in (self.path, self.best.parent):

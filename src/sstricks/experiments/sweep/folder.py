@@ -2,12 +2,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any
 
 import sstricks
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import read_object, remove_partial_files, write_json
-from sstricks.experiments.runs.folder import differences, refuse_foreign_files, take_lock, writing_to
+from sstricks.experiments.runs.folder import HeldFolder, differences, refuse_foreign_files, writing_to
 from sstricks.experiments.sweep.ranges import Ranges, Values, describe_range, draw
 
 
@@ -34,7 +34,7 @@ class Plan:
         return json.loads(json.dumps({"configuration": dict(self.configuration), "ranges": ranges}))
 
 
-class SweepFolder:
+class SweepFolder(HeldFolder):
     """A sweep on disk: `sweep.json` with its plan and the hyperparameters of all trials, and a folder for each trial.
 
     Which trials are finished is told by their folders, and by nothing else.
@@ -44,9 +44,8 @@ class SweepFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.file = path / "sweep.json"
-        self._lock: IO[str] | None = None
 
     def trial(self, index: int) -> Path:
         """The folder of a trial.
@@ -75,7 +74,7 @@ class SweepFolder:
         """
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self.path)
+        self._hold()
         try:
             remove_partial_files(self.path)
             drawn = self._drawn(plan)
@@ -88,18 +87,6 @@ class SweepFolder:
             self.close()
             raise
         return [*drawn, *missing]
-
-    def close(self) -> None:
-        """Let other processes open the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _drawn(self, plan: Plan) -> list[Values]:
         if not self.file.exists():
