@@ -45,11 +45,13 @@ class ChainKSubset(Structure):
         super().__init__((2 * n - 1,), mask, at_least=k)
         self.n = n
         self.k = k
-        self._check_feasible(
-            f"a row that leaves no subset of k = {k} items",
-            "at least one embedding in every row",
-            "Unmask items; where a pair is masked, its two items are never chosen together.",
-        )
+        if mask is not None:
+            self._check_feasible(
+                "mask",
+                f"a row that leaves no subset of k = {k} items",
+                "at least one embedding in every row",
+                "Unmask items; where a pair is masked, its two items are never chosen together.",
+            )
 
     def __repr__(self) -> str:
         return f"ChainKSubset({self.n}, {self.k})"

@@ -50,11 +50,7 @@ class GraphStructure(Structure):
             super().__init__((edges.shape[1],), usable if mask is None else mask & usable.to(mask.device), at_least=1)
         self.edges = edges.clone()  # the caller's may change
         self.num_nodes = num_nodes
-        everything = torch.zeros(edges.shape[1], device=edges.device)
-        try:
-            self.argmax(everything)
-        except ValueError as error:
-            raise invalid("edges" if mask is None else "mask", trouble, expected, remedy) from error
+        self._check_feasible("edges" if mask is None else "mask", trouble, expected, remedy)
 
     @abstractmethod
     def to_adjacency(self, x: Tensor) -> Tensor:

@@ -48,11 +48,13 @@ class Matching(Structure):
         self.n = n
         self.m = m
         self.partial = partial
-        self._check_feasible(
-            "a table without a matching",
-            "present pairs that match every present row or, if there are fewer of them, every present column",
-            "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
-        )
+        if mask is not None:
+            self._check_feasible(
+                "mask",
+                "a table without a matching",
+                "present pairs that match every present row or, if there are fewer of them, every present column",
+                "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
+            )
 
     def __repr__(self) -> str:
         size = f"{self.n}" if self.n == self.m else f"{self.n}, {self.m}"

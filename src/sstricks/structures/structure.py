@@ -209,14 +209,13 @@ class Structure(ABC):
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
 
-    def _check_feasible(self, found: str, expected: str, remedy: str) -> None:
-        """Raise unless every row of the mask leaves an embedding, as the argmax of zeros would find."""
-        if self.mask is None:
-            return
+    def _check_feasible(self, argument: str, found: str, expected: str, remedy: str) -> None:
+        """Blame an argument of the constructor unless every row has an embedding, as the argmax of zeros would find."""
+        device = None if self.mask is None else self.mask.device
         try:
-            self._argmax(torch.zeros(self.mask.shape, device=self.mask.device).masked_fill(~self.mask, -torch.inf))
+            self.argmax(torch.zeros(self.event_shape, device=device))
         except ValueError as error:
-            raise invalid("mask", found, expected, remedy) from error
+            raise invalid(argument, found, expected, remedy) from error
 
     def _log_partition(self, u: Tensor) -> Tensor:
         raise no_family(self, "log_partition")
