@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape, number, tensor
+from sstricks.errors import invalid, joint_shape, number, tensor, whole
 from sstricks.functional.utility import scaled_utility, to_working
 
 
@@ -53,3 +53,8 @@ def check_square(argument: str, x: Tensor) -> None:
     """Raise unless it is a tensor whose last two dimensions are those of a square matrix."""
     if tensor(argument, x).dim() < 2 or x.shape[-1] != x.shape[-2]:
         raise invalid(argument, f"shape {tuple(x.shape)}", "(*batch, n, n)", "Give one entry for each pair.")
+
+
+def check_k(k: int, n: int) -> int:
+    """The size k, if k of n items can be chosen."""
+    return whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")

@@ -1,8 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_vector, cooled, joint_batch, with_gumbel
-from sstricks.functional.checks import size_among
+from sstricks.baselines.inputs import check_k, check_vector, cooled, joint_batch, with_gumbel
 from sstricks.functional.utility import from_working
 
 
@@ -32,7 +31,7 @@ def l2x(logits: Tensor, k: int, temperature: Tensor | float, *, generator: torch
         (torch.Size([2, 5]), True)
     """
     check_vector("logits", logits)
-    k = size_among(logits.shape[-1], k)
+    k = check_k(k, logits.shape[-1])
     u = with_gumbel(logits.expand(k, *logits.shape), generator)
     # Room for a batch of temperatures, which must not meet the dimension of the k samples.
     room = len(joint_batch(logits, temperature)) + 1 - logits.dim()

@@ -1,8 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_vector, cooled
-from sstricks.functional.checks import size_among
+from sstricks.baselines.inputs import check_k, check_vector, cooled
 from sstricks.functional.utility import from_working
 
 
@@ -31,7 +30,7 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
         tensor([1., 0., 1.])
     """
     check_vector("u", u)
-    k = size_among(u.shape[-1], k)
+    k = check_k(k, u.shape[-1])
     a = cooled(u, temperature, at_least=k)
     t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).unsqueeze(-1)
     p = a.softmax(-1)
