@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.outcome import without_times
-from experiments.sweep.tiny import command, finished, result_of
+from experiments.sweep.tiny import command, finished, result_of, without_times
 from experiments.waiting import wait_until
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.run import GraphLayoutRun
