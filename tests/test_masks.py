@@ -225,5 +225,19 @@ def test_infinite_partition_function(case: Case):
     assert case.structure.log_partition(u) == math.inf
 
 
+def test_an_edge_at_plus_infinity_that_no_tree_has():
+    """An edge back to where all paths come from is in no tree; neither is one that would cross what must be there."""
+    back = sst.Arborescence(torch.tensor([[0, 1, 2, 0], [1, 2, 1, 2]]), 3, mask=torch.tensor([True, True, True, False]))
+    u = torch.tensor([0.5, 0.25, math.inf, math.inf])
+    assert back.log_partition(u) == 0.75
+    hidden = sst.Arborescence(torch.tensor([[0, 1, 2, 0], [1, 2, 1, 2]]), 3)
+    assert hidden.log_partition(torch.tensor([0.5, 0.25, math.inf, -math.inf])) == 0.75
+    assert hidden.log_partition(torch.tensor([0.5, 0.25, math.inf, 0.0])) == math.inf
+    trees = sst.ProjectiveArborescence(3)
+    rows = torch.tensor([[0.5, -math.inf, 0.25, math.inf], [0.5, 0.0, 0.25, math.inf]])
+    assert trees.log_partition(rows).tolist() == [0.75, math.inf]
+    assert torch.func.vmap(trees.log_partition)(rows).tolist() == [0.75, math.inf]
+
+
 def test_minus_infinity_is_exact_in_the_oracle():
     assert MP.exp(exact(torch.tensor([-math.inf]))[0]) == 0
