@@ -7,6 +7,7 @@ from torch.nn.functional import softplus
 from torch.types import _size as Shape
 
 from sstricks.errors import invalid
+from sstricks.randomness import standard_exponential
 
 
 class Logistic(Distribution):
@@ -59,7 +60,7 @@ class Logistic(Distribution):
         """Samples, differentiable in μ and s."""
         shape = self._extended_shape(sample_shape)
         # The difference of two exponentials' logarithms: unlike log V − log(1−V) it has both tails in full.
-        top, bottom = (torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device).exponential_() for _ in "ab")
+        top, bottom = (standard_exponential(self.loc, shape) for _ in "ab")
         return self.loc + self.scale * (top.log() - bottom.log())
 
     def log_prob(self, value: Tensor) -> Tensor:
