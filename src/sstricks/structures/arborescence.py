@@ -38,8 +38,6 @@ class Arborescence(GraphStructure):
         tensor(16.)
     """
 
-    _may_idle = True
-
     def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)

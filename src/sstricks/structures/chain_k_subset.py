@@ -38,8 +38,6 @@ class ChainKSubset(Structure):
         tensor([1., 1., 0., 1., 0.])
     """
 
-    _may_idle = True
-
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
         k = whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")

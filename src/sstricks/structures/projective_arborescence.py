@@ -34,8 +34,6 @@ class ProjectiveArborescence(Structure):
         tensor(12.)
     """
 
-    _may_idle = True
-
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = whole("n", n, "A tree needs an edge.", low=2)
         super().__init__(((n - 1) ** 2,), mask, at_least=1)

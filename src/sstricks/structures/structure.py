@@ -31,8 +31,8 @@ class Structure(ABC):
         at_least: How many coordinates must be present for 𝒳 not to be empty.
     """
 
-    _may_idle = False
-    """Whether there may be present coordinates that are one in no embedding."""
+    _may_idle = True
+    """Whether there may be present coordinates that are one in no embedding; `log_partition` asks the argmax then."""
 
     def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
         self.event_shape = torch.Size(event_shape)
