@@ -103,7 +103,7 @@ def test_bad_arguments_are_refused():
         MovingAverage(1)
     with pytest.raises(ValueError, match="decay: found 'half', a str, expected a number in"):
         Reinforce("half")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"loss: found dtype torch.int64, expected a floating dtype"):
+    with pytest.raises(ValueError, match=r"loss: found dtype torch\.int64, expected a floating dtype"):
         Reinforce()(torch.zeros(2), torch.tensor([1, 2]))
     with pytest.raises(ValueError, match=r"loss: found shape \(3, 2\), expected that of log_prob, \(3,\)"):
         Reinforce()(torch.zeros(3), torch.zeros(3, 2))

@@ -251,6 +251,7 @@ def test_tricks_can_be_copied_and_pickled():
     "base",
     [
         torch.distributions.Cauchy(torch.zeros(2), 1.0),
+        torch.distributions.StudentT(torch.ones(2)),  # neither a mean nor an icdf
         torch.distributions.Pareto(torch.ones(2), torch.tensor(0.5)),
         torch.distributions.TransformedDistribution(
             Normal(torch.zeros(2), 1.0), [torch.distributions.AffineTransform(0.0, 2.0)]

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -83,14 +84,14 @@ class Masked(Distribution):
 
 
 def _inside(base: Distribution) -> Tensor:
-    """A point inside the support, to stand where none is wanted: the mean if there is one, or the median."""
+    """A point inside the support, to stand where none is wanted: the mean if there is one, or mode or median."""
     points = []
-    for point in (lambda: base.mean, lambda: base.icdf(torch.tensor(0.5))):
+    for point in (lambda: base.mean, lambda: base.mode, lambda: base.icdf(torch.tensor(0.5))):
         with suppress(NotImplementedError):
             points.append(point().detach())
     if not points:
-        raise invalid("base", repr(base), "a law with a mean or an icdf", "Without one, log_prob is not known here.")
-    return torch.where(points[0].isfinite(), points[0], points[-1])
+        raise invalid("base", repr(base), "a law with a mean, a mode or an icdf", "Without, its log_prob is not known.")
+    return reduce(lambda point, other: torch.where(point.isfinite(), point, other), points)
 
 
 @register_kl(Masked, Masked)
