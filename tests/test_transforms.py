@@ -204,7 +204,7 @@ UTILITIES = {
 def test_vmap_over_utilities_that_are_drawn(utility):
     """Each example has numbers of its own, or all have the same, as the caller wishes; also under one law for all."""
     parameters = torch.ones(4, 3)
-    for function, dims in ((lambda a: utility(a).rsample((2,)), 1), (lambda _: utility(parameters[:, 0]).rsample(), 1)):
+    for function, dims in ((lambda a: utility(a).rsample((2,)), 1), (lambda a: utility(parameters[:, 0]).rsample(), 1)):
         drawn = torch.func.vmap(function, in_dims=dims, randomness="different")(parameters)
         assert len(drawn.unique(dim=0)) == 3
         drawn = torch.func.vmap(function, in_dims=dims, randomness="same")(parameters)
