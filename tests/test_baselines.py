@@ -106,6 +106,32 @@ def test_bad_arguments_are_refused(relax: Relaxation, shape: tuple[int, ...]):
 
 
 @EACH
+def test_temperatures_that_only_double_precision_can_tell_from_zero(relax: Relaxation, shape: tuple[int, ...]):
+    u = normal(*shape)
+    assert torch.equal(relax(u, 1e-60), relax(u, torch.tensor(1e-60, dtype=F64)))
+
+
+@EACH
+def test_integers_are_refused(relax: Relaxation, shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"(u|logits|log_weights): found dtype torch\.int64, expected a floating"):
+        relax(torch.zeros(shape, dtype=torch.int64), 1.0)
+
+
+def test_arguments_have_the_names_of_their_function():
+    with pytest.raises(ValueError, match="log_weights: found a list"):
+        baselines.stochastic_neural_sort([0.0, 1.0], 1.0)  # pyright: ignore[reportArgumentType]
+    for relax in (baselines.gumbel_sinkhorn, baselines.perturb_and_parse):
+        with pytest.raises(ValueError, match=r"logits: found shape \(2, 3\), expected \(\*batch, n, n\)"):
+            relax(normal(2, 3), 1.0)
+
+
+@pytest.mark.parametrize("noise", [math.nan, math.inf, "1"])
+def test_noise_that_is_no_number_is_refused(noise: float):
+    with pytest.raises(ValueError, match="noise: found"):
+        baselines.gumbel_sinkhorn(normal(2, 2), 1.0, noise=noise)
+
+
+@EACH
 def test_noise_comes_from_the_generator(relax: Relaxation, shape: tuple[int, ...]):
     u, before = normal(*shape), torch.get_rng_state()
     assert torch.equal(relax(u, 1.0), relax(u, 1.0))
@@ -148,7 +174,7 @@ def test_sizes_that_do_not_fit_are_refused():
         lambda u, t: baselines.soft_sub(u, 1, t),
         lambda u, t: baselines.l2x(u, 1, t),
     ):
-        with pytest.raises(ValueError, match="found a scalar, expected shape"):
+        with pytest.raises(ValueError, match=r"found shape \(\), expected shape"):
             relax(torch.tensor(1.0), 1.0)
         with pytest.raises(ValueError, match=r"temperature: found shape \(2,\).*broadcasts with \(3,\)"):
             relax(normal(3, 4), torch.ones(2))
@@ -208,6 +234,13 @@ def test_soft_sub_sums_to_k_and_is_the_top_k_when_cold():
     for t in (1e-3, 0.1, 1.0, 10.0):
         torch.testing.assert_close(baselines.soft_sub(u, 3, t).sum(-1), torch.full((50,), 3.0, dtype=F64))
     torch.testing.assert_close(baselines.soft_sub(u, 3, 1e-6), sst.KSubset(6, 3).argmax(u), atol=1e-6, rtol=0)
+
+
+def test_soft_sub_at_the_smallest_of_temperatures():
+    u = torch.tensor([0.0, 1e-300, 3e-300], dtype=F64, requires_grad=True)
+    x = baselines.soft_sub(u, 2, 5e-324)
+    assert x.sum().item() == pytest.approx(2)
+    assert torch.autograd.grad(x[0], u)[0].isfinite().all()
 
 
 def test_soft_sub_leaves_the_hypersimplex():

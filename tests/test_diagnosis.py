@@ -257,9 +257,11 @@ def free_pairs() -> sst.StochasticSoftmaxTrick:
     ("options", "message"),
     [
         ({"temperatures": [0.0, 1.0]}, "temperatures: found"),
-        ({"samples": 7}, "samples: found 7, expected at least 2"),
+        ({"samples": 7}, "samples: found 7, expected an integer >= 8"),
+        ({"samples": 8.5}, "samples: found 8.5, expected an integer >= 8"),
         ({"group": 1}, "group: found 1"),
-        ({"truth_samples": 0}, "truth_samples: found 0, expected at least 40"),
+        ({"group": 2.5}, "group: found 2.5, expected an integer >= 2"),
+        ({"truth_samples": 0}, "truth_samples: found 0, expected an integer >= 40"),
         ({"loss": lambda x: x}, r"loss: found a value of shape \(4, 4\) for samples of shape \(4, 4\)"),
         ({"trick": gumbel_one_hot(theta().detach())}, "no parameter requires grad"),
         ({"trick": gumbel_one_hot(theta().expand(2, 4))}, r"trick: found batch shape \(2,\)"),
@@ -274,7 +276,7 @@ def free_pairs() -> sst.StochasticSoftmaxTrick:
         ({"trick": free_pairs()}, r"trick: found 1 tensors .* not their density.*ChainUtility"),
     ],
     ids=[
-        *("temperatures", "samples", "group", "truth", "loss", "parameters", "batch"),
+        *("temperatures", "samples", "half a sample", "group", "half a group", "truth", "loss", "parameters", "batch"),
         *("loss number", "loss without gradient", "no trick", "not reparameterised", "loss not finite"),
         "not of the density",
     ],

@@ -102,6 +102,25 @@ def test_gradients_are_right(divergence):
     assert torch.autograd.gradcheck(divergence, (a, b))
 
 
+@pytest.mark.parametrize("distance", [0.0, 0.004, 0.5, 7.0, 1e4, 1e25])
+def test_gradients_of_logistics_in_scales_that_are_equal_but_not_the_same(distance: float):
+    """By the reparameterised integral, whose derivative in either scale needs no other divergence."""
+    loc, here, there = (torch.tensor(x, dtype=F64, requires_grad=True) for x in (distance + 0.3, 0.7, 0.7))
+    found = torch.autograd.grad(kl_divergence(sst.Logistic(loc, here), sst.Logistic(number(0.3), there)), (here, there))
+
+    def slope(e: float) -> float:
+        """The derivative in the logarithm of the second scale of −log q at 0.3 + distance + 0.7 e."""
+        z = distance / 0.7 + e
+        return (1 - z * math.tanh(z / 2)) * math.exp(-abs(e)) / (1 + math.exp(-abs(e))) ** 2
+
+    points = np.linspace(-60.0, 60.0, 25)
+    wanted = sum(quad(slope, a, b, epsabs=1e-13, limit=200)[0] for a, b in itertools.pairwise(points)) / 0.7
+    assert found[1].item() == pytest.approx(wanted, rel=1e-7, abs=1e-9)
+    # To scale everything changes nothing: the derivatives in the scales and in the distance make zero.
+    (in_loc,) = torch.autograd.grad(kl_divergence(sst.Logistic(loc, here), sst.Logistic(number(0.3), there)), loc)
+    assert (found[0] * 0.7 + found[1] * 0.7 + in_loc * distance).item() == pytest.approx(0, abs=1e-9 * (1 + distance))
+
+
 def test_an_infinite_divergence_leaves_the_gradients_of_the_others_alone():
     scale = torch.tensor([0.5, 1.0, 2.0], dtype=F64, requires_grad=True)
     found = kl_divergence(sst.Logistic(torch.zeros(3, dtype=F64), scale), Gumbel(number(0.0), number(1.0)))

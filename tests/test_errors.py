@@ -310,6 +310,12 @@ def test_certificates_want_a_point_and_a_temperature():
     check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x * math.nan, x), "x", "NaN", "points of conv X")
 
 
+def test_certificates_at_temperatures_that_only_double_precision_can_tell_from_zero():
+    u = torch.tensor([1.0, 0.0, 0.5])
+    x = sst.KSubset(3, 2).argmax(u)
+    assert sst.duality_gap(sst.KSubset(3, 2), sst.Euclidean(), x, u, 1e-60) == 0
+
+
 def test_trick_temperature():
     utility = torch.distributions.Gumbel(torch.zeros(2, 5), 1.0)
     check(lambda: sst.StochasticSoftmaxTrick(sst.OneHot(5), utility, -1.0, ENTROPY), "temperature", "-1", "0")

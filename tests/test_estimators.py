@@ -89,9 +89,22 @@ def test_the_average_is_corrected_for_its_start():
     assert average.value.item() == pytest.approx(4)
 
 
+def test_an_empty_batch_leaves_the_average_alone():
+    average = MovingAverage(0.5)
+    average.update(torch.zeros(0))
+    assert average.value == 0
+    average.update(torch.tensor([3.0]))
+    average.update(torch.zeros(0, 4))
+    assert average.value == 3
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="decay: found 1, expected a number in"):
         MovingAverage(1)
+    with pytest.raises(ValueError, match="decay: found 'half', a str, expected a number in"):
+        Reinforce("half")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"loss: found dtype torch\.int64, expected a floating dtype"):
+        Reinforce()(torch.zeros(2), torch.tensor([1, 2]))
     with pytest.raises(ValueError, match=r"loss: found shape \(3, 2\), expected that of log_prob, \(3,\)"):
         Reinforce()(torch.zeros(3), torch.zeros(3, 2))
     for outputs in (2, 3):

@@ -72,6 +72,13 @@ def test_bad_arguments_are_refused():
     for loss in (torch.zeros(1), torch.zeros(1, 5), torch.tensor(0.0)):
         with pytest.raises(ValueError, match="at least two losses"):
             leave_one_out(loss)
+    with pytest.raises(ValueError, match=r"loss: found dtype torch\.int64"):
+        RLOO()(torch.zeros(2), torch.tensor([1, 2]))
+    trick = sst.StochasticArgmaxTrick(sst.OneHot(3), Gumbel(torch.zeros(3), 1.0))
+    with pytest.raises(ValueError, match="sample_shape: found 5, expected a tuple"):
+        draw_action(trick, 5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="trick: found a Independent, expected an argmax or softmax trick"):
+        draw_action(trick.utility)  # pyright: ignore[reportArgumentType]
 
 
 TRICKS = {

@@ -227,5 +227,43 @@ def test_infinite_partition_function(case: Case):
     assert case.structure.log_partition(u) == math.inf
 
 
+def test_an_edge_at_plus_infinity_that_no_tree_has():
+    """An edge back to where all paths come from is in no tree; neither is one that would cross what must be there."""
+    back = sst.Arborescence(torch.tensor([[0, 1, 2, 0], [1, 2, 1, 2]]), 3, mask=torch.tensor([True, True, True, False]))
+    u = torch.tensor([0.5, 0.25, math.inf, math.inf])
+    assert back.log_partition(u) == 0.75
+    hidden = sst.Arborescence(torch.tensor([[0, 1, 2, 0], [1, 2, 1, 2]]), 3)
+    assert hidden.log_partition(torch.tensor([0.5, 0.25, math.inf, -math.inf])) == 0.75
+    assert hidden.log_partition(torch.tensor([0.5, 0.25, math.inf, 0.0])) == math.inf
+    trees = sst.ProjectiveArborescence(3)
+    rows = torch.tensor([[0.5, -math.inf, 0.25, math.inf], [0.5, 0.0, 0.25, math.inf]])
+    assert trees.log_partition(rows).tolist() == [0.75, math.inf]
+    assert torch.func.vmap(trees.log_partition)(rows).tolist() == [0.75, math.inf]
+
+
+def test_a_structure_of_ones_own_with_a_coordinate_that_no_vertex_has():
+    class First(sst.Structure):
+        """The first of two, always."""
+
+        def _argmax(self, u: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([1.0, 0.0]).to(u).expand(u.shape)
+
+        def _contains(self, x: torch.Tensor) -> torch.Tensor:
+            return (x == torch.tensor([1.0, 0.0])).all(-1)
+
+        def _candidates(self) -> int:
+            return 1
+
+        def _support(self) -> torch.Tensor:
+            return torch.tensor([[1.0, 0.0]])
+
+        def _log_partition(self, u: torch.Tensor) -> torch.Tensor:
+            return u[..., 0]
+
+    first = First((2,), None, at_least=1)
+    rows = torch.tensor([[0.5, math.inf], [math.inf, 0.0], [math.inf, math.inf]])
+    assert first.log_partition(rows).tolist() == [0.5, math.inf, math.inf]
+
+
 def test_minus_infinity_is_exact_in_the_oracle():
     assert MP.exp(exact(torch.tensor([-math.inf]))[0]) == 0

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.func import grad, jacrev, vmap
 
+import sstricks as sst
 from cases import PAIR_CASES, Case
 from laws import assert_near
 
@@ -187,6 +188,27 @@ def test_jacrev(case: Case):
     assert_near(jacrev(lambda v: case.softmax(v, 0.6))(u), expected, 1e-12)
     batched = vmap(jacrev(lambda v: case.softmax(v, 0.6)))(torch.stack((u, -u)))
     assert_near(batched[0], expected, 1e-12)
+
+
+UTILITIES = {
+    "Logistic": lambda a: sst.Logistic(a, 1.0),
+    "Logistic's scale": lambda a: sst.Logistic(torch.zeros(4), a),
+    "NegativeExponential": sst.NegativeExponential,
+    "Masked": lambda a: sst.Masked(sst.Logistic(a), torch.ones(4, dtype=torch.bool)),
+    "ChainUtility": lambda a: sst.ChainUtility(sst.NegativeExponential(a[:2]), a[2:3]),
+    "Sorting": sst.Sorting,
+}
+
+
+@pytest.mark.parametrize("utility", UTILITIES.values(), ids=UTILITIES)
+def test_vmap_over_utilities_that_are_drawn(utility):
+    """Each example has numbers of its own, or all have the same, as the caller wishes; also under one law for all."""
+    parameters = torch.ones(4, 3)
+    for function, dims in ((lambda a: utility(a).rsample((2,)), 1), (lambda a: utility(parameters[:, 0]).rsample(), 1)):
+        drawn = torch.func.vmap(function, in_dims=dims, randomness="different")(parameters)
+        assert len(drawn.unique(dim=0)) == 3
+        drawn = torch.func.vmap(function, in_dims=dims, randomness="same")(parameters)
+        assert len(drawn.unique(dim=0)) == 1
 
 
 @PAIRS

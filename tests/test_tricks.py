@@ -231,6 +231,15 @@ def test_straight_through_has_the_law_of_the_vertex():
     assert torch.equal(straight.enumerate_support(), hard.enumerate_support())
 
 
+def test_vertices_can_be_enumerated_and_relaxed_samples_cannot():
+    relaxed = sst.StochasticSoftmaxTrick(sst.KSubset(4, 2), Gumbel(torch.zeros(3, 4), 1.0), 0.5, ENTROPY)
+    hard = sst.StochasticArgmaxTrick(sst.KSubset(4, 2), relaxed.utility)
+    assert hard.has_enumerate_support
+    assert sst.StraightThrough(relaxed).has_enumerate_support
+    assert not relaxed.has_enumerate_support
+    assert torch.equal(Independent(hard, 0).enumerate_support(), hard.enumerate_support())
+
+
 def test_tricks_can_be_copied_and_pickled():
     matchings = sst.Matching(3)
     relaxed = sst.StochasticSoftmaxTrick(matchings, Normal(torch.zeros(3, 3), 1.0), 0.5, sst.CategoricalEntropy())
@@ -242,6 +251,7 @@ def test_tricks_can_be_copied_and_pickled():
     "base",
     [
         torch.distributions.Cauchy(torch.zeros(2), 1.0),
+        torch.distributions.StudentT(torch.ones(2)),  # neither a mean nor an icdf
         torch.distributions.Pareto(torch.ones(2), torch.tensor(0.5)),
         torch.distributions.TransformedDistribution(
             Normal(torch.zeros(2), 1.0), [torch.distributions.AffineTransform(0.0, 2.0)]

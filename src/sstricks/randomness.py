@@ -3,6 +3,7 @@ from contextlib import contextmanager
 from threading import RLock
 
 import torch
+from torch import Tensor
 
 _lock = RLock()
 
@@ -30,3 +31,15 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
         finally:
             generator.set_state(default.get_state())
             default.set_state(state)
+
+
+def standard_exponential(like: Tensor, shape: torch.Size) -> Tensor:
+    """Exponential numbers of rate 1 and of this shape, in the dtype and on the device of another tensor.
+
+    Args:
+        like: The other tensor.
+        shape: How many.
+    """
+    # What is empty belongs to no example of a vmap, which would not fill it for each of them; random numbers do.
+    mapped = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return (torch.rand if mapped else torch.empty)(shape, dtype=like.dtype, device=like.device).exponential_()

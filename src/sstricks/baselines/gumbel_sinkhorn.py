@@ -1,8 +1,10 @@
+from math import isfinite
+
 import torch
 from torch import Tensor
 
 from sstricks.baselines.inputs import check_square, cooled, with_gumbel
-from sstricks.errors import whole
+from sstricks.errors import invalid, number, whole
 from sstricks.functional.utility import from_working
 
 
@@ -63,15 +65,17 @@ def gumbel_sinkhorn(
         Matrices, shape and dtype of the logits, differentiable in logits and temperature.
 
     Raises:
-        ValueError: As for `truncated_sinkhorn`.
+        ValueError: As for `truncated_sinkhorn`, or σ is no finite number.
 
     Example:
         >>> sst.baselines.gumbel_sinkhorn(torch.zeros(3, 3), 1.0).sum(-2).round(decimals=3)
         tensor([1., 1., 1.])
     """
-    return from_working(
-        truncated_sinkhorn(with_gumbel(logits, generator, noise), temperature, iterations), logits.dtype
-    )
+    check_square("logits", logits)
+    if not isfinite(number("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")):
+        raise invalid("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")
+    u = with_gumbel(logits, generator, noise)
+    return from_working(truncated_sinkhorn(u, temperature, iterations), logits.dtype)
 
 
 def _normalized(log_s: Tensor, dim: int) -> Tensor:

@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape, number, tensor, whole
+from sstricks.errors import invalid, joint_shape, number, whole
+from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import scaled_utility, to_working
 
 
@@ -16,22 +17,29 @@ def cooled(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
     Raises:
         ValueError: t is not positive or does not fit the batch, u has NaN, or too few coordinates are present.
     """
-    check_vector("u", u)
+    check_coordinates(u)
     joint_batch(u, temperature)
-    if not (torch.as_tensor(temperature) > 0).all():
+    if not torch.as_tensor(temperature > 0).all():
         raise invalid("temperature", temperature, "positive numbers", "For t = 0 take the argmax of the structure.")
     return scaled_utility(u, temperature, at_least=at_least)
 
 
-def with_gumbel(logits: Tensor, generator: torch.Generator | None, scale: float = 1.0) -> Tensor:
+def with_gumbel(
+    logits: Tensor, generator: torch.Generator | None, scale: float = 1.0, argument: str = "logits"
+) -> Tensor:
     """Independent Gumbel utilities with the given locations, in the working dtype.
 
     Args:
-        logits: θ, any shape.
+        logits: θ, shape (*batch, n).
         generator: Where the randomness comes from, if not from torch's default generator.
         scale: Of the noise.
+        argument: What θ is called.
+
+    Raises:
+        ValueError: θ is no tensor of floating numbers.
     """
-    theta = to_working(tensor("logits", logits))
+    check_coordinates(logits, argument=argument)
+    theta = to_working(logits)
     return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
 
 
@@ -43,15 +51,10 @@ def joint_batch(u: Tensor, temperature: Tensor | float) -> torch.Size:
     return joint_shape("temperature", temperature.shape, u.shape[:-1], "utilities")
 
 
-def check_vector(argument: str, x: Tensor) -> None:
-    """Raise unless it is a tensor with a dimension for the coordinates."""
-    if tensor(argument, x).dim() < 1:
-        raise invalid(argument, "a scalar", "shape (*batch, n)", "Give one entry for each coordinate.")
-
-
 def check_square(argument: str, x: Tensor) -> None:
-    """Raise unless it is a tensor whose last two dimensions are those of a square matrix."""
-    if tensor(argument, x).dim() < 2 or x.shape[-1] != x.shape[-2]:
+    """Raise unless it is a tensor of floating numbers whose last two dimensions are those of a square matrix."""
+    check_coordinates(x, 2, argument)
+    if x.shape[-1] != x.shape[-2]:
         raise invalid(argument, f"shape {tuple(x.shape)}", "(*batch, n, n)", "Give one entry for each pair.")
 
 

@@ -1,7 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, check_vector, cooled, joint_batch, with_gumbel
+from sstricks.baselines.inputs import check_k, cooled, joint_batch, with_gumbel
+from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working
 
 
@@ -30,7 +31,7 @@ def l2x(logits: Tensor, k: int, temperature: Tensor | float, *, generator: torch
         >>> x.shape, bool((x.sum(-1) <= 3).all())
         (torch.Size([2, 5]), True)
     """
-    check_vector("logits", logits)
+    check_coordinates(logits, argument="logits")
     k = check_k(k, logits.shape[-1])
     u = with_gumbel(logits.expand(k, *logits.shape), generator)
     # Room for a batch of temperatures, which must not meet the dimension of the k samples.

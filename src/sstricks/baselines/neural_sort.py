@@ -70,4 +70,6 @@ def stochastic_neural_sort(
         >>> sst.baselines.stochastic_neural_sort(torch.zeros(3), 0.5).sum(-1).round(decimals=3)
         tensor([1., 1., 1.])
     """
-    return from_working(neural_sort(with_gumbel(log_weights, generator), temperature), log_weights.dtype)
+    return from_working(
+        neural_sort(with_gumbel(log_weights, generator, argument="log_weights"), temperature), log_weights.dtype
+    )

@@ -74,6 +74,7 @@ def perturb_and_parse(
         >>> sst.baselines.perturb_and_parse(torch.zeros(4, 4), 1.0).sum(-2).round(decimals=3)
         tensor([0., 1., 1., 1.])
     """
+    check_square("logits", logits)
     return from_working(relaxed_eisner(with_gumbel(logits, generator), temperature), logits.dtype)
 
 

@@ -1,8 +1,10 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, check_vector, cooled
+from sstricks.baselines.inputs import check_k, cooled
+from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working
+from sstricks.ops.extremes import COLDEST
 
 
 def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
@@ -29,10 +31,10 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
         >>> sst.baselines.soft_sub(torch.tensor([3.0, 1.0, 2.0]), 2, 0.01).round(decimals=3)
         tensor([1., 0., 1.])
     """
-    check_vector("u", u)
+    check_coordinates(u)
     k = check_k(k, u.shape[-1])
     a = cooled(u, temperature, at_least=k)
-    t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).unsqueeze(-1)
+    t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).clamp(min=COLDEST).unsqueeze(-1)
     p = a.softmax(-1)
     x = p
     for _ in range(k - 1):

@@ -8,7 +8,7 @@ from sstricks.diagnosis.leaves import Loss, find_leaves
 from sstricks.diagnosis.moments import Moments
 from sstricks.diagnosis.result import Diagnosis, Row
 from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
-from sstricks.errors import invalid, number
+from sstricks.errors import invalid, number, whole
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.tricks.log_prob import find_log_prob
 from sstricks.tricks.trick import Trick
@@ -119,12 +119,9 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
     remedy = "At t = 0 the relaxed gradient is zero."
     if not all(number("temperatures", t, "numbers > 0", remedy) > 0 for t in temperatures):
         raise invalid("temperatures", tuple(temperatures), "numbers > 0", remedy)
-    if group < 2:
-        raise invalid("group", group, "at least 2", "RLOO leaves one out of them.")
-    if samples < 2 * group:
-        raise invalid("samples", samples, f"at least 2 * group = {2 * group}", "A variance takes two estimates.")
-    if truth_samples < 40:
-        raise invalid("truth_samples", truth_samples, "at least 40", "Its standard error takes several means.")
+    group = whole("group", group, "RLOO leaves one out of them.", low=2)
+    whole("samples", samples, f"A variance takes two estimates of 2 * group = {2 * group} samples.", low=2 * group)
+    whole("truth_samples", truth_samples, "Its standard error takes several means.", low=40)
 
 
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:

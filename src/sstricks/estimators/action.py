@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.types import _size as Shape
 
+from sstricks.errors import invalid, sizes
 from sstricks.randomness import drawing_from
 from sstricks.tricks.trick import Trick
 
@@ -41,11 +42,16 @@ def draw_action(
     Returns:
         Log-density, utility and vertex.
 
+    Raises:
+        ValueError: `trick` is none, or `sample_shape` no tuple of sizes.
+
     Example:
         >>> trick = sst.StochasticArgmaxTrick(sst.OneHot(3), torch.distributions.Normal(torch.zeros(3), 1.0))
         >>> sst.estimators.draw_action(trick, (2,)).log_prob.shape
         torch.Size([2])
     """
+    if not isinstance(trick, Trick):
+        raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "Make one from a structure.")
     with torch.no_grad(), drawing_from(generator):
-        u = trick.utility.sample(torch.Size(sample_shape))
+        u = trick.utility.sample(sizes("sample_shape", sample_shape))
     return Action(trick.utility.log_prob(u), u, trick.structure.argmax(u))

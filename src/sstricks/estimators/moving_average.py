@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid, number
 
 
 class MovingAverage(nn.Module):
@@ -30,9 +30,10 @@ class MovingAverage(nn.Module):
 
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise invalid("decay", decay, "a number in [0, 1)", "0.99 averages about 100 losses.")
-        self.decay = decay
+        expected, remedy = "a number in [0, 1)", "0.99 averages about 100 losses."
+        self.decay = number("decay", decay, expected, remedy)
+        if not 0 <= self.decay < 1:
+            raise invalid("decay", decay, expected, remedy)
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
 
@@ -43,6 +44,8 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, loss: Tensor) -> None:
-        """Take the mean of a batch of losses, of any shape, into the average."""
+        """Take the mean of a batch of losses, of any shape, into the average; that of none changes nothing."""
+        if loss.numel() == 0:
+            return
         self.total.mul_(self.decay).add_(loss.mean() * (1 - self.decay))
         self.weight.mul_(self.decay).add_(1 - self.decay)

@@ -63,7 +63,7 @@ def duality_gap(
         raise invalid("x", "NaN", "points of conv X", "Look for what computed it.")
     if not isinstance(temperature, Tensor):
         temperature = check_temperature(temperature)
-    if not (torch.as_tensor(temperature) > 0).all():
+    if not torch.as_tensor(temperature > 0).all():
         raise invalid("temperature", temperature, "numbers > 0", "At t = 0 compare with structure.argmax(u) instead.")
     scaled = structure._scaled(u, temperature)
     events = tuple(range(-len(structure.event_shape), 0))

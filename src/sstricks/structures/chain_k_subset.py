@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import tensor, whole
+from sstricks.errors import whole
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -54,19 +54,6 @@ class ChainKSubset(Structure):
 
     def __repr__(self) -> str:
         return f"ChainKSubset({self.n}, {self.k})"
-
-    def log_partition(self, u: Tensor) -> Tensor:
-        """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).
-
-        It is +∞ where a coordinate at +∞ is one in some embedding, which not every pair is.
-
-        Raises:
-            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
-        """
-        infinite = tensor("u", u) == torch.inf
-        most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
-        matters = (infinite & (most > 0)).any(-1, keepdim=True)
-        return super().log_partition(torch.where(infinite & ~matters, 0.0, u))
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.chain_k_subset_argmax(u, self.k)

@@ -33,6 +33,8 @@ class KSubset(Structure):
         tensor([0., 1., 0., 1.])
     """
 
+    _may_idle = False
+
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
         k = size_among(n, k)

@@ -31,6 +31,8 @@ class OneHot(Structure):
         tensor([0., 1., 0.])
     """
 
+    _may_idle = False
+
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
         super().__init__((n,), mask, at_least=1)

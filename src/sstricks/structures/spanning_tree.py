@@ -35,6 +35,8 @@ class SpanningTree(GraphStructure):
         tensor(16.)
     """
 
+    _may_idle = False
+
     def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
         super().__init__(

@@ -31,6 +31,9 @@ class Structure(ABC):
         at_least: How many coordinates must be present for 𝒳 not to be empty.
     """
 
+    _may_idle = True
+    """Whether there may be present coordinates that are one in no embedding; `log_partition` asks the argmax then."""
+
     def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
         self.event_shape = torch.Size(event_shape)
         self.mask = None
@@ -104,16 +107,17 @@ class Structure(ABC):
     def log_partition(self, u: Tensor) -> Tensor:
         """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).
 
-        Its gradient is the softmax with `ExponentialFamilyEntropy` at t = 1 (eq. 8).
+        Its gradient is the softmax with `ExponentialFamilyEntropy` at t = 1 (eq. 8). It is +∞ where a coordinate at +∞
+        is one in some embedding.
 
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
+        u = self._without_idle(tensor("u", u)) if self._may_idle else u
         value = self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
             infinite = infinite & self.mask.to(u.device)
-        # Every present coordinate is one in some embedding.
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
     def entropy(self, u: Tensor) -> Tensor:
@@ -223,6 +227,13 @@ class Structure(ABC):
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         """One sample for each row of u."""
         raise no_family(self, "sample")
+
+    def _without_idle(self, u: Tensor) -> Tensor:
+        """The utilities, with 0 for the +∞ of rows in which no embedding has a coordinate at +∞."""
+        infinite, events = u == torch.inf, tuple(range(-len(self.event_shape), 0))
+        most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
+        matters = (infinite & (most > 0)).any(dim=events, keepdim=True)
+        return torch.where(infinite & ~matters, 0.0, u)
 
     def _scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
         """The scaled utility that solvers get, for valid arguments."""

@@ -34,6 +34,8 @@ class Subset(Structure):
         tensor([1., 0., 1.])
     """
 
+    _may_idle = False
+
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
         super().__init__((n,), mask, at_least=1)

@@ -51,6 +51,7 @@ class StochasticArgmaxTrick(Trick):
     """
 
     has_rsample = False
+    has_enumerate_support = True
 
     def __init__(self, structure: Structure, utility: Distribution) -> None:
         super().__init__(structure, utility)

@@ -30,6 +30,8 @@ class StraightThrough(Trick):
         True
     """
 
+    has_enumerate_support = True
+
     def __init__(self, trick: StochasticSoftmaxTrick) -> None:
         if not isinstance(trick, StochasticSoftmaxTrick):
             raise invalid(

@@ -7,6 +7,7 @@ from torch.nn.functional import softplus
 from torch.types import _size as Shape
 
 from sstricks.errors import invalid
+from sstricks.randomness import standard_exponential
 
 
 class Logistic(Distribution):
@@ -59,7 +60,7 @@ class Logistic(Distribution):
         """Samples, differentiable in μ and s."""
         shape = self._extended_shape(sample_shape)
         # The difference of two exponentials' logarithms: unlike log V − log(1−V) it has both tails in full.
-        top, bottom = (torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device).exponential_() for _ in "ab")
+        top, bottom = (standard_exponential(self.loc, shape) for _ in "ab")
         return self.loc + self.scale * (top.log() - bottom.log())
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -78,7 +79,11 @@ class Logistic(Distribution):
 
 @register_kl(Logistic, Logistic)
 def _(p: Logistic, q: Logistic) -> Tensor:
-    """With δ = (μ_p − μ_q)/s: δ coth(δ/2) − 2, which is known for equal scales only."""
+    """With δ = (μ_p − μ_q)/s: δ coth(δ/2) − 2, which is known for equal scales only.
+
+    Its derivative in s_p/s_q is known there too, δ²/(4 sinh²(δ/2)) − 1; without it, scales that are learnt would get
+    the gradient of another function.
+    """
     if not torch.equal(*torch.broadcast_tensors(p.scale, q.scale)):
         raise invalid(
             "scale",
@@ -86,9 +91,13 @@ def _(p: Logistic, q: Logistic) -> Tensor:
             "equal scales",
             "Only then is the divergence known; else average p.log_prob(u) - q.log_prob(u) over samples u of p.",
         )
-    delta = ((p.loc - q.loc) / p.scale).abs()
+    delta = ((p.loc - q.loc) / q.scale).abs()
     small = delta < 1e-2
-    safe = torch.where(small, 1.0, delta)
-    # coth(δ/2) = 1 + 2/(e^δ − 1); near zero the difference cancels and the series takes over.
-    series = delta.square() / 6 * (1 - delta.square() / 60)
-    return torch.where(small, series, safe - 2 + 2 * safe * (-safe).exp() / -torch.expm1(-safe))
+    square = torch.where(small, delta, 0.0).square()
+    large = torch.where(small, 1.0, delta)
+    near = large.clamp(max=200.0)  # beyond, its exponential is nothing beside one
+    decay, rest = (-near).exp(), -torch.expm1(-near)
+    # coth(δ/2) = 1 + 2/(e^δ − 1); near zero the differences cancel and the series take over.
+    value = torch.where(small, square / 6 * (1 - square / 60), large - 2 + 2 * near * decay / rest)
+    slope = torch.where(small, square / 12 * (square / 20 - 1), near.square() * decay / rest.square() - 1)
+    return value + (p.scale / q.scale - 1) * slope

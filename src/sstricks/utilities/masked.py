@@ -1,4 +1,5 @@
 from contextlib import suppress
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -83,11 +84,16 @@ class Masked(Distribution):
 
 
 def _inside(base: Distribution) -> Tensor:
-    """A point inside the support, to stand where none is wanted: the median if it is known, or the mean."""
-    for point in (lambda: base.icdf(torch.tensor(0.5)), lambda: base.mean):  # a median is finite, a mean need not be
+    """A point inside the support, to stand where none is wanted: the median if it is known, or else mean or mode."""
+    with suppress(NotImplementedError):
+        return base.icdf(torch.tensor(0.5)).detach()
+    points = []
+    for point in (lambda: base.mean, lambda: base.mode):  # a mode may lie at the border, a mean be infinite
         with suppress(NotImplementedError):
-            return point().detach()
-    raise invalid("base", repr(base), "a law with a mean or an icdf", "Without one, log_prob is not known here.")
+            points.append(point().detach())
+    if not points:
+        raise invalid("base", repr(base), "a law with a mean, a mode or an icdf", "Without, its log_prob is not known.")
+    return reduce(lambda point, other: torch.where(point.isfinite(), point, other), points)
 
 
 @register_kl(Masked, Masked)

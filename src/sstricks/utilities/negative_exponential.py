@@ -4,6 +4,8 @@ from torch.distributions import Distribution, Exponential, constraints, kl_diver
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.randomness import standard_exponential
+
 
 class NegativeExponential(Distribution):
     r"""The utility −U ~ Exp(λ) (App. B.8).
@@ -51,7 +53,7 @@ class NegativeExponential(Distribution):
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, differentiable in λ."""
-        return -self._positive.rsample(torch.Size(sample_shape))
+        return -standard_exponential(self.rate, self._extended_shape(torch.Size(sample_shape))) / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log λ + λ·value, for values ≤ 0."""
