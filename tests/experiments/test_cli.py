@@ -98,6 +98,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
         (["--lr", "nan"], "lr is nan, expected a finite number: pass such a one"),
         (["--weight-decay", "-1"], "weight_decay is -1.0"),
         (["--baseline-decay", "1"], "baseline_decay is 1.0"),
+        (["--graph-nodes", "1"], "num_nodes is 1, expected at least 2: pass a larger --graph-nodes"),
+        (["--num-frames", "1"], "num_frames is 1, expected at least 2: pass a larger --num-frames"),
+        (["--horizon", "5"], "horizon is 5, expected at most num_frames=4"),
+        (["--data-seed", "-1"], "data_seed is -1, expected at least 0"),
+        (["--jobs", "0"], "--jobs is 0, expected at least 1"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):
