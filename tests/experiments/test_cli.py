@@ -176,6 +176,16 @@ def test_help_shows_no_empty_default(capsys):
         assert "default: )" not in capsys.readouterr().out
 
 
+def test_a_demo_leaves_the_files_of_others_alone(tmp_path, capsys):
+    for name in ("curves.png", "config.json"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        assert cli.main(["demo", "--out", str(folder)]) == 2
+        assert f"the folder is not empty ({name}) and holds no demo" in " ".join(capsys.readouterr().err.split())
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mine")]
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     original = GraphLayoutModel.training_step
 

@@ -37,7 +37,7 @@ class Exhibit:
         Returns:
             The file.
         """
-        with torch.no_grad(), drawing_from(torch.Generator().manual_seed(seed)):
+        with torch.no_grad(), drawing_from(torch.Generator().manual_seed(seed % 2**63)):
             u = self.trick.utility.rsample()
         relaxed = {
             f"$t$ = {t:g}": self.trick.structure.softmax(u, t, self.trick.regularizer, solver=self.trick.solver)
