@@ -85,6 +85,11 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
         (["--lr", "nan"], "lr is nan, expected a finite number: pass such a one"),
         (["--weight-decay", "-1"], "weight_decay is -1.0"),
         (["--baseline-decay", "1"], "baseline_decay is 1.0"),
+        (["--graph-nodes", "1"], "num_nodes is 1, expected at least 2: pass a larger --graph-nodes"),
+        (["--num-frames", "1"], "num_frames is 1, expected at least 2: pass a larger --num-frames"),
+        (["--horizon", "5"], "horizon is 5, expected at most num_frames=4"),
+        (["--data-seed", "-1"], "data_seed is -1, expected at least 0"),
+        (["--jobs", "0"], "--jobs is 0, expected at least 1"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):
@@ -156,6 +161,16 @@ def test_help_shows_no_empty_default(capsys):
         with pytest.raises(SystemExit):
             cli.main([*command, "--help"])
         assert "default: )" not in capsys.readouterr().out
+
+
+def test_a_demo_leaves_the_files_of_others_alone(tmp_path, capsys):
+    for name in ("curves.png", "config.json"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        assert cli.main(["demo", "--out", str(folder)]) == 2
+        assert f"the folder is not empty ({name}) and holds no demo" in " ".join(capsys.readouterr().err.split())
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mine")]
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):

@@ -47,6 +47,10 @@ def changed(**fields):
     return lambda content: json.dumps({**json.loads(content), **fields}).encode()
 
 
+def without(field):
+    return lambda content: json.dumps({k: v for k, v in json.loads(content).items() if k != field}).encode()
+
+
 def half(content):
     return content[: len(content) // 2]
 
@@ -104,7 +108,13 @@ def test_a_checkpoint_of_another_model_is_named(run, capsys):
     assert "size mismatch" in said
 
 
-@pytest.mark.parametrize("damage", [half, nothing, garbage, a_list, changed(seconds=None)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(half, nothing, garbage, a_list, changed(seconds=None), changed(**{"test/elbo": "low"})),
+        *map(without, ("seconds", "edges", "test/edge_precision", "chance/edge_recall")),
+    ],
+)
 def test_a_damaged_result_is_measured_again(run, capsys, damage):
     file = run / "result.json"
     before = json.loads(file.read_bytes())

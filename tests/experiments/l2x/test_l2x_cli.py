@@ -74,6 +74,17 @@ def test_explaining_a_text_and_a_test_review(runs, tmp_path, capsys):
     assert "from 5 words" in capsys.readouterr().out
 
 
+def test_models_that_differ_in_their_encoder_or_gradient_are_told_apart(runs, data, tmp_path, capsys):
+    other = str(tmp_path / "other")
+    options = ("--encoder", "complex", "--gradient", "finite-difference", "--k", "5", "--out", other)
+    assert cli.main(["train", "l2x", "--data", data, *options, *SMALL]) == 0
+    assert cli.main(["explain", runs["corr-top-k"], "staff", "--beside", other]) == 0
+    printed = capsys.readouterr().out
+    assert "corr-top-k, k = 5: rooms rated" in printed
+    assert "corr-top-k, k = 5, complex encoder, finite differences: rooms rated" in printed
+    assert "from 1 word\n" in printed
+
+
 def test_a_short_text_is_its_own_explanation(runs, capsys):
     assert cli.main(["explain", runs["corr-top-k"], "nice room"]) == 0
     assert "from 2 words" in capsys.readouterr().out

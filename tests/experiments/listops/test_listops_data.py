@@ -118,6 +118,12 @@ def test_a_depth_without_expressions_of_such_lengths_is_refused():
         make_splits(replace(SMALL, max_length=15))
 
 
+def test_fewer_expressions_than_depths_leave_some_depths_empty():
+    splits = make_splits(Specification(3, 1, 2))
+    assert [part.depths.tolist() for part in (splits.train, splits.valid, splits.test)] == [[1, 2, 3], [1], [1, 2]]
+    assert [stratum["expressions"] for stratum in splits.metadata["strata"]] == [3, 2, 1, 0, 0]
+
+
 def test_more_expressions_than_there_are_is_an_error():
     with pytest.raises(ValueError, match="take 301 different expressions of depth 1, of which there are 300"):
         make_splits(Specification(299, 1, 1, max_depth=1, min_length=1, max_length=4))

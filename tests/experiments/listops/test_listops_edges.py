@@ -110,3 +110,18 @@ def test_a_small_rate_is_a_low_utility():
     for shift in (3.0, -3.0):
         mean = distribution.trick(theta + shift, mask, 1.0).utility.sample().mean()
         assert mean.item() == pytest.approx(-1 / math.log1p(math.exp(shift)), rel=0.05)
+
+
+@pytest.mark.parametrize("edges", ["arborescence", "spanning-tree"])
+@pytest.mark.parametrize("lowest", [-30.0, -44.0, -75.0, -1000.0])
+def test_an_edge_of_vanishing_rate_is_absent_and_its_gradient_finite(edges, lowest):
+    theta = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0))
+    theta[:, 1, 2] = theta[:, 2, 1] = lowest
+    theta.requires_grad_()
+    distribution = EDGE_DISTRIBUTIONS[edges]("negative-exponential")
+    torch.manual_seed(0)
+    graph = distribution.adjacency(distribution.trick(theta, torch.ones(2, 6, dtype=torch.bool), 1.0).rsample(), 6)
+    assert (graph[:, 1, 2] == 0).all()
+    graph.square().sum().backward()
+    assert theta.grad.isfinite().all()
+    assert theta.grad.any()

@@ -39,6 +39,15 @@ def run(config, path):
     return train(ListOpsRun(config), path, resume=False, jobs=1, display=Silence())
 
 
+def test_an_epoch_is_as_many_steps_as_show_every_expression_once():
+    for examples, share, batch, steps in ((100, 1.0, 20, 5), (100, 0.03, 20, 1), (45, 1.0, 20, 3), (100, 0.605, 20, 4)):
+        experiment = ListOpsRun(tiny(train_examples=examples, train_share=share, batch_size=batch))
+        batches = experiment.data().train_dataloader().indices
+        shown = torch.cat([batches[step] for step in range(steps)])
+        assert sorted(shown.tolist()) == list(range(len(experiment.data().train)))
+        assert experiment.summary()["epochs"] == pytest.approx(8 / steps, abs=0.005)
+
+
 @pytest.mark.parametrize(("model", "edges", "utility"), MODELS)
 def test_every_model_trains_and_reports(tmp_path, model, edges, utility):
     config = tiny(model, edges, utility)
@@ -148,7 +157,8 @@ def test_what_does_not_fit_together_is_refused(model, edges, utility, message):
         ({"dropout": 1.0}, "dropout is 1.0, expected a number from 0 to below 1.0"),
         ({"negligible": -0.1}, "negligible is -0.1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected a number above 0"),
-        ({"train_share": 2.0}, "subset is 2.0"),
+        ({"train_share": 2.0}, "train_share is 2.0, expected a share above 0 and at most 1"),
+        ({"valid_share": 0.0}, "valid_share is 0.0, expected a share above 0 and at most 1"),
         ({"steps": 9}, "steps is 9, expected a multiple of valid_every=4"),
         ({"trials": 4, "trial_steps": 6}, "steps is 8, expected at least 12"),
     ],

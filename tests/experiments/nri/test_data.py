@@ -79,3 +79,9 @@ def test_the_same_generator_state_gives_the_same_layouts():
 def test_sizes_that_make_no_sense_are_refused(num_examples, num_nodes, num_frames):
     with pytest.raises(ValueError, match="expected at least"):
         simulate(num_examples, num_nodes, num_frames)
+
+
+def test_every_seed_chooses_a_data_set():
+    small, large = (make_splits(2, 1, 1, 4, 3, seed) for seed in (0, 10**30))
+    assert not torch.equal(small.train.positions, large.train.positions)
+    assert torch.equal(large.test.positions, make_splits(2, 1, 1, 4, 3, 10**30).test.positions)

@@ -150,6 +150,9 @@ def test_names_have_what_tells_groups_apart_and_no_more():
         "Spanning Tree",
         "Arborescence, Gumbel",
     ]
+    lstm = listops_result(model="lstm", edges=None, utility=None)
+    assert names_of("listops", [lstm, listops_result()]) == ["LSTM", "Arborescence, Gumbel"]
+    assert names_of("listops", [lstm]) == ["LSTM"]
     encoders = [l2x_result(encoder=encoder) for encoder in ("simple", "complex")]
     assert names_of("l2x", encoders) == ["Simple", "Complex"]
     assert names_of("nri", [nri_result()]) == ["Spanning Tree"]

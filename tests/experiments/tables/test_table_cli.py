@@ -25,6 +25,37 @@ def said(capsys):
     return " ".join(captured.out.split()), " ".join(captured.err.split())
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test/elbo": "low"}, "found 'low' as the metric test/elbo, expected a number or null"),
+        ({"valid/elbo": [1]}, "found [1] as the metric valid/elbo, expected a number or null"),
+        ({"seed": "x"}, "its configuration has seed = 'x', expected int"),
+        ({"edges": ["top-k"]}, "its configuration has edges = ['top-k'], expected one of ['spanning-tree', 'top-k'"),
+        ({"trials": None}, "its configuration has trials = None, expected int"),
+        ({"preset": None}, "its configuration has preset = None, expected one of ['paper', 'cpu', 'quick']"),
+    ],
+)
+def test_a_result_with_other_values_is_named(tmp_path, capsys, changes, message):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([nri_result(), {**nri_result(seed=1), **changes}]))
+    assert cli.main(["table", "nri", str(file)]) == 2
+    assert message in said(capsys)[1]
+
+
+def test_a_result_that_lacks_fields_has_their_defaults_or_is_named(tmp_path, capsys):
+    file, out = tmp_path / "results.json", tmp_path / "t.csv"
+    least = {"experiment": "nri", "edges": "top-k", "estimator": "sst", "preset": "cpu", "valid/elbo": -3.0}
+    file.write_text(json.dumps([{**least, "test/elbo": -4.0}]))
+    assert cli.main(["table", "nri", str(file), "--paper", "--out", str(out)]) == 0
+    (line,) = csv.DictReader(out.read_text().splitlines())
+    assert (line["ELBO"], line["selected seed"], line["seeds"]) == ("-4.0", "0", "0")
+    for name in ("edges", "estimator", "preset"):
+        file.write_text(json.dumps([{field: value for field, value in least.items() if field != name}]))
+        assert cli.main(["table", "nri", str(file)]) == 2
+        assert f"its configuration lacks the field '{name}'" in said(capsys)[1]
+
+
 def test_the_committed_results_become_tables(capsys):
     for name, file in (("nri", "nri_cpu_T10.json"), ("l2x", "l2x_cpu.json")):
         assert cli.main(["table", name, str(ROOT / "results" / file), "--paper"]) == 0

@@ -37,7 +37,7 @@ class Exhibit:
             The file.
         """
         with torch.no_grad():
-            u = self.trick.draw(generator=torch.Generator().manual_seed(seed)).utility
+            u = self.trick.draw(generator=torch.Generator().manual_seed(seed % 2**63)).utility
         relaxed = {
             f"$t$ = {t:g}": self.trick.structure.softmax(u, t, self.trick.regularizer, solver=self.trick.solver)
             for t in self.temperatures

@@ -1,7 +1,5 @@
 """BeerAdvocate in the format in which Lei, Barzilay and Jaakkola (2016) published it, for those who hold a copy."""
 
-import gzip
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ import torch
 
 from sstricks.experiments.l2x.corpus import Corpus, Splits
 from sstricks.experiments.l2x.reviews import Annotated, Reviews
+from sstricks.experiments.l2x.source_lines import object_of, read_lines, typed
 from sstricks.experiments.l2x.text import Vocabulary, words_of
 from sstricks.experiments.runs.errors import RunError
 
@@ -54,7 +53,7 @@ def beer_corpus(source: Path, seed: int) -> Corpus:
         if (path := name.with_name(name.name.replace("train", "heldout"))).exists()
     }
     vocabulary = Vocabulary.of(words for reviews in training.values() for words, _ in reviews)
-    annotations = _annotations(source / _ANNOTATIONS)
+    annotations = list(read_lines(source / _ANNOTATIONS, _annotation))
     aspects = {}
     for aspect, pairs in training.items():
         train = _encode(pairs, vocabulary)
@@ -69,27 +68,27 @@ def beer_corpus(source: Path, seed: int) -> Corpus:
 
 
 def _read(path: Path, column: int) -> list[tuple[list[str], float]]:
-    reviews = []
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                ratings, tab, text = line.rstrip("\n").partition("\t")
-                values = ratings.split()
-                if not tab or len(values) != len(ASPECTS):
-                    raise RunError(
-                        f"{path}: line {number} has {len(values)} ratings, expected {len(ASPECTS)}, a tab and tokens."
-                    )
-                reviews.append((words_of(text), float(values[column])))
-    except (OSError, ValueError) as error:
-        raise RunError(f"--source: cannot read {path} ({error}).") from None
-    return reviews
+    def parse(line: str) -> tuple[list[str], float]:
+        ratings, tab, text = line.partition("\t")
+        values = [float(value) for value in ratings.split()]
+        if not tab or len(values) != len(ASPECTS):
+            raise ValueError(f"found {len(values)} ratings, expected {len(ASPECTS)}, a tab and tokens")
+        if not 0 <= values[column] <= 1:
+            raise ValueError(f"the rating of {ASPECTS[column]} is {values[column]}, expected a number in [0, 1]")
+        return words_of(text), values[column]
+
+    return list(read_lines(path, parse))
 
 
-def _annotations(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"--source: cannot read {path} ({error}).") from None
+def _annotation(line: str) -> dict[str, Any]:
+    row = object_of(line, {"x": list})
+    for token in row["x"]:
+        typed(token, "a token of 'x'", str)
+    for key in map(str, range(len(ASPECTS))):
+        for span in typed(row.get(key, []), repr(key), list):
+            if len(typed(span, f"a span of {key!r}", list)) != 2 or not all(isinstance(end, int) for end in span):
+                raise ValueError(f"a span of {key!r} is {span}, expected two integers, [start, end)")
+    return row
 
 
 def _annotated(row: dict[str, Any], key: str, vocabulary: Vocabulary) -> Annotated:
@@ -107,7 +106,7 @@ def _encode(pairs: list[tuple[list[str], float]], vocabulary: Vocabulary) -> Rev
 
 
 def _parts(reviews: Reviews, shares: list[int], seed: int, *, rest: bool = False) -> Iterator[Reviews]:
-    order = torch.randperm(len(reviews), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(reviews), generator=torch.Generator().manual_seed(seed % 2**63))
     sizes = [len(order) // share for share in shares]
     left = len(order) - sum(sizes)
     sizes = [left, *sizes] if rest else [*sizes[:-1], sizes[-1] + left]

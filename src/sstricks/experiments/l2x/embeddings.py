@@ -65,10 +65,9 @@ def _insert_glove(vectors: Tensor, vocabulary: Vocabulary) -> None:
         raise _not_installed(str(error.name)) from None
     names = parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
     rows = {name: row for row, name in enumerate(names)}
-    known = [(number, rows[word]) for number, word in enumerate(vocabulary.words, start=2) if word in rows]
-    numbers, places = (list(column) for column in zip(*known, strict=True))
+    places = {number: rows[word] for number, word in enumerate(vocabulary.words, start=2) if word in rows}
     table = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
-    vectors[numbers] = torch.from_numpy(np.asarray(table[places], dtype=np.float32))
+    vectors[list(places)] = torch.from_numpy(np.asarray(table[list(places.values())], dtype=np.float32))
 
 
 def _not_installed(name: str) -> RunError:

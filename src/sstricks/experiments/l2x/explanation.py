@@ -22,6 +22,7 @@ class Explanation:
         rating: what the selected words lead to, in [0, 1].
         read: how many tokens, from the first, the model reads.
         unknown: which of those are in no training review often enough to have a vector of their own.
+        variant: what else sets the model apart: a complex encoder, finite differences.
     """
 
     relaxation: str
@@ -31,6 +32,7 @@ class Explanation:
     rating: float
     read: int
     unknown: Sequence[str]
+    variant: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def explain(run: L2XRun, folder: Path, review: Review) -> Explanation:
     unread = [False] * (len(words) - read)
     unknown = [token.text for token, word in zip(review.tokens[:read], words, strict=False) if word == UNKNOWN]
     c = run.config
-    return Explanation(c.relaxation, c.k, c.aspect, [*chosen, *unread], float(rating[0]), read, unknown)
+    variant = [
+        *(["complex encoder"] if c.encoder == "complex" else []),
+        *(["finite differences"] if c.gradient == "finite-difference" else []),
+    ]
+    return Explanation(c.relaxation, c.k, c.aspect, [*chosen, *unread], float(rating[0]), read, unknown, variant)
 
 
 def test_review(run: L2XRun, number: int) -> Review:

@@ -38,7 +38,9 @@ def heading(explanation: Explanation) -> str:
         A line of text.
     """
     e = explanation
-    return f"{e.relaxation}, k = {e.k}: {e.aspect} rated {e.rating:.2f} of 1 from {sum(e.selected)} words"
+    count = sum(e.selected)
+    model = ", ".join((e.relaxation, f"k = {e.k}", *e.variant))
+    return f"{model}: {e.aspect} rated {e.rating:.2f} of 1 from {count} {'word' if count == 1 else 'words'}"
 
 
 def reservations(review: Review, explanation: Explanation) -> list[str]:

@@ -1,7 +1,5 @@
 """Hotel reviews with star ratings for aspects, and test reviews whose sentences say which aspect they are of."""
 
-import gzip
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from sstricks.experiments.l2x.corpus import Corpus, Splits
 from sstricks.experiments.l2x.reviews import Annotated, Reviews
+from sstricks.experiments.l2x.source_lines import fields_of, object_of, read_lines, typed
 from sstricks.experiments.l2x.text import Vocabulary, words_of
 from sstricks.experiments.runs.errors import RunError
 
@@ -54,7 +53,8 @@ def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, test_revi
     Raises:
         RunError: if a file is missing, or there are fewer reviews with all four ratings.
     """
-    rows = [row for row in _lines(source / _TRAINING) if all(_rated(row["ratings"], aspect) for aspect in ASPECTS)]
+    training_rows = read_lines(source / _TRAINING, _training_row)
+    rows = [row for row in training_rows if all(_rated(row["ratings"], aspect) for aspect in ASPECTS)]
     heldout = valid_reviews + test_reviews
     if len(rows) < train_reviews + heldout:
         raise RunError(
@@ -71,7 +71,7 @@ def hotel_corpus(source: Path, train_reviews: int, valid_reviews: int, test_revi
     training = sorted({int(row) for rows_of in chosen.values() for row in rows_of[heldout:]})
     vocabulary = Vocabulary.of(words[row] for row in training)
     numbers = {row: vocabulary.encode(words[row]) for rows_of in chosen.values() for row in map(int, rows_of)}
-    tests = list(_lines(source / _TEST))
+    tests = list(read_lines(source / _TEST, _test_row))
 
     def reviews(rows_of: NDArray[np.int64], column: int) -> Reviews:
         return Reviews.of(Annotated(numbers[int(row)], float(ratings[row, column])) for row in rows_of)
@@ -148,10 +148,24 @@ def _rated(ratings: Mapping[str, float], aspect: str) -> bool:
     return 1 <= rating <= _STARS
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"--source: cannot read {path} ({error}). Name the folder of the hotel reviews.") from None
+def _training_row(line: str) -> dict[str, Any]:
+    row = object_of(line, {"text": str, "ratings": dict})
+    _check_stars(row["ratings"])
+    return row
+
+
+def _test_row(line: str) -> dict[str, Any]:
+    row = object_of(line, {"stars": dict, "sentences": list})
+    _check_stars(row["stars"])
+    for sentence in row["sentences"]:
+        fields_of(sentence, "a sentence", {"tokens": list, "opinions": list})
+        for token in sentence["tokens"]:
+            typed(token, "a token", str)
+        for opinion in sentence["opinions"]:
+            fields_of(opinion, "an opinion", {"category": str})
+    return row
+
+
+def _check_stars(ratings: Mapping[str, object]) -> None:
+    for aspect in ASPECTS:
+        typed(ratings.get(aspect, math.nan), f"the rating of {aspect}", int | float)

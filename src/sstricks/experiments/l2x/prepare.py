@@ -10,6 +10,7 @@ from sstricks.experiments.l2x.corpus import Corpus, write_corpus
 from sstricks.experiments.l2x.hotels import hotel_corpus
 from sstricks.experiments.l2x.sizes import check_numbers
 from sstricks.experiments.l2x.synthetic import synthetic_corpus
+from sstricks.experiments.runs.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Prepare:
         Raises:
             RunError: if the reviews cannot be read, are too few, or the folder cannot be used.
         """
+        if self.data.seed < 0:
+            raise RunError(f"--seed is {self.data.seed}, expected at least 0: pass a larger number.")
         corpus = self.data.corpus()
         write_corpus(corpus, self.data.out)
         for aspect, splits in corpus.aspects.items():

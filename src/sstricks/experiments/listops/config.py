@@ -94,6 +94,11 @@ class ListOpsConfig(RunConfig):
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, expected a number from 0 to below {below}: pass such a one."
                 )
+        for name in ("train_share", "valid_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a share above 0 and at most 1: pass such a one."
+                )
         if self.data_seed < 0:
             raise ValueError(f"data_seed is {self.data_seed}, expected at least 0: pass a larger data_seed.")
         _ = self.specification, self.batching, self.lr_factor  # which check their own

@@ -181,7 +181,7 @@ def _draw_stratum(
         "depth": depth,
         "expressions": wanted,
         "possible": _in_json(sum(possible.values())),
-        "draws": int(kept[-1]) + 1,
+        "draws": int(kept[-1]) + 1 if wanted else 0,
         "lengths": {
             str(m): {"expressions": int(used[m]), "possible": _in_json(number)}
             for m, number in possible.items()

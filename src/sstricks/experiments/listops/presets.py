@@ -12,7 +12,7 @@ def preset_config(
     arborescences and Gumbel utilities t = 1 learns the values faster than t = 0.3, and recovers as much structure; a
     learning rate of 4e-3 is worse than 2e-3. The `paper` preset keeps the paper's constant rate and exact products;
     `cpu` and `quick` lower the rate at the end, leave out messages of weight below 1e-4, and take hidden products in
-    bfloat16; `cpu` is 9.5 of the paper's 50 epochs, over all training expressions.
+    bfloat16; `cpu` is 9.6 of the paper's 50 epochs, over all training expressions.
 
     Args:
         preset: `paper` has the paper's sizes; `cpu` takes at most about an hour on two cores; `quick` takes minutes.

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,8 +34,8 @@ class ListOpsRun(ConfiguredRun[ListOpsConfig]):
     def summary(self) -> dict[str, Any]:
         """The part of the configuration that the result repeats, and how often an expression was seen."""
         c = self.config
-        seen = c.steps * c.batch_size / (c.train_share * c.train_examples)
-        return {**super().summary(), "epochs": round(seen, 2)}
+        used = math.ceil(c.train_share * c.train_examples)
+        return {**super().summary(), "epochs": round(c.steps / math.ceil(used / c.batch_size), 2)}
 
     def module(self) -> ListOpsModel:
         """The model with its initial weights."""

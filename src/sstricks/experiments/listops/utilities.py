@@ -9,6 +9,10 @@ from torch.nn import functional as F
 
 import sstricks as sst
 
+_LOWEST = (
+    -40.0
+)  # an edge is absent long before, and the gradient of its utility, E / λ², is not in float32's range below
+
 
 def gumbel(theta: Tensor) -> Distribution:
     """Gumbel utilities with these locations and scale 1."""
@@ -22,7 +26,7 @@ def normal(theta: Tensor) -> Distribution:
 
 def negative_exponential(theta: Tensor) -> Distribution:
     """Negative exponential utilities, the softplus of these their rates: a small rate is a low utility."""
-    return sst.NegativeExponential(F.softplus(theta), validate_args=False)
+    return sst.NegativeExponential(F.softplus(theta.clamp(min=_LOWEST)), validate_args=False)
 
 
 def gumbel_difference(theta: Tensor) -> Distribution:

@@ -80,11 +80,16 @@ class NRIConfig(TemperedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_data()
         names = (
-            *("num_nodes", "num_frames", "train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
+            *("train_examples", "valid_examples", "test_examples", "hidden", "batch_size"),
             *("steps", "valid_every", "lr", "temperature", "horizon", "clip"),
         )
         check_positive(self, names)
+        if self.horizon > self.num_frames:
+            raise ValueError(
+                f"horizon is {self.horizon}, expected at most num_frames={self.num_frames}: change either."
+            )
         if not self.weight_decay >= 0 or not 0 <= self.baseline_decay < 1:
             raise ValueError(
                 f"weight_decay is {self.weight_decay} and baseline_decay is {self.baseline_decay}, expected a number "
@@ -97,6 +102,17 @@ class NRIConfig(TemperedConfig):
                 "make the batch smaller or the training split larger."
             )
         check_steps(self.steps, self.valid_every, self.search)
+
+    def _check_data(self) -> None:
+        # The options are named too, for --num-nodes is another one.
+        for name, option, least in (
+            ("num_nodes", "--graph-nodes", 2),
+            ("num_frames", "--num-frames", 2),
+            ("data_seed", "--data-seed", 0),
+        ):
+            found = getattr(self, name)
+            if found < least:
+                raise ValueError(f"{name} is {found}, expected at least {least}: pass a larger {option}.")
 
     @property
     def no_edge(self) -> Ramp:

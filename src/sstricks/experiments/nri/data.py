@@ -147,7 +147,7 @@ def make_splits(train: int, valid: int, test: int, num_nodes: int, num_frames: i
     """
 
     def draw(size: int, stream: int) -> Layouts:
-        generator = torch.Generator().manual_seed(3 * seed + stream)
+        generator = torch.Generator().manual_seed((3 * seed + stream) % 2**63)  # torch has no larger ones
         return simulate(size, num_nodes, num_frames, generator=generator)
 
     return Splits(train=draw(train, 0), valid=draw(valid, 1), test=draw(test, 2))

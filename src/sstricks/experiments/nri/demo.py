@@ -8,6 +8,7 @@ from sstricks.experiments.nri.config import Edges
 from sstricks.experiments.nri.presets import preset_config
 from sstricks.experiments.nri.report import print_results
 from sstricks.experiments.nri.run import GraphLayoutRun
+from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.folder import RunFolder
 from sstricks.experiments.runs.memory import keep_freed_memory
 from sstricks.experiments.runs.progress import Silence
@@ -44,8 +45,12 @@ class Demo:
 
         Args:
             console: where to print.
+
+        Raises:
+            RunError: if the folder holds something else, or a demo with another seed.
         """
         keep_freed_memory()
+        self._refuse_foreign_files()
         tasks = [DemoTask(GraphLayoutRun(preset_config("quick", e, seed=self.seed)), self.out / e) for e in _COMPARED]
         unfinished = [task for task in tasks if not RunFolder(task.path).result_file.exists()]
         if unfinished:
@@ -57,6 +62,17 @@ class Demo:
             console.print(f"{self.out}: both runs are finished; nothing was trained.", soft_wrap=True, highlight=False)
         print_results(console, [_train(task) for task in tasks])
         self._draw(console)
+
+    def _refuse_foreign_files(self) -> None:
+        if any(RunFolder(self.out / edges).config_file.exists() for edges in _COMPARED):
+            return
+        found = sorted(path.name for path in self.out.iterdir()) if self.out.is_dir() else []
+        foreign = [name for name in found if name not in _COMPARED]
+        if foreign:
+            raise RunError(
+                f"--out {self.out}: the folder is not empty ({', '.join(foreign[:3])}) and holds no demo. "
+                "Choose a new or an empty folder."
+            )
 
     def _draw(self, console: Console) -> None:
         from sstricks.experiments.nri.pictures import draw_comparison  # matplotlib takes a second to load

@@ -4,8 +4,9 @@ from typing import Any
 
 from sstricks.experiments.tables.cell import Cell
 from sstricks.experiments.tables.description import Description
+from sstricks.experiments.tables.grid import NOTHING
 from sstricks.experiments.tables.record import Record
-from sstricks.experiments.tables.tabulation import tabulate
+from sstricks.experiments.tables.tabulation import Row, tabulate
 
 # Okabe and Ito's colours, which remain apart for the colour-blind; from the eighth group on, line styles tell apart.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,7 +46,7 @@ def groups_of(description: Description, records: Sequence[Record]) -> list[Group
         The groups.
     """
     found = [
-        ((table.title.text, _apart(table.distinction), *(label.text for label in row), block.text), cell)
+        ((table.title.text, _apart(table.distinction), *_texts(row), block.text), cell)
         for table in tabulate(description, records)
         for row in table.rows
         for block in table.blocks
@@ -55,7 +56,7 @@ def groups_of(description: Description, records: Sequence[Record]) -> list[Group
     told = _telling(names)
     return [
         Group(
-            ", ".join(filter(None, (labels[part] for part in told))),
+            ", ".join(filter(None, dict.fromkeys(labels[part] for part in told))),
             cell,
             _COLORS[number % len(_COLORS)],
             _STYLES[number // len(_COLORS) % len(_STYLES)],
@@ -73,6 +74,12 @@ def _telling(names: Sequence[tuple[str, ...]]) -> list[int]:
         if len({tuple(labels[other] for other in others) for labels in names}) == len(names):
             told = others
     return told or [-2]
+
+
+def _texts(row: Row) -> list[str]:
+    # What has no distribution is called by the label before, its model's.
+    texts = [label.text for label in row]
+    return [text if text != NOTHING else texts[max(0, place - 1)] for place, text in enumerate(texts)]
 
 
 def _apart(distinction: Any) -> str:

@@ -57,6 +57,8 @@ class TrainCommand(ABC):
         Raises:
             RunError: if the values do not fit together, or a folder cannot be used.
         """
+        if self.jobs is not None and self.jobs < 1:
+            raise RunError(f"--jobs is {self.jobs}, expected at least 1: pass a larger number.")
         try:
             experiment = self.experiment()
         except ValueError as error:
@@ -67,7 +69,7 @@ class TrainCommand(ABC):
             assist(experiment, self.out, display=display, devices=devices)
             console.print("This machine's part is done; machine 0 tests and writes the result.", highlight=False)
             return
-        jobs = torch.get_num_threads() if self.jobs is None else max(1, self.jobs)
+        jobs = torch.get_num_threads() if self.jobs is None else self.jobs
         result = train(experiment, self.out, resume=self.resume, jobs=jobs, display=display, devices=devices)
         self.report(console, [result])
         written = f"Result, {self.drawn} and checkpoints are in {self.out}"

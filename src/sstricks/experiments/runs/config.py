@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
 from sstricks.experiments.runs.halving import Search
 from sstricks.experiments.runs.seeds import fold_in
-from sstricks.experiments.runs.typed import has_type
+from sstricks.experiments.runs.typed import has_type, type_name
 
 Config = TypeVar("Config")
 Precision = Literal["float32", "bfloat16"]
@@ -46,10 +46,9 @@ def config_from_json(kind: type[Config], experiment: str, content: Mapping[str, 
     types = get_type_hints(kind)
     for name, value in given.items():
         if not has_type(value, types[name]):
-            expected = getattr(types[name], "__name__", types[name])
             raise ValueError(
-                f"{name} is {value!r} in the configuration, expected {expected}: use the version of sstricks that "
-                "started the run, or restore the file."
+                f"{name} is {value!r} in the configuration, expected {type_name(types[name])}: use the version of "
+                "sstricks that started the run, or restore the file."
             )
     return kind(**given)
 

@@ -10,6 +10,7 @@ from typing import IO, Self
 
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import read_object, remove_partial_files, write_json
+from sstricks.experiments.runs.typed import has_type
 
 
 class FolderInUseError(RunError):
@@ -108,14 +109,19 @@ class RunFolder(HeldFolder):
         """The result of the finished run that is in the folder.
 
         Returns:
-            The content of `result.json`.
+            The content of `result.json`; who asks it for a field that it lacks gets a RunError.
 
         Raises:
             RunError: if the run is not finished, or the file is damaged.
         """
         remedy = f"`sst evaluate {self.path}` writes it anew."
         fields = {"steps": int, "seconds": int | float}
-        return self._read(self.result_file, "it holds no result.json, so its run is not finished", remedy, fields)
+        why_not = "it holds no result.json, so its run is not finished"
+        content = self._read(self.result_file, why_not, remedy, fields)
+        for name, value in content.items():
+            if "/" in name and not has_type(value, float | None):
+                raise RunError(f"{self.result_file}: found {value!r} as {name}, expected a number or null. {remedy}")
+        return _Fields(self.result_file, remedy, content)
 
     def trial(self, index: int) -> "RunFolder":
         """The folder of one of this run's trials.
@@ -175,6 +181,17 @@ def refuse_foreign_files(path: Path, ours: Collection[str], kind: str) -> None:
         raise RunError(
             f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new or an empty folder."
         )
+
+
+class _Fields(dict[str, object]):
+    # A result that another version wrote, or somebody changed, may lack what a report shows.
+
+    def __init__(self, file: Path, remedy: str, content: Mapping[str, object]) -> None:
+        super().__init__(content)
+        self._file, self._remedy = file, remedy
+
+    def __missing__(self, name: str) -> object:
+        raise RunError(f"{self._file}: found nothing in the field {name!r}. {self._remedy}")
 
 
 def take_lock(path: Path) -> IO[str]:

@@ -26,3 +26,21 @@ def has_type(value: object, annotation: Any) -> bool:
     if isinstance(value, bool):
         return annotation is bool
     return isinstance(value, int | float if annotation is float else annotation)
+
+
+def type_name(annotation: Any) -> str:
+    """What an annotation expects, in words.
+
+    Args:
+        annotation: what `has_type` takes.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> type_name(int), type_name(Literal["lstm", "gnn"]), type_name(int | None)
+        ('int', "one of ['lstm', 'gnn']", 'int | None')
+    """
+    if get_origin(annotation) is Literal:
+        return f"one of {list(get_args(annotation))}"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -40,7 +40,7 @@ class Cell:
     @property
     def seeds(self) -> list[int]:
         """Of the runs to select from, in order."""
-        return sorted({int(record.facts["seed"]) for record in self.ranked})
+        return sorted({int(record.facts.get("seed", 0)) for record in self.ranked})
 
 
 def cell_of(description: Description, records: Sequence[Record]) -> Cell:

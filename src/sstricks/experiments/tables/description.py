@@ -1,8 +1,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from sstricks.experiments.runs.config import NOT_REPEATED, RunConfig
+from sstricks.experiments.runs.typed import has_type, type_name
 
 Facts = Mapping[str, Any]
 
@@ -114,6 +115,22 @@ class Description:
         """
         known = {field.name: field.default for field in self._fields if field.default is not MISSING}
         return known | dict(facts)
+
+    def check(self, facts: Facts) -> None:
+        """Refuse facts that no run of this version leaves behind.
+
+        Args:
+            facts: of a run, complete.
+
+        Raises:
+            ValueError: if a field of its configuration that a table needs is missing, or one has another type.
+        """
+        types = get_type_hints(self.config)
+        for name in (*sorted(self.placing | {"preset"}), *(field.name for field in self._fields)):
+            if name in facts and not has_type(facts[name], types[name]):
+                raise ValueError(f"its configuration has {name} = {facts[name]!r}, expected {type_name(types[name])}")
+            if name not in facts and (name in self.placing or name == "preset"):
+                raise ValueError(f"its configuration lacks the field {name!r}")
 
     def setup_of(self, facts: Facts) -> Mapping[str, Any]:
         """What runs must have in common to stand in one table: data, preset, budget, sizes.

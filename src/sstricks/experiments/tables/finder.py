@@ -5,6 +5,7 @@ from typing import Any
 
 from sstricks.experiments.runs.errors import RunError
 from sstricks.experiments.runs.files import read_json
+from sstricks.experiments.runs.typed import has_type
 from sstricks.experiments.tables.record import Record
 
 
@@ -129,4 +130,10 @@ def _object(path: Path, content: Any) -> dict[str, Any]:
             f"{path}: found something without the field 'experiment', expected what `sst train` writes to "
             "config.json or result.json. Name other files or folders."
         )
+    for name, value in content.items():
+        if "/" in name and not has_type(value, float | None):
+            raise RunError(
+                f"{path}: found {value!r} as the metric {name}, expected a number or null. Restore the file, or leave "
+                "it out."
+            )
     return content

@@ -57,7 +57,7 @@ def _fields(table: Tabulation, cell: Cell, *, paper: bool) -> dict[str, Any]:
             fields[f"paper {metric.heading}"] = None if theirs is None else theirs.values.get(metric.name)
             fields[f"paper ± {metric.heading}"] = None if theirs is None else theirs.errors.get(metric.name)
     fields["selected run"] = best.folder if best is not None else None
-    fields["selected seed"] = best.facts["seed"] if best is not None else None
+    fields["selected seed"] = best.facts.get("seed", 0) if best is not None else None
     tuned = {} if best is None else {name: best.facts.get(name) for name in sorted(description.tuned)}
     fields["selected hyperparameters"] = json.dumps(tuned) if tuned else None
     fields["setup"] = json.dumps(dict(table.setup))

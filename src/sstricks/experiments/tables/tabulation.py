@@ -58,12 +58,14 @@ def tabulate(description: Description, records: Sequence[Record]) -> list[Tabula
     for record in records:
         facts = description.completed(record.facts)
         try:
+            description.check(facts)
             place = description.place(facts)
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             where = record.folder or f"a result of {description.experiment}"
+            unknown = f"its configuration has {error}, which is not known here"
             raise RunError(
-                f"{where}: its configuration has {error}, which is not known here or a field that is missing. "
-                "Use the version of sstricks that started the run."
+                f"{where}: {unknown if isinstance(error, KeyError) else error}. Use the version of sstricks that "
+                "started the run, or restore the file."
             ) from None
         setup = description.setup_of(facts)
         key = place.table, repr(sorted(setup.items()))
