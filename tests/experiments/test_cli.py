@@ -190,15 +190,17 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
 
 def test_a_run_killed_by_the_system_resumes_to_the_same_result(tmp_path):
-    command = [*(sys.executable, "-W", "error", "-m", "sstricks", "train", "nri"), *TINY, "--steps", "120"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken = tmp_path / "broken"
-    with subprocess.Popen([*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL) as process:
+    python = (sys.executable, "-W", "error", "-m")
+    words = ("train", "nri", *TINY, "--steps", "120", "--out", str(broken))
+    pausing = [*python, "experiments.pausing", *words]
+    with subprocess.Popen(pausing, env=environment, stdout=subprocess.DEVNULL) as process:
         wait_until(lambda: len(read_metrics(broken)) >= 2, process)
         process.send_signal(signal.SIGKILL)
     assert not (broken / "result.json").exists()
     resumed = subprocess.run(
-        [*command, "--out", str(broken), "--resume"], env=environment, capture_output=True, text=True, check=True
+        [*python, "sstricks", *words, "--resume"], env=environment, capture_output=True, text=True, check=True
     )
     assert resumed.stderr == ""
     assert train(tmp_path / "whole", steps=120) == 0
