@@ -13,15 +13,22 @@ from sstricks.experiments.runs.metrics import read_metrics
 
 def assert_a_killed_run_resumes(folder, experiment, *options):
     """Kill a training in its midst, resume it, and compare it with one that nobody killed."""
-    words = ["train", experiment, *options, "--steps", "120", "--out"]
-    command = [*(sys.executable, "-W", "error", "-m", "sstricks"), *words, str(folder / "broken")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     broken, whole = folder / "broken", folder / "whole"
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+    words = ["train", experiment, *options, "--steps", "120", "--out"]
+    python = (sys.executable, "-W", "error", "-m")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pausing = [*python, "experiments.pausing", *words, str(broken)]
+    with subprocess.Popen(pausing, env=environment, stdout=subprocess.DEVNULL) as process:
         wait_until(lambda: len(read_metrics(broken)) >= 2, process)
         process.send_signal(signal.SIGKILL)
     assert not (broken / "result.json").exists()
-    resumed = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
+    resumed = subprocess.run(
+        [*python, "sstricks", *words, str(broken), "--resume"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert resumed.stderr == ""
     assert cli.main([*words, str(whole)]) == 0
     assert without_times(result_of(broken)) == without_times(result_of(whole))

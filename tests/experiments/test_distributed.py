@@ -1,7 +1,6 @@
 import contextlib
 import json
 import os
-import random
 import socket
 from pathlib import Path
 
@@ -117,14 +116,16 @@ def test_divergence_in_one_process_ends_all(tmp_path):
         run(Team(diverges_at=7), tmp_path, 2)
 
 
-def free_ports(count):
-    # Below those that the system gives to whoever asks for any, so that nobody gets them in the meantime.
-    found = set()
-    while len(found) < count:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
-            found.add(probe.getsockname()[1])
-    return sorted(found)
+@contextlib.contextmanager
+def own_ports(count):
+    # A socket that is bound and does not listen keeps the port from whoever asks the system for any, and lets whoever
+    # names it listen there, since both say that they share it.
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("", 0))
+        yield [each.getsockname()[1] for each in sockets]
 
 
 def take_part(task):
@@ -141,9 +142,9 @@ def train_as(machine, team, path, port):
 
 
 def test_two_machines_come_to_what_one_does(tmp_path, alone):
-    (port,) = free_ports(1)
-    for _ in run_tasks(take_part, [(tmp_path, machine, port, 0) for machine in (0, 1)], 2):
-        pass
+    with own_ports(1) as (port,):
+        for _ in run_tasks(take_part, [(tmp_path, machine, port, 0) for machine in (0, 1)], 2):
+            pass
     assert_same_run(tmp_path, alone, **ALIKE)
 
 
@@ -164,15 +165,14 @@ def take_part_twice(task):
 
 
 def test_a_process_whose_training_failed_may_take_part_in_another(tmp_path, alone):
-    ports = free_ports(2)
-    for _ in run_tasks(take_part_twice, [(tmp_path, machine, ports) for machine in (0, 1)], 2):
-        pass
+    with own_ports(2) as ports:
+        for _ in run_tasks(take_part_twice, [(tmp_path, machine, ports) for machine in (0, 1)], 2):
+            pass
     assert_same_run(tmp_path / "whole", alone, **ALIKE)
 
 
 def test_machines_with_different_commands_do_not_train(tmp_path):
-    (port,) = free_ports(1)
-    with pytest.raises(RunError, match="seed differ from those of machine 0"):
+    with own_ports(1) as (port,), pytest.raises(RunError, match="seed differ from those of machine 0"):
         for _ in run_tasks(take_part, [(tmp_path, machine, port, machine) for machine in (0, 1)], 2):
             pass
     assert not curves(tmp_path)

@@ -125,9 +125,11 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_previous_one(tmp_path, 
 
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(torch, "save", torn)
-        run(Toy(), tmp_path)
-        os._exit(0)
+        try:
+            monkeypatch.setattr(torch, "save", torn)
+            run(Toy(), tmp_path)
+        finally:
+            os._exit(0)  # whatever happens, it must not go on with the tests of its parent
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     left = list((tmp_path / "checkpoints").glob(".partial-*"))
     assert [file.read_bytes() for file in left] == [b"half a checkpoint"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.sweep.tiny import command, finished, result_of, without_times
-from experiments.waiting import wait_until
+from experiments.waiting import PATIENCE, wait_until
 from sstricks.experiments.nri.config import NRIConfig
 from sstricks.experiments.nri.run import GraphLayoutRun
 from sstricks.experiments.runs.metrics import read_metrics
@@ -42,7 +42,7 @@ def story(tmp_path_factory):
         killed["process"] = holder(victim)
         os.kill(killed["process"], signal.SIGKILL)
         release(held)
-        printed, errors = again.communicate(timeout=300)
+        printed, errors = again.communicate(timeout=PATIENCE)
     return {
         "out": out,
         "killed": killed,
@@ -101,7 +101,7 @@ def caught(process, out, condition):
             release(held)
         return False
 
-    wait_until(catch, seconds=240)
+    wait_until(catch)
     return held
 
 
