@@ -11,10 +11,11 @@ from sstricks.experiments.field_guide.command import FieldGuide
 from sstricks.experiments.kinds import kind_of
 from sstricks.experiments.l2x.command import TrainL2X
 from sstricks.experiments.l2x.explain import Explain
-from sstricks.experiments.l2x.prepare import Prepare
+from sstricks.experiments.l2x.prepare import PrepareBeer, PrepareHotels, PrepareSynthetic
 from sstricks.experiments.l2x.reference_command import ReferenceOf
 from sstricks.experiments.l2x.sweep import SweepL2X
 from sstricks.experiments.listops.command import TrainListOps
+from sstricks.experiments.listops.prepare import PrepareListOps
 from sstricks.experiments.listops.sweep import SweepListOps
 from sstricks.experiments.nri.command import TrainNRI
 from sstricks.experiments.nri.demo import Demo
@@ -100,6 +101,26 @@ class Evaluate:
         kind.report(console, [result])
         if not finished:
             console.print("The run is not finished: this is its best checkpoint so far, and nothing was written.")
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Write data into a compact folder: reviews, which `sst train l2x --data` reads, or expressions."""
+
+    data: (
+        Annotated[PrepareHotels, tyro.conf.subcommand("hotels")]
+        | Annotated[PrepareBeer, tyro.conf.subcommand("beer")]
+        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic")]
+        | Annotated[PrepareListOps, tyro.conf.subcommand("listops")]
+    )
+
+    def run(self, console: Console) -> None:
+        """Prepare it.
+
+        Args:
+            console: where to print.
+        """
+        self.data.run(console)
 
 
 Command = (
