@@ -8,6 +8,7 @@ from torch import Tensor
 from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
 from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_checked
+from sstricks.ops.operator import is_plain
 from sstricks.ops.oracles import enrolled
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
@@ -231,6 +232,8 @@ class Structure(ABC):
     def _without_idle(self, u: Tensor) -> Tensor:
         """The utilities, with 0 for the +∞ of rows in which no embedding has a coordinate at +∞."""
         infinite, events = u == torch.inf, tuple(range(-len(self.event_shape), 0))
+        if is_plain(u) and not infinite.any():  # the argmax takes as long as the log-partition itself
+            return u
         most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
         matters = (infinite & (most > 0)).any(dim=events, keepdim=True)
         return torch.where(infinite & ~matters, 0.0, u)
