@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 import sstricks as sst
 
-_LOWEST = (
-    -40.0
-)  # an edge is absent long before, and the gradient of its utility, E / λ², is not in float32's range below
+# An edge is absent long before, and below, the gradient of its utility, E / λ², leaves float32's range.
+_LOWEST = -40.0
 
 
 def gumbel(theta: Tensor) -> Distribution:
