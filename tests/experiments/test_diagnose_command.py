@@ -51,7 +51,7 @@ def test_the_seed_decides(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "a.doc"], "--out: found a.doc, expected a name that ends in .csv, .png, .svg, .pdf"),
+        (["--out", "a.doc"], "--out: found a.doc, expected a name that ends in .csv, .png, .pdf, .svg"),
         (["--structure", "k-subset", "--k", "9"], "k: found 9, expected an integer from 1 to n = 5"),
         (["--n", "0"], "n: found 0"),
         (["--temperatures", "0", "1"], "temperatures: found (0.0, 1.0), expected numbers > 0"),
