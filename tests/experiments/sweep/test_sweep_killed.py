@@ -1,15 +1,14 @@
 """A sweep by Ray, twice broken off with SIGKILL: the command that runs it, and a process that trains a trial."""
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from experiments.sweep import standing
 from experiments.sweep.tiny import command, finished, result_of, without_times
 from experiments.waiting import PATIENCE, wait_until
 from sstricks.experiments.nri.config import NRIConfig
@@ -24,24 +23,25 @@ TRIALS, STEPS, INTERVAL = 3, 200, 4
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
     """The folder of the sweep, and what was in it when its command was killed."""
-    out = tmp_path_factory.mktemp("sweep") / "out"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = [sys.executable, "-W", "error", "-m", "sstricks", *command(out, TRIALS, "--jobs", "2", steps=STEPS)]
+    folder = tmp_path_factory.mktemp("sweep")
+    out = folder / "out"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), standing.FOLDER: str(folder)}
+    python = [sys.executable, "-W", "error", "-m", "experiments.sweep.standing"]
+    words = [*python, *command(out, TRIALS, "--jobs", "2", steps=STEPS)]
+    standing.stand_at(folder, 60)
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as driver:
-        held = caught(driver, out, lambda: finished(out) and under_way(out))
-        rays = [process for process in children(driver.pid) if process not in held]
+        wait_until(lambda: finished(out) and standing_at(out, 60), driver)
         driver.kill()
-    wait_until(lambda: not any(map(runs, rays)))  # they die with the driver, and the trials when they notice
-    release(held)
-    wait_until(lambda: not any(map(holder, folders(out))))
+    wait_until(lambda: not any(map(holder, folders(out))))  # the trials die when they notice
     killed = {"finished": finished(out), "under way": {path: read_metrics(path) for path in under_way(out)}}
+    standing.stand_at(folder, 120)
     again = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with again:
-        held = caught(again, out, lambda: going_on(killed["under way"]))
-        victim = going_on(killed["under way"])[0]
+        wait_until(lambda: standing_at(out, 120), again)
+        victim = standing_at(out, 120)[0]
         killed["process"] = holder(victim)
         os.kill(killed["process"], signal.SIGKILL)
-        release(held)
+        standing.stand_at(folder, STEPS + 1)
         printed, errors = again.communicate(timeout=PATIENCE)
     return {
         "out": out,
@@ -59,16 +59,12 @@ def folders(out):
 
 def under_way(out):
     """The trials with a checkpoint, that have some way to go."""
-    most = 3 * STEPS // INTERVAL // 4
-    return [path for path in folders(out) if 2 <= len(read_metrics(path)) <= most and not finished_at(path)]
+    return [path for path in folders(out) if len(read_metrics(path)) >= 2 and not finished_at(path)]
 
 
-def going_on(before):
-    return [
-        path
-        for path, rows in before.items()
-        if holder(path) and len(read_metrics(path)) > len(rows) and not finished_at(path)
-    ]
+def standing_at(out, step):
+    """The trials of a living process that wait before a step."""
+    return [path for path in folders(out) if holder(path) and len(read_metrics(path)) == step // INTERVAL]
 
 
 def finished_at(path):
@@ -84,48 +80,6 @@ def holder(path):
     with open("/proc/locks") as locks:
         fields = [line.split() for line in locks]
     return next((int(field[4]) for field in fields if field[1] == "FLOCK" and field[5].endswith(f":{inode}")), 0)
-
-
-def caught(process, out, condition):
-    """The processes that train, stopped at a moment when the condition holds: they may be faster than this one."""
-    held = []
-
-    def catch():
-        assert process.poll() is None
-        if condition():
-            held[:] = filter(None, map(holder, folders(out)))
-            signal_all(held, signal.SIGSTOP)
-            wait_until(lambda: not any(map(runs, held)))
-            if condition():
-                return True
-            release(held)
-        return False
-
-    wait_until(catch)
-    return held
-
-
-def release(processes):
-    signal_all(processes, signal.SIGCONT)
-
-
-def signal_all(processes, number):
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, number)
-
-
-def children(process):
-    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def runs(process):
-    """Whether any thread of a process is neither stopped nor dead."""
-    try:
-        threads = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/stat")]
-    except (FileNotFoundError, ProcessLookupError):  # it ends just now
-        return True
-    return any(thread.rpartition(")")[2].split()[0] not in "TZX" for thread in threads)
 
 
 def test_the_same_command_completes_the_sweep(story):
