@@ -48,6 +48,10 @@ def test_the_seed_decides(tmp_path):
     assert a == b != c
 
 
+def test_a_seed_may_have_any_size(tmp_path):
+    assert diagnose("--seed", 2**70, "--out", tmp_path / "a.csv") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

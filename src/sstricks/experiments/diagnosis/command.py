@@ -1,7 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,6 +14,7 @@ from sstricks.experiments.diagnosis.problem import (
     make_trick,
 )
 from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.seeds import generator_of
 from sstricks.experiments.targets import PICTURES
 
 
@@ -86,6 +86,6 @@ class Diagnose:
                 temperatures=self.temperatures,
                 samples=self.samples,
                 truth_samples=self.truth_samples,
-                generator=torch.Generator().manual_seed(self.seed),
+                generator=generator_of(self.seed),
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )

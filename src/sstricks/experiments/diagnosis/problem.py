@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 import sstricks as sst
 from sstricks.diagnosis import Loss
+from sstricks.experiments.runs.seeds import generator_of
 
 StructureName = Literal[
     "one-hot",
@@ -66,7 +67,7 @@ def make_trick(
         ValueError: the size does not fit, or there is no solver for the pair.
     """
     built = _STRUCTURES[structure](n, k)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     theta = torch.randn(built.event_shape, dtype=torch.float64, generator=generator).requires_grad_()
     return sst.StochasticSoftmaxTrick(built, _UTILITIES[utility](theta), 1.0, _REGULARIZERS[regularizer]())
 
@@ -89,7 +90,7 @@ def make_loss(name: LossName, size: int, seed: int) -> Loss:
 
 
 def _loss_of_vectors(name: LossName, size: int, seed: int) -> Loss:
-    generator = torch.Generator().manual_seed(seed + 1)
+    generator = generator_of(seed + 1)
     if name == "rebar":
         return lambda x: (x - 0.49).square().sum(-1)
     center = torch.rand(size, dtype=torch.float64, generator=generator)

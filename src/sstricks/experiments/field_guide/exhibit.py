@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 import sstricks as sst
 from sstricks.experiments.field_guide.picture import Picture
 from sstricks.experiments.runs.files import write_atomically
+from sstricks.experiments.runs.seeds import generator_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Exhibit:
             The file.
         """
         with torch.no_grad():
-            u = self.trick.draw(generator=torch.Generator().manual_seed(seed % 2**63)).utility
+            u = self.trick.draw(generator=generator_of(seed)).utility
         relaxed = {
             f"$t$ = {t:g}": self.trick.structure.softmax(u, t, self.trick.regularizer, solver=self.trick.solver)
             for t in self.temperatures

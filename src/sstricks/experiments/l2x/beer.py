@@ -13,6 +13,7 @@ from sstricks.experiments.l2x.reviews import Annotated, Reviews
 from sstricks.experiments.l2x.source_lines import object_of, read_lines, typed
 from sstricks.experiments.l2x.text import Vocabulary, words_of
 from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.seeds import generator_of
 
 ASPECTS = ("appearance", "aroma", "palate", "taste", "overall")
 """In the order of the ratings and of the keys "0" to "4" of the annotations."""
@@ -106,7 +107,7 @@ def _encode(pairs: list[tuple[list[str], float]], vocabulary: Vocabulary) -> Rev
 
 
 def _parts(reviews: Reviews, shares: list[int], seed: int, *, rest: bool = False) -> Iterator[Reviews]:
-    order = torch.randperm(len(reviews), generator=torch.Generator().manual_seed(seed % 2**63))
+    order = torch.randperm(len(reviews), generator=generator_of(seed))
     sizes = [len(order) // share for share in shares]
     left = len(order) - sum(sizes)
     sizes = [left, *sizes] if rest else [*sizes[:-1], sizes[-1] + left]

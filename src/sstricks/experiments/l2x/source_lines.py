@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, TypeVar
 
 from sstricks.experiments.runs.errors import RunError
+from sstricks.experiments.runs.typed import type_name
 
 Item = TypeVar("Item")
 
@@ -91,7 +92,7 @@ def typed(content: object, name: str, kind: type | UnionType) -> Any:
         ValueError: if it has another type.
     """
     if not isinstance(content, kind):
-        raise ValueError(f"{name} is {_short(content)}, expected {getattr(kind, '__name__', kind)}")
+        raise ValueError(f"{name} is {_short(content)}, expected {type_name(kind)}")
     return content
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import sstricks as sst
+from sstricks.experiments.runs.seeds import generator_of
 
 _CHUNK = 2048  # examples laid out at once: their pairwise differences stay in the cache
 
@@ -147,7 +148,7 @@ def make_splits(train: int, valid: int, test: int, num_nodes: int, num_frames: i
     """
 
     def draw(size: int, stream: int) -> Layouts:
-        generator = torch.Generator().manual_seed((3 * seed + stream) % 2**63)  # torch has no larger ones
+        generator = generator_of(3 * seed + stream)
         return simulate(size, num_nodes, num_frames, generator=generator)
 
     return Splits(train=draw(train, 0), valid=draw(valid, 1), test=draw(test, 2))
