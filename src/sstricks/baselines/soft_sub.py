@@ -4,7 +4,7 @@ from torch import Tensor
 from sstricks.baselines.inputs import check_k, cooled
 from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working
-from sstricks.ops.extremes import COLDEST
+from sstricks.ops.precision import COLDEST
 
 
 def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:

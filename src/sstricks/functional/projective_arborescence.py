@@ -4,8 +4,7 @@ from torch import Tensor
 from sstricks.errors import whole
 from sstricks.functional.checks import chart_nodes
 from sstricks.functional.utility import from_working, to_working, working_dtype
-from sstricks.ops import projective_arborescence, projective_chart, projective_sample
-from sstricks.ops.maximum_projective_arborescence import maximum_projective_arborescence as _maximum
+from sstricks.ops import projective_arborescence
 
 
 def projective_edges(num_nodes: int) -> Tensor:
@@ -16,7 +15,7 @@ def projective_edges(num_nodes: int) -> Tensor:
         tensor([[0, 0, 1, 2],
                 [1, 2, 2, 1]])
     """
-    return projective_chart.edge_ends(whole("num_nodes", num_nodes, "A tree needs an edge.", low=2))
+    return projective_arborescence.edge_ends(whole("num_nodes", num_nodes, "A tree needs an edge.", low=2))
 
 
 def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:
@@ -40,7 +39,9 @@ def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:
         tensor([0., 1., 0., 1.])
     """
     num_nodes = chart_nodes(u, num_nodes)
-    return from_working(_maximum(to_working(u.detach()), num_nodes), u.dtype)
+    return from_working(
+        projective_arborescence.maximum_projective_arborescence(to_working(u.detach()), num_nodes), u.dtype
+    )
 
 
 def projective_arborescence_marginals(u: Tensor, num_nodes: int) -> Tensor:
@@ -94,5 +95,5 @@ def projective_arborescence_sample(u: Tensor, num_nodes: int, *, generator: torc
         tensor([1., 0., 1., 0.])
     """
     num_nodes = chart_nodes(u, num_nodes)
-    tree = projective_sample.sample(u.detach().to(working_dtype(u)), num_nodes, generator)
+    tree = projective_arborescence.sample(u.detach().to(working_dtype(u)), num_nodes, generator)
     return from_working(tree, u.dtype)

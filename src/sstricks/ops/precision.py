@@ -1,7 +1,8 @@
-"""From float32 to float64 and back, on the calling thread.
+"""The numbers that solvers compute with: their dtype, and where scaled utilities u/t end.
 
-Torch would do it on all of its threads, and these then spin for some milliseconds, waiting for more, and take a core
-from the kernels' own threads: the marginals of a hundred trees took twice as long.
+Float32 is converted to float64 and back on the calling thread. Torch would do it on all of its threads, and these then
+spin for some milliseconds, waiting for more, and take a core from the kernels' own threads: the marginals of a hundred
+trees took twice as long.
 """
 
 import numpy as np
@@ -9,6 +10,19 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.operator import operator
+
+# A utility of +∞ is this much more than all finite ones of its row together, which is what two vertices may differ by
+# elsewhere: exp(−1000) is zero beside one in every format. Their sum is taken for a little more, because of rounding.
+SURE = 1e3
+A_LITTLE_MORE = 1 + 2.0**-40
+
+# Colder than this is as cold as this: no two different utilities are so near that it would make a difference.
+COLDEST = 1e-100
+LARGEST = 1e300
+
+# Beyond this, differences of scaled utilities on a spanning tree are taken logarithmically, FAR (1 + log(gap / FAR)).
+# They have lost the digits after their point already; what must stay is their order, up to LARGEST.
+FAR = 1e12
 
 
 def working_dtype(u: Tensor) -> torch.dtype:

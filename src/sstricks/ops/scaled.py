@@ -2,9 +2,8 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.extremes import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 from sstricks.ops.operator import operator
-from sstricks.ops.precision import working_dtype
+from sstricks.ops.precision import A_LITTLE_MORE, COLDEST, LARGEST, SURE, working_dtype
 from sstricks.ops.threads import over_rows
 
 

@@ -36,9 +36,9 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.extremes import FAR
 from sstricks.ops.gradients import attach_gradients
 from sstricks.ops.operator import operator
+from sstricks.ops.precision import FAR
 from sstricks.ops.threads import over_rows
 
 

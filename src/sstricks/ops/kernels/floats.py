@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 LANES = 8
+ROW = np.uint64(LANES)  # as an offset: a signed one would cost its wrap-around test
 NOTHING = np.int64(-(1 << 60))  # the exponent of zero: below every other, and no sum of three of them overflows
 LARGEST = 1e15  # no utility is farther below the largest, so exponents stay far above NOTHING
 LOG2_E = 1.4426950408889634

@@ -1,5 +1,9 @@
 """Inside–outside on the CPU; the mathematics stands in `sstricks.ops.projective_arborescence`.
 
+Spans are stored by width, those of one width by their first node: whatever is done to all spans of a width is, for
+each way to divide them, one loop over contiguous memory. The probabilities of the divisions follow in the same order,
+width by width, division by division. Every array is flat, with the lane as the last index.
+
 A division of a span of width w is numbered s = 0, …, w − 1. Its first part has width s + a, and its second, w − s − b,
 begins s + b nodes later; a and b tell the three kinds of divisions apart. Loops take whole arrays and unsigned offsets:
 slices would cost atomic operations, and signed indices a wrap-around test.
@@ -8,11 +12,153 @@ slices would cost atomic operations, and signed indices a wrap-around test.
 import numpy as np
 from numba import njit
 
-from sstricks.ops.kernels.floats import LANES, LN2, NOTHING, exponent, mantissa, power_of_two
-from sstricks.ops.kernels.projective_spans import divisions_from, has_tree, load, store, width_from
+from sstricks.ops.kernels.floats import (
+    LANES,
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    NOTHING,
+    ROW,
+    exp_reduced,
+    exponent,
+    mantissa,
+    power_of_two,
+)
+from sstricks.ops.kernels.maximum_projective_arborescence import edge, eisner, present_nodes
+from sstricks.ops.precision import FAR
 
 _MATHS = {"contract", "nsz", "arcp"}
-_ROW = np.uint64(LANES)
+
+
+@njit(inline="always")
+def width_from(nodes, w):
+    """Where the spans of width w begin."""
+    return np.uint64((w * nodes - w * (w - 1) // 2) * LANES)
+
+
+@njit(inline="always")
+def divisions_from(nodes, w):
+    """Where the divisions of the spans of width w begin: after Σ v (n − v) over v < w others."""
+    return np.uint64((nodes * (w * (w - 1) // 2) - (w - 1) * w * (2 * w - 1) // 6) * LANES)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _least_loss(count, gap):
+    """What the best tree loses against taking every node's best edge, −∞ for none at all."""
+    chart = np.empty((6, count, count))
+    back = np.empty((3, count, count), np.int64)
+    return eisner(count, -gap, chart, back, np.empty((4, 0), np.int32))[0]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _load_row(nodes, u, row, lane, order, gap, rest, m, low, base, stretch, counts):
+    """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
+
+    A tree has one edge into each node, so these shifts change log Z only. Losses beyond `FAR` stay beyond it; where
+    even the best tree's is, all of them are brought nearer in proportion, which keeps the order of the trees.
+    """
+    count = present_nodes(nodes, u, row, order)
+    counts[lane] = count
+    base[lane] = 0.0
+    stretch[lane] = 1.0
+    far = 0.0
+    for b in range(1, count):
+        best = -np.inf
+        for a in range(count):
+            if a != b:
+                best = max(best, u[row, edge(nodes, order[a], order[b])])
+        if best == -np.inf:
+            counts[lane] = 0
+            return
+        base[lane] += best
+        for a in range(count):
+            gap[a, b] = np.inf
+            value = u[row, edge(nodes, order[a], order[b])] if a != b else -np.inf
+            if value > -np.inf:
+                gap[a, b] = best - value
+                taken = gap[a, b] - best
+                rest[a, b] = (best - (gap[a, b] - taken)) - (value + taken)
+                far = max(far, gap[a, b])
+    if far > FAR:
+        gap[:, 0] = np.inf
+        loss = -_least_loss(count, gap[:count, :count])
+        if FAR < loss < np.inf:
+            stretch[lane] = loss / FAR
+        for b in range(1, count):
+            for a in range(count):
+                if FAR < gap[a, b] < np.inf:
+                    gap[a, b] = min(gap[a, b] / stretch[lane], 2.0 * FAR)
+                    rest[a, b] = 0.0
+    for b in range(1, count):
+        for a in range(count):
+            if gap[a, b] < np.inf:
+                to = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
+                m[0 if a < b else 1, to] = -gap[a, b]
+                low[0 if a < b else 1, to] = -rest[a, b]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _exponentials(m, low, e):
+    """Turn logarithms m + low into weights m·2ᵉ."""
+    for x in range(np.uint64(m.size)):
+        present = m[x] > -1e300
+        value = m[x] if present else 0.0
+        k = np.floor(value * LOG2_E + 0.5)
+        power = exp_reduced(((value - k * LN2_HIGH) - k * LN2_LOW) + low[x])
+        m[x] = power if present else 0.0
+        e[x] = np.int64(k) if present else NOTHING
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def load(nodes, u, begin, end, orders, gap, rest, m, low, e, base, stretch, counts):
+    """The weights of all edges, to the right (0) and to the left (1), of as many rows as there are lanes."""
+    m[:] = -np.inf
+    low[:] = 0.0
+    for lane in range(LANES):
+        _load_row(nodes, u, min(begin + lane, end - 1), lane, orders[lane], gap, rest, m, low, base, stretch, counts)
+    _exponentials(m[0], low[0], e[0])
+    _exponentials(m[1], low[1], e[1])
+
+
+@njit(inline="always")
+def has_tree(nodes, counts, m, lane):
+    return counts[lane] > 0 and m[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] > 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def store(nodes, first, end, orders, counts, m, x, certain, out, feasible):
+    """Put what stands at the edges' spans into the edges' places; if `certain`, so that every node has one head."""
+    for lane in range(min(LANES, end - first)):
+        row = first + lane
+        order = orders[lane]
+        feasible[row] = has_tree(nodes, counts, m, lane)
+        out[row] = 0.0
+        for b in range(1, counts[lane]):
+            total = 0.0
+            for a in range(counts[lane]):
+                if a != b:
+                    from_ = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
+                    value = x[2 if a < b else 3, from_]
+                    out[row, edge(nodes, order[a], order[b])] = value
+                    total += value
+            if certain and total > 0.0:
+                for a in range(counts[lane]):
+                    if a != b:
+                        out[row, edge(nodes, order[a], order[b])] /= total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def load_direction(nodes, g, begin, end, orders, counts, out):
+    """The direction g, laid out as the weights are."""
+    out[:] = 0.0
+    for lane in range(LANES):
+        row = min(begin + lane, end - 1)
+        for a in range(counts[lane]):
+            for b in range(1, counts[lane]):
+                if a != b:
+                    to = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
+                    out[0 if a < b else 1, to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
@@ -25,12 +171,12 @@ def _divide(nodes, w, a, b, m1, e1, m2, e2, p, m, e, to, top, total):
         total[x] = 0.0
     for s in range(w):
         one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * _ROW
+        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
         for x in range(count):
             top[x] = max(top[x], e1[one + x] + e2[two + x])
     for s in range(w):
         one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * _ROW
+        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
         at = start + np.uint64(s) * count
         for x in range(count):
             part = m1[one + x] * m2[two + x] * power_of_two(e1[one + x] + e2[two + x] - top[x])
@@ -84,7 +230,7 @@ def _hand_down(nodes, w, a, b, p, x, at_x, first, second):
     start = divisions_from(nodes, w)
     for s in range(w):
         one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * _ROW
+        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
         at = start + np.uint64(s) * count
         for y in range(count):
             part = x[at_x + y] * p[at + y]
@@ -162,3 +308,112 @@ def log_partition(begin, end, nodes, u, out, feasible, scratch):
             if feasible[first + lane]:
                 at = np.int64(width_from(nodes, counts[lane] - 1)) + lane
                 out[first + lane] = base[lane] + (np.log(m[0, at]) + e[0, at] * LN2) * stretch[lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _divide_tangent(nodes, w, a, b, a1, a2, p, dp, mean, at_mean):
+    """The derivative of the logarithm of `_divide`'s sum, the mean under p of that of its terms; and that of p."""
+    count = np.uint64((nodes - w) * LANES)
+    start = divisions_from(nodes, w)
+    for x in range(count):
+        mean[at_mean + x] = 0.0
+    for s in range(w):
+        one = width_from(nodes, s + a)
+        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
+        at = start + np.uint64(s) * count
+        for x in range(count):
+            dp[at + x] = a1[one + x] + a2[two + x]
+            mean[at_mean + x] += p[at + x] * dp[at + x]
+    for s in range(w):
+        at = start + np.uint64(s) * count
+        for x in range(count):
+            dp[at + x] = p[at + x] * (dp[at + x] - mean[at_mean + x])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _inside_tangent(nodes, g, a, between, right, left, dbetween, dright, dleft):
+    """The derivatives a of the logarithms of all spans' weights, and those of the divisions' shares."""
+    a_between = np.empty(nodes * LANES)
+    for kind in range(2):
+        a[kind, : nodes * LANES] = 0.0
+    for w in range(1, nodes):
+        at = width_from(nodes, w)
+        _divide_tangent(nodes, w, 0, 1, a[0], a[1], between, dbetween, a_between, np.uint64(0))
+        for x in range(np.uint64((nodes - w) * LANES)):
+            a[2, at + x] = g[0, at + x] + a_between[x]
+            a[3, at + x] = g[1, at + x] + a_between[x]
+        _divide_tangent(nodes, w, 1, 1, a[2], a[0], right, dright, a[0], at)
+        _divide_tangent(nodes, w, 0, 0, a[1], a[3], left, dleft, a[1], at)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _hand_down_tangent(nodes, w, a, b, p, dp, x, dx, at_x, first, second, dfirst, dsecond):
+    """`_hand_down` and its derivative."""
+    count = np.uint64((nodes - w) * LANES)
+    start = divisions_from(nodes, w)
+    for s in range(w):
+        one = width_from(nodes, s + a)
+        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
+        at = start + np.uint64(s) * count
+        for y in range(count):
+            part = x[at_x + y] * p[at + y]
+            dpart = dx[at_x + y] * p[at + y] + x[at_x + y] * dp[at + y]
+            first[one + y] += part
+            second[two + y] += part
+            dfirst[one + y] += dpart
+            dsecond[two + y] += dpart
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _outside_tangent(nodes, counts, x, dx, between, right, left, dbetween, dright, dleft):
+    """`_outside` and its derivative."""
+    both = np.empty(nodes * LANES)
+    dboth = np.empty(nodes * LANES)
+    none = np.uint64(0)
+    x[:] = 0.0
+    dx[:] = 0.0
+    for lane in range(LANES):
+        x[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] = 1.0
+    for w in range(nodes - 1, 0, -1):
+        at = width_from(nodes, w)
+        _hand_down_tangent(nodes, w, 1, 1, right, dright, x[0], dx[0], at, x[2], x[0], dx[2], dx[0])
+        _hand_down_tangent(nodes, w, 0, 0, left, dleft, x[1], dx[1], at, x[1], x[3], dx[1], dx[3])
+        for y in range(np.uint64((nodes - w) * LANES)):
+            both[y] = x[2, at + y] + x[3, at + y]
+            dboth[y] = dx[2, at + y] + dx[3, at + y]
+        _hand_down_tangent(nodes, w, 0, 1, between, dbetween, both, dboth, none, x[0], x[1], dx[0], dx[1])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def marginals_jvp(begin, end, nodes, u, g, out, feasible, scratch):
+    """Write the derivative of the marginals in the direction g into `out`."""
+    spans = nodes * (nodes + 1) // 2 * LANES
+    divisions = np.int64(divisions_from(nodes, nodes))
+    between = scratch[:divisions]
+    right = scratch[divisions : 2 * divisions]
+    left = scratch[2 * divisions : 3 * divisions]
+    dbetween = scratch[3 * divisions : 4 * divisions]
+    dright = scratch[4 * divisions : 5 * divisions]
+    dleft = scratch[5 * divisions : 6 * divisions]
+    m_edge = np.empty((2, spans))
+    low = np.empty((2, spans))
+    e_edge = np.empty((2, spans), np.int64)
+    m = np.empty((4, spans))
+    e = np.empty((4, spans), np.int64)
+    direction = low  # what the rounding lost is used up
+    a = np.empty((4, spans))
+    x = np.empty((4, spans))
+    dx = np.empty((4, spans))
+    orders = np.empty((LANES, nodes), np.int64)
+    gap = np.empty((nodes, nodes))
+    rest = np.empty((nodes, nodes))
+    base = np.empty(LANES)
+    stretch = np.empty(LANES)
+    counts = np.empty(LANES, np.int64)
+    for first in range(begin, end, LANES):
+        load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
+        inside(nodes, m_edge, e_edge, m, e, between, right, left)
+        load_direction(nodes, g, first, end, orders, counts, direction)
+        _inside_tangent(nodes, direction, a, between, right, left, dbetween, dright, dleft)
+        _outside_tangent(nodes, counts, x, dx, between, right, left, dbetween, dright, dleft)
+        store(nodes, first, end, orders, counts, m, dx, False, out, feasible)

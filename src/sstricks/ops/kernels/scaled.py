@@ -3,8 +3,8 @@ import math
 import numpy as np
 from numba import njit
 
-from sstricks.ops.extremes import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 from sstricks.ops.kernels.separate import separate
+from sstricks.ops.precision import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 
 
 @separate

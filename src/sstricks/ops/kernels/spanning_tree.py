@@ -16,7 +16,6 @@ its arrays for overlap.
 import numpy as np
 from numba import njit
 
-from sstricks.ops.extremes import FAR
 from sstricks.ops.kernels.floats import (
     LANES,
     LARGEST,
@@ -32,6 +31,7 @@ from sstricks.ops.kernels.floats import (
 )
 from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.star_mesh import ROW, cut, diagonal, number, row_of
+from sstricks.ops.precision import FAR
 
 
 def workspace_size(nodes, edges):
