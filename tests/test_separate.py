@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from sstricks.ops.links import SIGMOID as BINARY
+from sstricks.ops.kernels.matching import _passed_on
 from sstricks.ops.kernels.separable import _capped_exp, _clip, _sigmoid, _slope
-from sstricks.ops.kernels.two_way import _passed_on
-from sstricks.ops.links import SIGMOID
 
 SIZES = [1, 4, 5, 15, 31, 32, 100]
 FAR = 1000
@@ -16,7 +16,7 @@ def link(function):
 
 
 def slope(n, x, s):
-    return _slope(n, SIGMOID, x, s), s.tobytes()
+    return _slope(n, BINARY, x, s), s.tobytes()
 
 
 def passed_on(n, d, share):
