@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sstricks.ops.links import SIGMOID as BINARY
+from sstricks.ops.costs import BINARY
 from sstricks.ops.kernels.matching import _passed_on
 from sstricks.ops.kernels.separable import _capped_exp, _clip, _sigmoid, _slope
 

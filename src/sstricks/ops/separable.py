@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sstricks.ops.links import CAPPED_EXP, CLIP, SIGMOID
+from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -128,17 +128,17 @@ def _launch(link: int, u: Tensor, k: int, width: float) -> Tensor:
 
 @capped_simplex.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(CLIP, u, k, 0.5)
+    return _launch(EUCLIDEAN, u, k, 0.5)
 
 
 @capped_softmax.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(CAPPED_EXP, u, k, _log_width(u) / 2)
+    return _launch(CATEGORICAL, u, k, _log_width(u) / 2)
 
 
 @k_subset_sigmoid.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(SIGMOID, u, k, _log_width(u))
+    return _launch(BINARY, u, k, _log_width(u))
 
 
 @projection.cpu
@@ -152,17 +152,17 @@ def _(x: Tensor, g: Tensor, link: int) -> Tensor:
 
 @capped_simplex.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (projection(x, grad, CLIP),)
+    return (projection(x, grad, EUCLIDEAN),)
 
 
 @capped_softmax.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (projection(x, grad, CAPPED_EXP),)
+    return (projection(x, grad, CATEGORICAL),)
 
 
 @k_subset_sigmoid.backward
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
-    return (projection(x, grad, SIGMOID),)
+    return (projection(x, grad, BINARY),)
 
 
 # J is symmetric, so the gradient in g is J applied to the incoming one; that in x goes through the slope.

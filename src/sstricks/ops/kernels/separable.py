@@ -6,9 +6,9 @@ Each row is scanned a handful of times, which is one vector loop over a row in c
 import numpy as np
 from numba import njit
 
+from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
-from sstricks.ops.links import CAPPED_EXP, CLIP, SIGMOID
 
 _EPSILON = 2.220446049250313e-16
 _STEPS = 100
@@ -91,9 +91,9 @@ def solve(begin, end, link, k, u, width, out):
             continue
         edge, below = _around_edge(n, u[r], k, largest)
         offset = 0.0  # added after the edge is taken off, where it costs no digits
-        if link == CLIP:
+        if link == EUCLIDEAN:
             offset = 0.5
-        elif link == CAPPED_EXP:
+        elif link == CATEGORICAL:
             offset = -width
         else:
             offset = 0.5 * min(edge - below, 2000.0)
@@ -101,9 +101,9 @@ def solve(begin, end, link, k, u, width, out):
             y[i] = u[r, i] - edge + offset
         nu, low, high = 0.0, -width, width
         for _ in range(_STEPS):
-            if link == CLIP:
+            if link == EUCLIDEAN:
                 total, slope = _clip(n, y, nu, out[r])
-            elif link == CAPPED_EXP:
+            elif link == CATEGORICAL:
                 total, slope = _capped_exp(n, y, nu, out[r])
             else:
                 total, slope = _sigmoid(n, y, nu, out[r])
@@ -115,12 +115,12 @@ def solve(begin, end, link, k, u, width, out):
                 low = nu
             step = nu - (total - k) / slope
             nu = step if low < step < high else 0.5 * (low + high)
-        if link != SIGMOID:
+        if link != BINARY:
             # Within the tolerance of a kink is on it, or its slope would be that of the wrong side.
             for i in range(n):
                 if out[r, i] > 1.0 - 2.0 * tolerance:
                     out[r, i] = 1.0
-                elif link == CLIP and out[r, i] < 2.0 * tolerance:
+                elif link == EUCLIDEAN and out[r, i] < 2.0 * tolerance:
                     out[r, i] = 0.0
 
 
@@ -129,9 +129,9 @@ def _slope(n, link, x, s):
     """s = φ'(y), from x = φ(y); return Σs."""
     total = 0.0
     for i in range(np.uint64(n)):
-        if link == CLIP:
+        if link == EUCLIDEAN:
             s[i] = np.float64(x[i] > 0.0) * np.float64(x[i] < 1.0)
-        elif link == CAPPED_EXP:
+        elif link == CATEGORICAL:
             s[i] = x[i] * np.float64(x[i] < 1.0)
         else:
             s[i] = x[i] * (1.0 - x[i])
