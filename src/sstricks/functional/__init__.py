@@ -7,15 +7,15 @@ from sstricks.functional.arborescence import (
     arborescence_log_partition,
     arborescence_marginals,
     arborescence_sample,
+    exponential_arborescence,
     maximum_arborescence,
 )
-from sstricks.functional.chain import (
+from sstricks.functional.chain_k_subset import (
     chain_k_subset_argmax,
     chain_k_subset_log_partition,
     chain_k_subset_marginals,
     chain_k_subset_sample,
 )
-from sstricks.functional.exponential_arborescence import exponential_arborescence
 from sstricks.functional.k_subset import (
     capped_simplex,
     capped_softmax,

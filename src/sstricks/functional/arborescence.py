@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor
 
+from sstricks.errors import invalid
 from sstricks.functional.checks import graph, graph_root
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import arborescence
-from sstricks.ops.maximum_arborescence import maximum_arborescence as _maximum_arborescence
 
 
 def maximum_arborescence(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0) -> Tensor:
@@ -30,7 +30,7 @@ def maximum_arborescence(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0
         tensor([0., 1., 0., 1.])
     """
     edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
-    tree = _maximum_arborescence(to_working(u.detach()), edges, num_nodes)
+    tree = arborescence.maximum_arborescence(to_working(u.detach()), edges, num_nodes)
     return from_working(tree, u.dtype)
 
 
@@ -116,3 +116,106 @@ def rooted(edges: Tensor, root: int) -> Tensor:
     if root == 0:
         return edges
     return torch.where(edges == root, 0, torch.where(edges == 0, root, edges))
+
+
+@torch.no_grad()
+def exponential_arborescence(
+    rate: Tensor, edges: Tensor, num_nodes: int, root: int = 0, *, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""Random r-arborescences, drawn edge by edge in proportion to their rates (App. B.8, Alg. 2).
+
+    .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad -U_e \sim \mathrm{Exp}(\lambda_e)
+
+    has this law, without any utility: every node draws the edge that enters it, with P(e) ∝ λₑ; each directed cycle is
+    contracted to a node that draws again, among the edges that enter the cycle; and where such an edge enters, the
+    cycle is broken. What a node has drawn stays drawn, which is what λ = ∞ says in Alg. 2.
+
+    Args:
+        rate: λ ≥ 0, shape (*batch, E); 0 is an absent edge. Expand it for several samples of each. A node none of
+            whose edges is present is itself absent.
+        edges: LongTensor (2, E), `edges[:, e]` = (from, to).
+        num_nodes: The number of nodes.
+        root: r; edges that enter it are never chosen.
+        generator: Where the randomness comes from, if not from torch's default generator.
+
+    Returns:
+        Indicator vectors of the edges, shape and dtype of the rates.
+
+    Raises:
+        ValueError: A rate is negative, infinite or NaN, or some graph has no r-arborescence.
+
+    Example:
+        >>> path = torch.tensor([[0, 1, 2], [1, 2, 1]])
+        >>> F.exponential_arborescence(torch.ones(3), path, num_nodes=3)
+        tensor([1., 1., 0.])
+    """
+    edges, num_nodes = graph(rate, edges, num_nodes, "rate")
+    root = graph_root(root, num_nodes)
+    if not ((rate >= 0) & (rate < torch.inf)).all():
+        raise invalid("rate", "a negative, infinite or NaN entry", "finite numbers >= 0", "Use 0 for an absent edge.")
+    log_rate = to_working(rate).log()
+    tail, head = edges.unbind()
+    log_rate = log_rate.masked_fill(head == root, -torch.inf).reshape(-1, len(tail))
+    nodes = torch.arange(num_nodes, device=rate.device).expand(len(log_rate), -1)
+    present = _touched(log_rate > -torch.inf, tail, head, nodes)
+
+    # Level by level: the node that stands for the contracted cycle that each node belongs to, and what that one drew.
+    label, drawn = nodes, torch.zeros_like(nodes)
+    pending = present & (nodes != root)
+    levels = []
+    while pending.any():
+        from_label, to_label = label[:, tail], label[:, head]
+        fresh = _draw(log_rate.masked_fill(from_label == to_label, -torch.inf), to_label, num_nodes, generator)
+        stranded = (pending & (fresh < 0)).any(-1)
+        if stranded.any():
+            raise invalid(
+                "rate",
+                f"nodes in row {int(stranded.nonzero()[0])} that no edges of positive rate lead to from root {root}",
+                "a graph with an r-arborescence",
+                "Add edges, or make the rates of all edges at a node zero to leave it out.",
+            )
+        drawn = torch.where(pending, fresh, drawn)
+        levels.append((label, drawn))
+        contracted = present & (label == nodes) & (nodes != root)
+        parent = torch.where(contracted, from_label.gather(-1, drawn), root)
+        on_cycle, least = _cycles(parent, nodes)
+        on_cycle[:, root] = False
+        label = torch.where(on_cycle, least, nodes).gather(-1, label)
+        pending = on_cycle & (least == nodes)
+
+    # Back down: what a contracted cycle drew replaces what was drawn by that one of its nodes which it enters.
+    chosen = drawn
+    for (label, drawn), (above, _) in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
+        entering = chosen.gather(-1, above)
+        chosen = torch.where(label.gather(-1, head[entering]) == nodes, entering, drawn)
+    rows, where = (present & (nodes != root)).nonzero(as_tuple=True)
+    x = torch.zeros(log_rate.shape, dtype=rate.dtype, device=rate.device)
+    x[rows, chosen[rows, where]] = 1
+    return x.reshape(rate.shape)
+
+
+def _touched(edge: Tensor, tail: Tensor, head: Tensor, nodes: Tensor) -> Tensor:
+    """Which nodes have an edge."""
+    ends = torch.zeros_like(nodes).index_add(-1, tail, edge.long()).index_add(-1, head, edge.long())
+    return ends > 0
+
+
+def _draw(log_rate: Tensor, to_label: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
+    """For each node an entering edge, drawn in proportion to its rate, or −1; shape (rows, num_nodes).
+
+    The first of independent exponential clocks is such a draw (Prop. 6), in logarithms at any range of the rates.
+    """
+    score = log_rate - torch.empty_like(log_rate).exponential_(generator=generator).log()
+    best = score.new_full((len(score), num_nodes), -torch.inf).scatter_reduce(-1, to_label, score, "amax")
+    first = (score == best.gather(-1, to_label)) & (score > -torch.inf)
+    index = torch.arange(score.shape[-1], device=score.device).where(first, -1)
+    return to_label.new_full(best.shape, -1).scatter_reduce(-1, to_label, index, "amax")
+
+
+def _cycles(parent: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Which nodes lie on a cycle of node ↦ parent, and the least node of each such cycle."""
+    least = nodes
+    for _ in range(nodes.shape[-1].bit_length()):  # parent becomes its own power, past every path into a cycle
+        least = torch.minimum(least, least.gather(-1, parent))
+        parent = parent.gather(-1, parent)
+    return torch.zeros_like(nodes, dtype=torch.bool).scatter(-1, parent, True), least

@@ -3,7 +3,7 @@ from torch import Tensor
 
 from sstricks.functional.checks import subset_size
 from sstricks.functional.utility import from_working, to_working
-from sstricks.ops import k_subset, sampling, separable
+from sstricks.ops import k_subset, separable
 
 
 def top_k(u: Tensor, k: int) -> Tensor:
@@ -117,4 +117,4 @@ def k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = No
     k = subset_size(u, k)
     u_in, u = u, to_working(u.detach())
     uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
-    return from_working(sampling.k_subset_sample(u, k, uniform), u_in.dtype)
+    return from_working(k_subset.sample(u, k, uniform), u_in.dtype)

@@ -6,7 +6,6 @@ from sstricks.functional.arborescence import rooted
 from sstricks.functional.checks import graph
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
-from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree as _maximum_spanning_tree
 
 
 def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
@@ -28,7 +27,7 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
         tensor([1., 0., 1.])
     """
     edges, num_nodes = graph(u, edges, num_nodes)
-    tree = _maximum_spanning_tree(to_working(u.detach()), edges, num_nodes)
+    tree = spanning_tree.maximum_spanning_tree(to_working(u.detach()), edges, num_nodes)
     return from_working(tree, u.dtype)
 
 

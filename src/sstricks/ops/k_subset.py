@@ -15,6 +15,10 @@ where A counts the heads before item i and B those after it. All terms are posit
 by a constant changes nothing either (Σx is constant); its mean under the weights pq keeps the terms small. The Jacobian
 is the covariance matrix, hence symmetric: the backward pass is this derivative in the direction of the incoming
 gradient.
+
+**Samples.** One walk over the items, each chosen with its probability given those before it, which depends on how many
+are left to choose. Rows that are repeated along a dimension, as when many samples of one law are drawn, go through the
+recursion once.
 """
 
 import math
@@ -195,3 +199,42 @@ def _(u: Tensor, k: int) -> Tensor:
 
 
 attach_gradients(marginals, marginals_jvp, log_partition, _marginals_jvp)
+
+
+def sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
+    """The k-subset with p(x) ∝ exp(uᵀx) that independent uniforms lead to, shape (*batch, n).
+
+    Args:
+        u: Natural parameters, shape (*batch, n), at least k of them above −∞.
+        k: The size of the subsets, 1 ≤ k ≤ n.
+        uniform: Numbers in [0, 1), shape (*batch, n).
+    """
+    p, q = coins(distinct_rows(u), k)
+    heads = pad(torch.ones_like(p[..., :1]), (0, k))  # P(j heads among the items after this one)
+    share = []
+    for i in range(u.shape[-1] - 1, -1, -1):
+        take = p[..., i : i + 1] * pad(heads[..., :-1], (1, 0))
+        heads = q[..., i : i + 1] * heads + take
+        share.append(take / torch.where(heads > 0, heads, 1.0))
+    return walk([c.unsqueeze(-2) for c in reversed(share)], k, uniform)
+
+
+def distinct_rows(u: Tensor) -> Tensor:
+    """The rows of u, with size one along the batch dimensions in which they are merely repeated."""
+    for dim in range(u.dim() - 1):
+        if u.stride(dim) == 0 and u.shape[dim] > 1:
+            u = u.narrow(dim, 0, 1)
+    return u
+
+
+def walk(share: list[Tensor], k: int, uniform: Tensor) -> Tensor:
+    """Choose item after item; `share[i]` is (*batch, states of the item before, k + 1)."""
+    left = torch.full(uniform.shape[:-1], k, device=uniform.device)
+    last = torch.zeros_like(left, dtype=torch.bool)
+    chosen = []
+    for c, v in zip(share, uniform.unbind(-1), strict=True):
+        by_count = torch.where(last.unsqueeze(-1), c[..., -1, :], c[..., 0, :])
+        last = v < by_count.gather(-1, left.unsqueeze(-1)).squeeze(-1)
+        left = left - last.long()
+        chosen.append(last)
+    return torch.stack(chosen, -1).to(uniform.dtype)

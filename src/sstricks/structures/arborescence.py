@@ -8,7 +8,6 @@ from sstricks.errors import whole
 from sstricks.functional.arborescence import drawn, rooted
 from sstricks.functional.checks import graph_root
 from sstricks.ops import arborescence
-from sstricks.ops.maximum_arborescence import maximum_arborescence
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -88,7 +87,7 @@ class Arborescence(GraphStructure):
         return self._from_to(x)
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return maximum_arborescence(u.detach(), rooted(self.edges, self.root).to(u.device), self.num_nodes)
+        return arborescence.maximum_arborescence(u.detach(), rooted(self.edges, self.root).to(u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)

@@ -7,7 +7,6 @@ from torch import Tensor
 from sstricks.errors import whole
 from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
-from sstricks.ops.maximum_spanning_tree import maximum_spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -81,7 +80,7 @@ class SpanningTree(GraphStructure):
         return half + half.mT
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return maximum_spanning_tree(u.detach(), self.edges.to(u.device), self.num_nodes)
+        return spanning_tree.maximum_spanning_tree(u.detach(), self.edges.to(u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
         present = self._present(x.device)

@@ -1,4 +1,4 @@
-"""Star-mesh elimination on the CPU; the mathematics stands in `sstricks.ops.spanning_tree`.
+"""Star-mesh elimination and maximum spanning trees on the CPU; see `sstricks.ops.spanning_tree` for the mathematics.
 
 Marginals are carried as y = x/w, that is ∂log Z/∂w: between two nodes it is the same in the larger graph as in the
 smaller one, so that only the row of the node that comes back is new,
@@ -9,8 +9,16 @@ and no ρ is stored. Its derivative comes from a = d log w and from dx/w, both i
 nodes are. Where a relaxation is a vertex, each ρ is 0 or 1 and the derivative is exactly zero, not merely small: it
 will be divided by the temperature.
 
-How pairs are stored says `star_mesh`. Loops over eight lanes have few arrays each, since every one of them first tests
-its arrays for overlap.
+A pair of nodes i > j is stored by diagonals: those with i − j = 1 first, then those with i − j = 2, and so on, each by
+rising j. What a stage does to all pairs of the nodes still there is then, for each diagonal, one loop over contiguous
+memory in which the values at i, at j and at the pair all advance by one. What belongs to the row of node v is stored
+from v(v−1)/2 on, by rising j. Every array is flat, with the lane as the last index. Loops take whole arrays and
+unsigned offsets: a slice would cost two atomic operations each time, and a signed index its wrap-around test, which
+keeps a loop from being vectorised. Loops over eight lanes have few arrays each, since every one of them first tests its
+arrays for overlap.
+
+**Maximum**: dense Prim, and Kruskal where the edge list is sparse. Edges are totally ordered by utility, then by index
+(the lower first), so the maximum is unique and both agree on it.
 """
 
 import numpy as np
@@ -24,14 +32,42 @@ from sstricks.ops.kernels.floats import (
     LN2_LOW,
     LOG2_E,
     NOTHING,
+    ROW,
     exp_reduced,
     exponent,
     mantissa,
     power_of_two,
 )
 from sstricks.ops.kernels.separate import MATHS, separate
-from sstricks.ops.kernels.star_mesh import ROW, cut, diagonal, number, row_of
 from sstricks.ops.precision import FAR
+
+
+@njit(inline="always")
+def row_of(v):
+    """Where the row of node v begins: the number of pairs of the first v nodes, times the lanes."""
+    return np.uint64(v * (v - 1) // 2 * LANES)
+
+
+@njit(inline="always")
+def diagonal(nodes, apart):
+    """Where the pairs of nodes that are `apart` numbers apart begin."""
+    return np.uint64((apart - 1) * (2 * nodes - apart) // 2 * LANES)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def cut(memory, pieces, size):
+    """The first so many pieces of the memory, and what remains."""
+    return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def number(nodes, ends):
+    """The number of each edge's pair of nodes."""
+    pair = np.empty(ends.shape[1], np.int64)
+    for x in range(ends.shape[1]):
+        low = min(ends[0, x], ends[1, x])
+        pair[x] = np.int64(diagonal(nodes, max(ends[0, x], ends[1, x]) - low)) // LANES + low
+    return pair
 
 
 def workspace_size(nodes, edges):
@@ -424,3 +460,83 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
                 at, to = k * LANES + lane, pair[k] * LANES + lane
                 slope = m[to] * (g_edge[at] - a[to]) + dx[to]
                 out[first + lane, k] = m_edge[at] * slope * power_of_two(e_edge[at] + e[to])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def prim(begin, end, nodes, u, ends, out, components):
+    """O(n²) for a graph: grow one tree from the first node that has an edge."""
+    edges = u.shape[1]
+    weight = np.empty((nodes, nodes))
+    which = np.empty((nodes, nodes), np.int64)
+    best = np.empty(nodes)
+    link = np.empty(nodes, np.int64)
+    outside = np.empty(nodes, np.int64)
+    for r in range(begin, end):
+        weight[:] = -np.inf
+        for x in range(edges):
+            i, j = ends[0, x], ends[1, x]
+            if u[r, x] > weight[i, j]:  # strictly: of parallel edges that tie, the first
+                weight[i, j] = weight[j, i] = u[r, x]
+                which[i, j] = which[j, i] = x
+            out[r, x] = 0.0
+        count = 0
+        for v in range(nodes):
+            present = False
+            for w in range(nodes):
+                present |= weight[v, w] > -np.inf
+            if present:
+                outside[count] = v
+                count += 1
+                best[v] = -np.inf
+        components[r] = min(count, 1)
+        while count > 0:
+            # Scan the nodes outside for the best link; a node without any starts another component.
+            at = 0
+            for k in range(1, count):
+                v, w = outside[k], outside[at]
+                if best[v] > best[w] or (best[v] == best[w] and best[v] > -np.inf and link[v] < link[w]):
+                    at = k
+            v = outside[at]
+            if best[v] > -np.inf:
+                out[r, link[v]] = 1.0
+            count -= 1
+            outside[at] = outside[count]
+            reached = False
+            for k in range(count):
+                w = outside[k]
+                if weight[v, w] > best[w] or (weight[v, w] == best[w] and best[w] > -np.inf and which[v, w] < link[w]):
+                    best[w] = weight[v, w]
+                    link[w] = which[v, w]
+                reached |= best[w] > -np.inf
+            if count > 0 and not reached:
+                components[r] += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def kruskal(begin, end, nodes, u, ends, out, components):
+    """O(E log E) for a graph: take edges from the best on, unless they close a cycle."""
+    parent = np.empty(nodes, np.int64)
+    for r in range(begin, end):
+        order = np.argsort(-u[r], kind="mergesort")  # stable: ties keep the order of their indices
+        for v in range(nodes):
+            parent[v] = -1
+        components[r] = 0
+        for x in order:
+            out[r, x] = 0.0
+            if u[r, x] == -np.inf:
+                continue
+            a, b = ends[0, x], ends[1, x]
+            for v in (a, b):
+                if parent[v] < 0:
+                    parent[v] = v
+                    components[r] += 1
+            while parent[a] != a:
+                parent[a] = parent[parent[a]]
+                a = parent[a]
+            while parent[b] != b:
+                parent[b] = parent[parent[b]]
+                b = parent[b]
+            if a != b:
+                parent[a] = b
+                out[r, x] = 1.0
+                components[r] -= 1

@@ -3,8 +3,7 @@ from torch import Tensor
 
 from sstricks.functional.checks import chain_subset_size
 from sstricks.functional.utility import from_working, to_working
-from sstricks.ops import chain, sampling
-from sstricks.ops.chain_argmax import chain_argmax
+from sstricks.ops import chain_k_subset
 
 
 def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
@@ -28,7 +27,7 @@ def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
         tensor([0., 1., 1., 0., 0., 1., 0.])
     """
     k = chain_subset_size(u, k)
-    return from_working(chain_argmax(to_working(u.detach()), k), u.dtype)
+    return from_working(chain_k_subset.chain_argmax(to_working(u.detach()), k), u.dtype)
 
 
 def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
@@ -41,7 +40,7 @@ def chain_k_subset_marginals(u: Tensor, k: int) -> Tensor:
         tensor([0.6667, 0.6667, 0.6667, 0.3333, 0.3333])
     """
     k = chain_subset_size(u, k)
-    return from_working(chain.marginals(to_working(u), k), u.dtype)
+    return from_working(chain_k_subset.marginals(to_working(u), k), u.dtype)
 
 
 def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
@@ -54,7 +53,7 @@ def chain_k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         tensor(6.)
     """
     k = chain_subset_size(u, k)
-    return from_working(chain.log_partition(to_working(u), k), u.dtype)
+    return from_working(chain_k_subset.log_partition(to_working(u), k), u.dtype)
 
 
 def chain_k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -79,4 +78,4 @@ def chain_k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | Non
     u_in, u = u, to_working(u.detach())
     shape = (*u.shape[:-1], (u.shape[-1] + 1) // 2)
     uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
-    return from_working(sampling.chain_sample(u, k, uniform), u_in.dtype)
+    return from_working(chain_k_subset.sample(u, k, uniform), u_in.dtype)

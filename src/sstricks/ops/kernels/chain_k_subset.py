@@ -1,4 +1,4 @@
-"""Dynamic programs over a chain of items on the CPU; the mathematics stands in `sstricks.ops.chain`.
+"""Dynamic programs over a chain of items on the CPU; the mathematics stands in `sstricks.ops.chain_k_subset`.
 
 `LANES` problems go in lockstep, side by side. A state is (s, j): whether the item before was chosen, and how many are
 left to choose. Shares stand at ((2i + s)(k + 1) + j)·LANES + lane for item i; completions and laws at
@@ -274,3 +274,40 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
                     out[first + lane, n + i - 1] = pair[lane]
             law, later = later, law
             dlaw, dlater = dlater, dlaw
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def chain_argmax(begin, end, k, u, out, feasible):
+    """Write the best vertex of rows `begin` to `end` into `out`, and into `feasible` whether there is any."""
+    n = (u.shape[1] + 1) // 2
+    best = np.empty((2, 2, k + 2))  # this item and the next, s, j + 1
+    chosen = np.empty((n, 2, k + 1), dtype=np.uint8)
+    for r in range(begin, end):
+        best[:] = -np.inf
+        best[0, :, 1] = 0.0
+        now = 0
+        for i in range(n - 1, -1, -1):
+            for s in range(2):
+                reward = u[r, i]
+                if s == 1 and i > 0:
+                    reward += u[r, n + i - 1]
+                for j in range(k + 1):
+                    stay = best[now, 0, j + 1]
+                    take = best[now, 1, j] + reward
+                    chosen[i, s, j] = take >= stay
+                    best[1 - now, s, j + 1] = max(take, stay)
+            now = 1 - now
+        feasible[r] = best[now, 0, k + 1] > -np.inf
+        out[r] = 0.0
+        if not feasible[r]:
+            continue
+        left = k
+        s = 0
+        for i in range(n):
+            take = chosen[i, s, left]
+            if take:
+                out[r, i] = 1.0
+                left -= 1
+                if s == 1:
+                    out[r, n + i - 1] = 1.0
+            s = take
