@@ -10,7 +10,9 @@ def invalid(argument: str, found: object, expected: str, remedy: str) -> ValueEr
     return ValueError(f"{argument}: found {found}, expected {expected}. {remedy}")
 
 
-def whole(argument: str, value: object, remedy: str, *, low: int, high: int | None = None, top: str = "") -> int:
+def check_integer(
+    argument: str, value: object, remedy: str, *, low: int, high: int | None = None, top: str = ""
+) -> int:
     """A whole number of any integer type, NumPy's and torch's included, as an int.
 
     Args:
@@ -25,8 +27,8 @@ def whole(argument: str, value: object, remedy: str, *, low: int, high: int | No
         ValueError: It is no integer, or out of range.
 
     Example:
-        >>> from sstricks.errors import whole
-        >>> whole("n", torch.tensor(3), "Count again.", low=1)
+        >>> from sstricks.errors import check_integer
+        >>> check_integer("n", torch.tensor(3), "Count again.", low=1)
         3
     """
     expected = f"an integer >= {low}" if high is None else f"an integer from {low} to {top} = {high}"
@@ -39,7 +41,7 @@ def whole(argument: str, value: object, remedy: str, *, low: int, high: int | No
     return number
 
 
-def number(argument: str, value: object, expected: str, remedy: str) -> float:
+def check_number(argument: str, value: object, expected: str, remedy: str) -> float:
     """A number of any real type, NumPy's included, as a float; its range is for the caller to check.
 
     Args:
@@ -52,8 +54,8 @@ def number(argument: str, value: object, expected: str, remedy: str) -> float:
         ValueError: It is no number.
 
     Example:
-        >>> from sstricks.errors import number
-        >>> number("t", 0.5, "a number", "Write one.")
+        >>> from sstricks.errors import check_number
+        >>> check_number("t", 0.5, "a number", "Write one.")
         0.5
     """
     if isinstance(value, (float, int)):
@@ -73,13 +75,15 @@ def check_temperature(temperature: object) -> float:
         ValueError: It is no number, negative, or NaN.
     """
     expected = "a number >= 0, or a tensor of them"
-    t = number("temperature", temperature, expected, "For one temperature for each example write torch.tensor([...]).")
+    t = check_number(
+        "temperature", temperature, expected, "For one temperature for each example write torch.tensor([...])."
+    )
     if not t >= 0:  # NaN included
         raise invalid("temperature", temperature, expected, "Use 0 for the argmax.")
     return t
 
 
-def tensor(argument: str, value: object) -> Tensor:
+def check_tensor(argument: str, value: object) -> Tensor:
     """The value, if it is a tensor.
 
     Args:
@@ -94,7 +98,7 @@ def tensor(argument: str, value: object) -> Tensor:
     raise invalid(argument, f"a {type(value).__name__}", "a tensor", f"Write torch.as_tensor({argument}).")
 
 
-def distribution(argument: str, value: object) -> Distribution:
+def check_distribution(argument: str, value: object) -> Distribution:
     """The value, if it is a torch distribution.
 
     Args:
@@ -114,7 +118,7 @@ def distribution(argument: str, value: object) -> Distribution:
     )
 
 
-def sizes(argument: str, value: object) -> Size:
+def check_sizes(argument: str, value: object) -> Size:
     """The sizes of dimensions, as `torch.Size`.
 
     Args:
@@ -129,7 +133,7 @@ def sizes(argument: str, value: object) -> Size:
     remedy = "Sizes come in a tuple, one for each dimension: (5,) for five."
     if not isinstance(value, tuple | list):
         raise invalid(argument, repr(value), "a tuple of integers >= 0", remedy)
-    return Size([whole(argument, n, remedy, low=0) for n in value])
+    return Size([check_integer(argument, n, remedy, low=0) for n in value])
 
 
 def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: Size | None = None) -> Size:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sstricks.baselines.inputs import check_square, cooled, with_gumbel
-from sstricks.errors import invalid, number, whole
+from sstricks.errors import check_integer, check_number, invalid
 from sstricks.functional.utility import from_working
 
 
@@ -33,7 +33,7 @@ def truncated_sinkhorn(u: Tensor, temperature: Tensor | float, iterations: int =
                 [0., 1.]])
     """
     check_square("u", u)
-    iterations = whole("iterations", iterations, "Mena et al. take 20.", low=1)
+    iterations = check_integer("iterations", iterations, "Mena et al. take 20.", low=1)
     log_s = cooled(u.flatten(-2), temperature).unflatten(-1, u.shape[-2:])
     for _ in range(iterations):
         log_s = _normalized(_normalized(log_s, -1), -2)
@@ -72,7 +72,7 @@ def gumbel_sinkhorn(
         tensor([1., 1., 1.])
     """
     check_square("logits", logits)
-    if not isfinite(number("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")):
+    if not isfinite(check_number("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")):
         raise invalid("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")
     u = with_gumbel(logits, generator, noise)
     return from_working(truncated_sinkhorn(u, temperature, iterations), logits.dtype)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, joint_shape, number, whole
+from sstricks.errors import check_integer, check_number, invalid, joint_shape
 from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import scaled_utility, to_working
 
@@ -46,7 +46,9 @@ def with_gumbel(
 def joint_batch(u: Tensor, temperature: Tensor | float) -> torch.Size:
     """What the batch shape of the utilities and that of the temperature broadcast to."""
     if not isinstance(temperature, Tensor):
-        number("temperature", temperature, "a number > 0, or a tensor of them", "Write 1.0, or torch.tensor([...]).")
+        check_number(
+            "temperature", temperature, "a number > 0, or a tensor of them", "Write 1.0, or torch.tensor([...])."
+        )
         return u.shape[:-1]
     return joint_shape("temperature", temperature.shape, u.shape[:-1], "utilities")
 
@@ -60,4 +62,4 @@ def check_square(argument: str, x: Tensor) -> None:
 
 def check_k(k: int, n: int) -> int:
     """The size k, if k of n items can be chosen."""
-    return whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+    return check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")

@@ -8,7 +8,7 @@ from sstricks.diagnosis.leaves import Loss, find_leaves
 from sstricks.diagnosis.moments import Moments
 from sstricks.diagnosis.result import Diagnosis, Row
 from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
-from sstricks.errors import invalid, number, whole
+from sstricks.errors import check_integer, check_number, invalid
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.tricks.log_prob import find_log_prob
 from sstricks.tricks.trick import Trick
@@ -117,11 +117,13 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
             "temperatures", repr(temperatures), "a sequence of numbers > 0", "For one alone write temperatures=[1.0]."
         )
     remedy = "At t = 0 the relaxed gradient is zero."
-    if not all(number("temperatures", t, "numbers > 0", remedy) > 0 for t in temperatures):
+    if not all(check_number("temperatures", t, "numbers > 0", remedy) > 0 for t in temperatures):
         raise invalid("temperatures", tuple(temperatures), "numbers > 0", remedy)
-    group = whole("group", group, "RLOO leaves one out of them.", low=2)
-    whole("samples", samples, f"A variance takes two estimates of 2 * group = {2 * group} samples.", low=2 * group)
-    whole("truth_samples", truth_samples, "Its standard error takes several means.", low=40)
+    group = check_integer("group", group, "RLOO leaves one out of them.", low=2)
+    check_integer(
+        "samples", samples, f"A variance takes two estimates of 2 * group = {2 * group} samples.", low=2 * group
+    )
+    check_integer("truth_samples", truth_samples, "Its standard error takes several means.", low=40)
 
 
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:

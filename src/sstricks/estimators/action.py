@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid, sizes
+from sstricks.errors import check_sizes, invalid
 from sstricks.randomness import drawing_from
 from sstricks.tricks.trick import Trick
 
@@ -53,5 +53,5 @@ def draw_action(
     if not isinstance(trick, Trick):
         raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "Make one from a structure.")
     with torch.no_grad(), drawing_from(generator):
-        u = trick.utility.sample(sizes("sample_shape", sample_shape))
+        u = trick.utility.sample(check_sizes("sample_shape", sample_shape))
     return Action(trick.utility.log_prob(u), u, trick.structure.argmax(u))

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from sstricks.errors import invalid, number
+from sstricks.errors import check_number, invalid
 
 
 class MovingAverage(nn.Module):
@@ -31,7 +31,7 @@ class MovingAverage(nn.Module):
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
         expected, remedy = "a number in [0, 1)", "0.99 averages about 100 losses."
-        self.decay = number("decay", decay, expected, remedy)
+        self.decay = check_number("decay", decay, expected, remedy)
         if not 0 <= self.decay < 1:
             raise invalid("decay", decay, expected, remedy)
         self.register_buffer("total", torch.zeros(()))

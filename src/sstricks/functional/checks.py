@@ -7,7 +7,7 @@ was made, and works with what is below the public functions.
 import torch
 from torch import Size, Tensor
 
-from sstricks.errors import invalid, tensor, whole
+from sstricks.errors import check_integer, check_tensor, invalid
 from sstricks.ops.edge_list import checked_edges
 
 
@@ -22,7 +22,7 @@ def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
     Raises:
         ValueError: It is something else.
     """
-    if not tensor(argument, u).is_floating_point():
+    if not check_tensor(argument, u).is_floating_point():
         raise invalid(argument, f"dtype {u.dtype}", "a floating dtype", f"Write {argument}.float().")
     shape = u.shape
     if len(shape) < depth or 0 in shape[-depth:]:
@@ -84,7 +84,7 @@ def size_among(n: int, k: int) -> int:
     Raises:
         ValueError: They cannot, or k is no integer.
     """
-    return whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+    return check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
 
 
 def subset_size(u: Tensor, k: int) -> int:
@@ -132,7 +132,7 @@ def chart_nodes(u: Tensor, num_nodes: int) -> int:
         ValueError: It has not, or u is no such tensor.
     """
     check_coordinates(u)
-    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    num_nodes = check_integer("num_nodes", num_nodes, "A tree needs an edge.", low=2)
     check_size("u", u, (num_nodes - 1) ** 2, f"a sentence of {num_nodes} nodes")
     return num_nodes
 
@@ -147,7 +147,7 @@ def graph_nodes(edges: Tensor, num_nodes: int) -> int:
     Raises:
         ValueError: It has not, or there are fewer than two nodes.
     """
-    num_nodes = whole("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    num_nodes = check_integer("num_nodes", num_nodes, "A tree needs an edge.", low=2)
     if not isinstance(edges, Tensor):
         raise invalid(
             "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
@@ -172,7 +172,7 @@ def graph_root(root: int, num_nodes: int) -> int:
     Raises:
         ValueError: It is not.
     """
-    return whole("root", root, "Name a node.", low=0, high=num_nodes - 1, top="num_nodes - 1")
+    return check_integer("root", root, "Name a node.", low=0, high=num_nodes - 1, top="num_nodes - 1")
 
 
 def graph(u: Tensor, edges: Tensor, num_nodes: int, argument: str = "u") -> tuple[Tensor, int]:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from sstricks.errors import tensor
+from sstricks.errors import check_tensor
 from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops.assignment import assignment
@@ -36,7 +36,7 @@ def maximum_matching(u: Tensor, *, partial: bool = False) -> Tensor:
         tensor([[0., 1.],
                 [1., 0.]])
     """
-    return _wide(lambda v: assignment(v, partial), tensor("u", u).detach())
+    return _wide(lambda v: assignment(v, partial), check_tensor("u", u).detach())
 
 
 def birkhoff_projection(u: Tensor, *, partial: bool = False) -> Tensor:

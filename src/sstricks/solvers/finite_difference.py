@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, number
+from sstricks.errors import check_number, invalid
 from sstricks.regularizers import Regularizer
 from sstricks.solvers.registry import Solver, check_solver, solver_for
 
@@ -43,7 +43,7 @@ class FiniteDifference:
 
     def __init__(self, solver: Solver | None = None, eps: float | None = None) -> None:
         expected, remedy = "a number > 0, or None", "None chooses a step by the precision."
-        if eps is not None and not number("eps", eps, expected, remedy) > 0:
+        if eps is not None and not check_number("eps", eps, expected, remedy) > 0:
             raise invalid("eps", repr(eps), expected, remedy)
         if solver is not None:
             check_solver(solver)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sstricks.errors import ConvergenceWarning, invalid, number, whole
+from sstricks.errors import ConvergenceWarning, check_integer, check_number, invalid
 from sstricks.ops.active_set import Mixture, mix
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import frank_wolfe
@@ -71,9 +71,9 @@ class FrankWolfe:
 
     def __init__(self, max_steps: int = 1000, tol: float = 1e-13) -> None:
         remedy = "The default asks for all that rounding leaves."
-        if not number("tol", tol, "a number > 0", remedy) > 0:
+        if not check_number("tol", tol, "a number > 0", remedy) > 0:
             raise invalid("tol", repr(tol), "a number > 0", remedy)
-        self.max_steps = whole("max_steps", max_steps, "A problem of dimension d takes about 2d.", low=1)
+        self.max_steps = check_integer("max_steps", max_steps, "A problem of dimension d takes about 2d.", low=1)
         self.tol = tol
         self.number = enrolled(self)
 

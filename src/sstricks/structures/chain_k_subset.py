@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import whole
+from sstricks.errors import check_integer
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -40,7 +40,7 @@ class ChainKSubset(Structure):
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_size(n)
-        k = whole("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+        k = check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
         super().__init__((2 * n - 1,), mask, at_least=k)
         self.n = n
         self.k = k

@@ -4,7 +4,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid, sizes
+from sstricks.errors import check_sizes, invalid
 from sstricks.structures.structure import Structure
 
 
@@ -36,7 +36,7 @@ class LinearOracle(Structure):
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
     ) -> None:
-        shape = sizes("event_shape", event_shape)
+        shape = check_sizes("event_shape", event_shape)
         if not shape or 0 in shape:
             raise invalid("event_shape", tuple(shape), "a tuple of positive integers", "It is one vertex's shape.")
         if not callable(argmax):

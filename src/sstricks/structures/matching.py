@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import whole
+from sstricks.errors import check_integer
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -42,8 +42,8 @@ class Matching(Structure):
     """
 
     def __init__(self, n: int, m: int | None = None, *, partial: bool = False, mask: Tensor | None = None) -> None:
-        n = whole("n", n, "A matching needs a row and a column.", low=1)
-        m = n if m is None else whole("m", m, "A matching needs a row and a column.", low=1)
+        n = check_integer("n", n, "A matching needs a row and a column.", low=1)
+        m = n if m is None else check_integer("m", m, "A matching needs a row and a column.", low=1)
         super().__init__((n, m), mask, at_least=1)
         self.n = n
         self.m = m

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import whole
+from sstricks.errors import check_integer
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -35,7 +35,7 @@ class ProjectiveArborescence(GraphStructure):
     """
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        n = whole("n", n, "A tree needs an edge.", low=2)
+        n = check_integer("n", n, "A tree needs an edge.", low=2)
         edges = F.projective_edges(n)
         super().__init__(
             edges,

@@ -4,7 +4,7 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks.errors import whole
+from sstricks.errors import check_integer
 from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -61,7 +61,7 @@ class SpanningTree(GraphStructure):
             tensor([[0, 0, 1],
                     [1, 2, 2]])
         """
-        n = whole("n", n, "A tree needs an edge.", low=2)
+        n = check_integer("n", n, "A tree needs an edge.", low=2)
         return cls(torch.triu_indices(n, n, 1), n, mask)
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_temperature, invalid, joint_shape, sizes, tensor
+from sstricks.errors import check_sizes, check_temperature, check_tensor, invalid, joint_shape
 from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.operator import is_plain
@@ -72,7 +72,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._returned(self._argmax(self._scaled(tensor("u", u).detach(), 1.0)), u)
+        return self._returned(self._argmax(self._scaled(check_tensor("u", u).detach(), 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
@@ -114,7 +114,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        u = self._without_idle(tensor("u", u)) if self._may_idle else u
+        u = self._without_idle(check_tensor("u", u)) if self._may_idle else u
         value = self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
@@ -156,7 +156,7 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
         scaled = self._scaled(u, 1.0)
-        scaled = scaled.expand(*sizes("shape", shape), *scaled.shape)
+        scaled = scaled.expand(*check_sizes("shape", shape), *scaled.shape)
         return self._returned(self._sample(scaled, generator), u)
 
     def contains(self, x: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class Structure(ABC):
     def _check_shape(self, name: str, x: Tensor) -> torch.Size:
         """The batch shape of x and the mask together, for an x of the right shape."""
         depth = len(self.event_shape)
-        tensor(name, x)
+        check_tensor(name, x)
         if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
             raise invalid(
                 name,

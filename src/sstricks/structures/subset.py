@@ -3,7 +3,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sstricks.errors import whole
+from sstricks.errors import check_integer
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -17,7 +17,7 @@ from sstricks.structures.structure import Structure
 
 def check_size(n: int) -> int:
     """The number of coordinates, if that is what n is."""
-    return whole("n", n, "It is the number of coordinates.", low=1)
+    return check_integer("n", n, "It is the number of coordinates.", low=1)
 
 
 class Subset(Structure):

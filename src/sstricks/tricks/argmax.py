@@ -4,7 +4,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import sizes
+from sstricks.errors import check_sizes
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 from sstricks.tricks.log_prob import find_log_prob
@@ -69,7 +69,7 @@ class StochasticArgmaxTrick(Trick):
             generator: Where the randomness comes from, if not from torch's default generator.
         """
         with torch.no_grad(), drawing_from(generator):
-            return self.structure.argmax(self.utility.sample(sizes("sample_shape", sample_shape)))
+            return self.structure.argmax(self.utility.sample(check_sizes("sample_shape", sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch), where it is known exactly.

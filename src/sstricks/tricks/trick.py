@@ -4,7 +4,7 @@ from torch.distributions import Distribution, Independent
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import distribution, invalid, joint_shape, sizes
+from sstricks.errors import check_distribution, check_sizes, invalid, joint_shape
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 
@@ -13,7 +13,7 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
     """The utility with the structure's event shape and at least its batch shape."""
     if not isinstance(structure, Structure):
         raise invalid("structure", repr(structure), "a structure such as sst.KSubset(n, k)", "It comes first.")
-    event, batch = structure.event_shape, distribution("utility", utility).batch_shape
+    event, batch = structure.event_shape, check_distribution("utility", utility).batch_shape
     if not utility.event_shape and batch[len(batch) - len(event) :] == event and len(batch) >= len(event):
         utility = Independent(utility, len(event))
     if utility.event_shape != event:
@@ -47,7 +47,7 @@ class Trick(Distribution):
     def _detached_utility(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad(), drawing_from(generator):
             sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
-            return sample(sizes("sample_shape", shape))
+            return sample(check_sizes("sample_shape", shape))
 
     def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
         if not self.utility.has_rsample:
@@ -56,10 +56,10 @@ class Trick(Distribution):
                 "sample(), or a score-function estimator (sst.estimators), or another utility."
             )
         with drawing_from(generator):
-            return self.utility.rsample(sizes("sample_shape", shape))
+            return self.utility.rsample(check_sizes("sample_shape", shape))
 
     def _expanded_utility(self, batch_shape: Shape) -> Distribution:
-        batch = sizes("batch_shape", batch_shape)
+        batch = check_sizes("batch_shape", batch_shape)
         if joint_shape("batch_shape", batch, self.batch_shape, "trick") != batch:
             raise invalid(
                 "batch_shape",

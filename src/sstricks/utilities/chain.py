@@ -4,7 +4,7 @@ from torch.distributions import Distribution, Independent, constraints, kl_diver
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import distribution, invalid, joint_shape, tensor
+from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
 
 
 class ChainUtility(Distribution):
@@ -42,7 +42,7 @@ class ChainUtility(Distribution):
         return constraints.real_vector
 
     def __init__(self, unary: Distribution, pairwise: Tensor, *, validate_args: bool | None = None) -> None:
-        if not distribution("unary", unary).event_shape and unary.batch_shape:
+        if not check_distribution("unary", unary).event_shape and unary.batch_shape:
             unary = Independent(unary, 1)
         if len(unary.event_shape) != 1:
             raise invalid(
@@ -52,7 +52,7 @@ class ChainUtility(Distribution):
                 "Give one utility for each item of the chain.",
             )
         n = unary.event_shape[0]
-        if tensor("pairwise", pairwise).dim() == 0 or pairwise.shape[-1] != n - 1:
+        if check_tensor("pairwise", pairwise).dim() == 0 or pairwise.shape[-1] != n - 1:
             raise invalid(
                 "pairwise",
                 f"shape {tuple(pairwise.shape)}",

@@ -7,7 +7,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import distribution, invalid, joint_shape, tensor
+from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
 
 
 class Masked(Distribution):
@@ -35,11 +35,11 @@ class Masked(Distribution):
         return constraints.real
 
     def __init__(self, base: Distribution, mask: Tensor, *, validate_args: bool | None = None) -> None:
-        if distribution("base", base).event_shape:
+        if check_distribution("base", base).event_shape:
             raise invalid(
                 "base", f"event_shape {tuple(base.event_shape)}", "()", "Mask the coordinates before Independent."
             )
-        if tensor("mask", mask).dtype != torch.bool:
+        if check_tensor("mask", mask).dtype != torch.bool:
             raise invalid("mask", f"dtype {mask.dtype}", "torch.bool", "Write mask.bool().")
         shape = joint_shape("mask", mask.shape, base.batch_shape, "base")
         self.base = base.expand(shape)

@@ -4,7 +4,7 @@ from torch.distributions import Distribution, Gumbel, constraints, kl_divergence
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid, tensor
+from sstricks.errors import check_tensor, invalid
 
 
 class Sorting(Distribution):
@@ -45,7 +45,7 @@ class Sorting(Distribution):
         return constraints.independent(constraints.real, 2)
 
     def __init__(self, scores: Tensor, *, validate_args: bool | None = None) -> None:
-        if tensor("scores", scores).dim() == 0:
+        if check_tensor("scores", scores).dim() == 0:
             raise invalid("scores", "a scalar", "shape (*batch, n)", "Give one score for each item.")
         self.scores = scores
         n = scores.shape[-1]
