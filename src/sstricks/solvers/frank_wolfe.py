@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sstricks.errors import ConvergenceWarning, check_integer, check_number, invalid
-from sstricks.ops.active_set import Mixture, mix
+from sstricks.errors import check_integer, check_number, invalid
+from sstricks.ops.active_set import mix
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
-from sstricks.ops.frank_wolfe import frank_wolfe
+from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
 from sstricks.ops.operator import is_plain
 from sstricks.ops.optimal_face import face_normals, on_face
-from sstricks.ops.oracles import enrolled
+from sstricks.ops.oracles import handle
 from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
 
@@ -75,14 +74,9 @@ class FrankWolfe:
             raise invalid("tol", repr(tol), "a number > 0", remedy)
         self.max_steps = check_integer("max_steps", max_steps, "A problem of dimension d takes about 2d.", low=1)
         self.tol = tol
-        self.number = enrolled(self)
 
     def __repr__(self) -> str:
         return f"FrankWolfe(max_steps={self.max_steps}, tol={self.tol})"
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.number = enrolled(self)  # a copy is another one
 
     def __call__(self, structure: Structure, regularizer: Regularizer, u: Tensor) -> Tensor:
         """The optimum, shape and dtype of u, differentiable in u.
@@ -98,12 +92,12 @@ class FrankWolfe:
         code = _code(regularizer)
         flat = u.flatten(-len(structure.event_shape))
         pair = torch.stack([flat, flat], -2).detach()
-        found = frank_wolfe(pair, structure.number, self.number, code)
+        found = frank_wolfe(pair, handle(structure), code, self.max_steps, self.tol)
         x, pull = found.unbind(-2)
         if is_plain(u) and not (torch.is_grad_enabled() and u.requires_grad):
             return x.reshape(u.shape)
         frame = torch.empty(flat.shape[-1], flat.shape[-1], dtype=u.dtype, device=u.device)
-        normals = face_normals(frame, pull, structure.number)
+        normals = face_normals(frame, pull, handle(structure))
         return on_face(flat, x, normals, code).reshape(u.shape)
 
     @torch.no_grad()
@@ -118,10 +112,10 @@ class FrankWolfe:
         Raises:
             ValueError: f is not one of the separable regularizers, or u does not fit 𝒳.
         """
-        scaled, event = structure._scaled(u, 1.0), structure.event_shape
+        scaled, event = structure.scaled(u, 1.0), structure.event_shape
         batch, n = scaled.shape[: scaled.dim() - len(event)], event.numel()
-        found = mix(structure.number, scaled.reshape(-1, n), _code(regularizer), self.max_steps, self.tol)
-        self.heed(found)
+        found = mix(handle(structure), scaled.reshape(-1, n), _code(regularizer), self.max_steps, self.tol)
+        check_convergence(found, self.tol)
         return Solution(
             found.point.to(u.dtype).reshape(*batch, *event),
             found.gap.reshape(batch),
@@ -129,19 +123,6 @@ class FrankWolfe:
             found.vertices.to(u.dtype).reshape(*batch, n + 2, *event),
             found.weights.to(u.dtype).reshape(*batch, n + 2),
         )
-
-    def heed(self, found: Mixture) -> None:
-        """Warn of rows that stopped short of the tolerance."""
-        short = found.short(self.tol)
-        if short.any():
-            warning = ConvergenceWarning(
-                "FrankWolfe",
-                problems=int(short.sum()),
-                gap=float(found.gap[short].max()),
-                tolerance=self.tol,
-                steps=int(found.steps.max()),
-            )
-            warnings.warn(warning, stacklevel=2)
 
 
 def register_frank_wolfe(structure: type[Structure]) -> None:

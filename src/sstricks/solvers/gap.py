@@ -58,14 +58,14 @@ def duality_gap(
             "a separable one, such as sst.Euclidean()",
             "The value of the exponential family's entropy is not known at a point alone.",
         )
-    structure._check_shape("x", x)
+    structure.check_shape("x", x)
     if x.isnan().any():
         raise invalid("x", "NaN", "points of conv X", "Look for what computed it.")
     if not isinstance(temperature, Tensor):
         temperature = check_temperature(temperature)
     if not torch.as_tensor(temperature > 0).all():
         raise invalid("temperature", temperature, "numbers > 0", "At t = 0 compare with structure.argmax(u) instead.")
-    scaled = structure._scaled(u, temperature)
+    scaled = structure.scaled(u, temperature)
     events = tuple(range(-len(structure.event_shape), 0))
     present = scaled > -torch.inf
     x = x.to(scaled)

@@ -58,7 +58,7 @@ class GraphStructure(Structure):
 
     def _from_to(self, x: Tensor) -> Tensor:
         """The matrix with x of edge (i, j) at [i, j]."""
-        self._check_shape("x", x)
+        self.check_shape("x", x)
         i, j = self.edges.to(x.device)
         flat = x.new_zeros(*x.shape[:-1], self.num_nodes**2)
         flat = flat.scatter_add(-1, (i * self.num_nodes + j).expand(x.shape), x)

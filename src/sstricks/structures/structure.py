@@ -1,6 +1,5 @@
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from math import log10
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,14 +8,14 @@ from sstricks.errors import check_sizes, check_temperature, check_tensor, invali
 from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.operator import is_plain
-from sstricks.ops.oracles import enrolled
+from sstricks.ops.oracles import Oracle
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
 
 _MOST_CANDIDATES = 2_000_000
 
 
-class Structure(ABC):
+class Structure(Oracle):
     r"""A finite set 𝒳 ⊂ {0, 1}ⁿ of embeddings of combinatorial objects (Sec. 2).
 
     .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad
@@ -39,7 +38,6 @@ class Structure(ABC):
         self.event_shape = torch.Size(event_shape)
         self.mask = None
         self._at_least = at_least
-        self.number = enrolled(self)
         if mask is None:
             self.batch_shape = torch.Size()
             return
@@ -56,10 +54,6 @@ class Structure(ABC):
                 f"Unmask coordinates of this {type(self).__name__}, or leave the example out of the batch.",
             )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.number = enrolled(self)  # a copy is another one
-
     def argmax(self, u: Tensor) -> Tensor:
         """The embedding x ∈ 𝒳 of largest uᵀx (eq. 4). Ties go to the coordinates with the lower indices.
 
@@ -72,7 +66,7 @@ class Structure(ABC):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._returned(self._argmax(self._scaled(check_tensor("u", u).detach(), 1.0)), u)
+        return self._returned(self._argmax(self.scaled(check_tensor("u", u).detach(), 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
@@ -98,10 +92,9 @@ class Structure(ABC):
             if temperature == 0:  # as below: still a function of u, with gradient zero, so that annealing may end here
                 x = self.argmax(u)
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
-            return self._returned(solver(self, regularizer, self._scaled(u, temperature)), u)
-        joint_shape("temperature", temperature.shape, self._check_shape("u", u), "utilities")
+            return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
         frozen = temperature == 0
-        x = self._returned(solver(self, regularizer, self._scaled(u, torch.where(frozen, 1.0, temperature))), u)
+        x = self._returned(solver(self, regularizer, self.scaled(u, torch.where(frozen, 1.0, temperature))), u)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
         return torch.where(frozen, self.argmax(u), x)
 
@@ -115,7 +108,7 @@ class Structure(ABC):
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
         u = self._without_idle(check_tensor("u", u)) if self._may_idle else u
-        value = self._log_partition(self._scaled(u, 1.0)).to(u.dtype)
+        value = self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
             infinite = infinite & self.mask.to(u.device)
@@ -134,7 +127,7 @@ class Structure(ABC):
         """
         marginals = find_solver(self, ExponentialFamilyEntropy())
         u_in, depth = u, len(self.event_shape)
-        u = self._scaled(u, 1.0)
+        u = self.scaled(u, 1.0)
         x = marginals(self, ExponentialFamilyEntropy(), u)
         energy = (torch.where(u.isfinite(), u, 0.0) * x).flatten(-depth).sum(-1)
         return (self._log_partition(u) - energy).clamp(min=0.0).to(u_in.dtype)
@@ -155,7 +148,7 @@ class Structure(ABC):
             NoSolverError: No exact sampler of this structure is known.
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        scaled = self._scaled(u, 1.0)
+        scaled = self.scaled(u, 1.0)
         scaled = scaled.expand(*check_sizes("shape", shape), *scaled.shape)
         return self._returned(self._sample(scaled, generator), u)
 
@@ -168,7 +161,7 @@ class Structure(ABC):
         Raises:
             ValueError: x has the wrong shape.
         """
-        self._check_shape("x", x)
+        self.check_shape("x", x)
         binary = (x == 0) | (x == 1)
         if self.mask is not None:
             binary = binary & ((x == 0) | self.mask.to(x.device))
@@ -199,8 +192,61 @@ class Structure(ABC):
         support = self._support().to(torch.get_default_dtype())
         return support if self.mask is None else support[self.contains(support)]
 
-    @abstractmethod
-    def _argmax(self, u: Tensor) -> Tensor: ...
+    def scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
+        """The scaled utility u/t that solvers get: in the working dtype, with absent coordinates at −∞.
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            temperature: t > 0, a number, or a tensor that broadcasts with (*batch).
+
+        Returns:
+            u/t, shape (*batch, *event_shape) with the batch dimensions of the mask and the temperature, float64 (or
+            float32 on a device without float64). A utility of +∞ becomes more than all finite ones of its row together.
+
+        Raises:
+            ValueError: u has NaN, the wrong shape or dtype, or too few present coordinates; t is not positive or does
+                not broadcast.
+
+        Example:
+            >>> sst.OneHot(2, mask=torch.tensor([True, False])).scaled(torch.tensor([1.0, 2.0]), 0.5)
+            tensor([2., -inf], dtype=torch.float64)
+        """
+        batch = self.check_shape("u", u)
+        if isinstance(temperature, Tensor):
+            joint_shape("temperature", temperature.shape, batch, "utilities")
+        else:
+            temperature = check_temperature(temperature)
+        if not u.is_floating_point():
+            raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
+        depth = len(self.event_shape)
+        mask = None if self.mask is None else self.mask.flatten(-depth)
+        u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
+        return u.unflatten(-1, self.event_shape)
+
+    def check_shape(self, argument: str, x: Tensor) -> torch.Size:
+        """The joint batch shape of x and the mask, if x has the event shape.
+
+        Args:
+            argument: What x is called.
+            x: Shape (*batch, *event_shape).
+
+        Raises:
+            ValueError: x is no tensor, or has another shape.
+
+        Example:
+            >>> sst.OneHot(3).check_shape("x", torch.zeros(2, 3))
+            torch.Size([2])
+        """
+        depth = len(self.event_shape)
+        check_tensor(argument, x)
+        if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
+            raise invalid(
+                argument,
+                f"shape {tuple(x.shape)}",
+                f"(*batch, {', '.join(map(str, self.event_shape))})",
+                f"The event shape of this {type(self).__name__} is {tuple(self.event_shape)}.",
+            )
+        return joint_shape(argument, x.shape, self.batch_shape, "mask", x.shape[: x.dim() - depth])
 
     @abstractmethod
     def _contains(self, x: Tensor) -> Tensor:
@@ -238,30 +284,7 @@ class Structure(ABC):
         matters = (infinite & (most > 0)).any(dim=events, keepdim=True)
         return torch.where(infinite & ~matters, 0.0, u)
 
-    def _scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
-        """The scaled utility that solvers get, for valid arguments."""
-        self._check_shape("u", u)
-        if not u.is_floating_point():
-            raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
-        depth = len(self.event_shape)
-        mask = None if self.mask is None else self.mask.flatten(-depth)
-        u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
-        return u.unflatten(-1, self.event_shape)
-
     def _returned(self, x: Tensor, u: Tensor) -> Tensor:
         """What a solver found, in the dtype of the utilities."""
         depth = len(self.event_shape)
         return from_working(x.flatten(-depth), u.dtype).unflatten(-1, self.event_shape)
-
-    def _check_shape(self, name: str, x: Tensor) -> torch.Size:
-        """The batch shape of x and the mask together, for an x of the right shape."""
-        depth = len(self.event_shape)
-        check_tensor(name, x)
-        if x.dim() < depth or x.shape[x.dim() - depth :] != self.event_shape:
-            raise invalid(
-                name,
-                f"shape {tuple(x.shape)}",
-                f"(*batch, {', '.join(map(str, self.event_shape))})",
-                f"The event shape of this {type(self).__name__} is {tuple(self.event_shape)}.",
-            )
-        return joint_shape(name, x.shape, self.batch_shape, "mask", x.shape[: x.dim() - depth])

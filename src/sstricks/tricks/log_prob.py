@@ -51,13 +51,13 @@ def _with_absences(structure: Structure, logits: Tensor, mask: Tensor | None) ->
     """The logits, −∞ where a coordinate is absent; refused where utilities with as many absences are."""
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
-    structure._scaled(logits.detach(), 1.0)
+    structure.scaled(logits.detach(), 1.0)
     return logits
 
 
 def _checked(structure: Structure, utility: Distribution, x: Tensor, parameters: Tensor) -> Tensor:
     """The vertices, in numbers of the kind that they are compared with."""
-    batch = structure._check_shape("value", x)
+    batch = structure.check_shape("value", x)
     joint_shape("value", x.shape, utility.batch_shape, "trick", batch)
     if not structure.contains(x).all():
         raise invalid("value", "a point outside of X", f"elements of {structure!r}", "Relaxed samples have no mass.")
