@@ -38,7 +38,7 @@ from sstricks.structures import (
     Subset,
 )
 from sstricks.tricks import Draw, StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.utilities import ChainUtility, Logistic, Masked, NegativeExponential, Sorting
+from sstricks.utilities import ChainUtility, Gumbel, Logistic, Masked, NegativeExponential, Sorting
 
 __version__ = version("sstricks")
 
@@ -54,6 +54,7 @@ __all__ = [
     "ExponentialFamilyEntropy",
     "FiniteDifference",
     "FrankWolfe",
+    "Gumbel",
     "KSubset",
     "LinearOracle",
     "Logistic",

@@ -1,7 +1,8 @@
 import operator
+from itertools import zip_longest
 from numbers import Real
 
-from torch import Size, Tensor, broadcast_shapes
+from torch import Size, Tensor
 from torch.distributions import Distribution
 
 
@@ -152,15 +153,37 @@ def joint_shape(argument: str, shape: Size, batch: Size, other: str, batch_of: S
     mine = shape if batch_of is None else batch_of
     if not mine or mine == batch:  # as nearly always, and what follows takes longer than a small problem
         return batch
-    try:
-        return broadcast_shapes(mine, batch)
-    except RuntimeError:
+    # Not torch.broadcast_shapes, which loads sympy first, in a second.
+    pairs = [*zip_longest(reversed(mine), reversed(batch), fillvalue=1)]
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
         raise invalid(
             argument,
             f"shape {tuple(shape)}",
             f"a batch shape that broadcasts with {tuple(batch)}, that of the {other}",
             "Give one for each example, or one for all.",
-        ) from None
+        )
+    return Size([a if b == 1 else b for a, b in reversed(pairs)])
+
+
+def expanded_shape(batch_shape: object, shape: Size) -> Size:
+    """The batch shape that a distribution of another one is to be expanded to.
+
+    Args:
+        batch_shape: What the caller gave.
+        shape: That of the distribution.
+
+    Raises:
+        ValueError: It is no shape, or the other cannot be expanded to it.
+    """
+    batch = sizes("batch_shape", batch_shape)
+    if joint_shape("batch_shape", batch, shape, "distribution") != batch:
+        raise invalid(
+            "batch_shape",
+            tuple(batch),
+            f"one that {tuple(shape)}, that of the distribution, can be expanded to",
+            "Expanding makes a batch larger: new dimensions come first, and those of size 1 may grow.",
+        )
+    return batch
 
 
 class ConvergenceWarning(RuntimeWarning):

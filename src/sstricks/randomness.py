@@ -5,6 +5,8 @@ from threading import RLock
 import torch
 from torch import Tensor
 
+from sstricks.ops.precision import working_dtype
+
 _lock = RLock()
 
 
@@ -34,12 +36,14 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
 
 
 def standard_exponential(like: Tensor, shape: torch.Size) -> Tensor:
-    """Exponential numbers of rate 1 and of this shape, in the dtype and on the device of another tensor.
+    """Exponential numbers of rate 1 and of this shape, on the device of another tensor.
+
+    They are in its dtype, or in float32 where that is narrower: numbers rounded to half precision have no tail and tie.
+    Between two exponentials the smaller decides, often by a small one; so they are −log V with V near 1 of 53 bits.
 
     Args:
         like: The other tensor.
         shape: How many.
     """
-    # What is empty belongs to no example of a vmap, which would not fill it for each of them; random numbers do.
-    mapped = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return (torch.rand if mapped else torch.empty)(shape, dtype=like.dtype, device=like.device).exponential_()
+    v = torch.rand(shape, dtype=working_dtype(like), device=like.device)  # may be 0, and never 1
+    return v.clamp_(min=2**-54).log_().neg_().to(torch.promote_types(like.dtype, torch.float32))

@@ -5,9 +5,10 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
+from sstricks.utilities.utility import Utility
 
 
-class ChainUtility(Distribution):
+class ChainUtility(Utility):
     r"""Random utilities of n items in a row and fixed utilities of the n − 1 pairs of neighbours (App. B.5).
 
     .. math:: U_i \sim p_i \text{ for } i \le n, \qquad U_{n+i} = \theta_{i,i+1} \text{ for } 1 \le i < n
@@ -71,13 +72,20 @@ class ChainUtility(Distribution):
 
     def expand(self, batch_shape: Shape, _instance: "ChainUtility | None" = None) -> "ChainUtility":
         """The same law with a larger batch shape."""
-        pairwise = self.pairwise.expand(*batch_shape, self.pairwise.shape[-1])
-        return ChainUtility(self.unary.expand(batch_shape), pairwise, validate_args=False)
+        new = self._expanded(ChainUtility, batch_shape, _instance)
+        new.unary = self.unary.expand(batch_shape)
+        new.pairwise = self.pairwise.expand(*batch_shape, self.pairwise.shape[-1])
+        return new
 
     @property
     def mean(self) -> Tensor:
         """The items' means, and θ."""
         return torch.cat([self.unary.mean, self.pairwise], -1)
+
+    @property
+    def mode(self) -> Tensor:
+        """The items' modes, and θ."""
+        return torch.cat([self.unary.mode, self.pairwise], -1)
 
     @property
     def variance(self) -> Tensor:
@@ -94,9 +102,18 @@ class ChainUtility(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of the items' utilities; −∞ where those of the pairs are not θ."""
+        if self._validate_args:
+            self._validate_sample(value)
         n = self.unary.event_shape[0]
         fixed = (value[..., n:] == self.pairwise).all(-1)
         return torch.where(fixed, self.unary.log_prob(value[..., :n]), -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """That of the items' utilities, as `log_prob` is their density."""
+        return self.unary.entropy()
+
+    def __repr__(self) -> str:
+        return f"ChainUtility({self.unary}, pairwise: {tuple(self.pairwise.shape)})"
 
     def _with_pairs(self, items: Tensor) -> Tensor:
         return torch.cat([items, self.pairwise.expand(*items.shape[:-1], self.pairwise.shape[-1])], -1)

@@ -1,6 +1,6 @@
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import constraints, register_kl
 from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import softplus
@@ -8,9 +8,10 @@ from torch.types import _size as Shape
 
 from sstricks.errors import invalid
 from sstricks.randomness import standard_exponential
+from sstricks.utilities.utility import Utility
 
 
-class Logistic(Distribution):
+class Logistic(Utility):
     r"""The logistic distribution: the difference of two Gumbels of the same scale (App. B.3).
 
     .. math:: U = \mu + s (\log V - \log(1 - V)), \quad V \sim \mathrm{uniform}(0, 1)
@@ -44,10 +45,17 @@ class Logistic(Distribution):
 
     def expand(self, batch_shape: Shape, _instance: "Logistic | None" = None) -> "Logistic":
         """The same law with a larger batch shape."""
-        return Logistic(self.loc.expand(batch_shape), self.scale.expand(batch_shape), validate_args=False)
+        new = self._expanded(Logistic, batch_shape, _instance)
+        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return new
 
     @property
     def mean(self) -> Tensor:
+        """μ."""
+        return self.loc
+
+    @property
+    def mode(self) -> Tensor:
         """μ."""
         return self.loc
 
@@ -61,16 +69,22 @@ class Logistic(Distribution):
         shape = self._extended_shape(sample_shape)
         # The difference of two exponentials' logarithms: unlike log V − log(1−V) it has both tails in full.
         top, bottom = (standard_exponential(self.loc, shape) for _ in "ab")
-        return self.loc + self.scale * (top.log() - bottom.log())
+        return (self.loc + self.scale * (top.log() - bottom.log())).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """−z − 2 log(1 + e^−z) − log s, with z = (value − μ)/s."""
+        if self._validate_args:
+            self._validate_sample(value)
         z = (value - self.loc) / self.scale
         return -z.abs() - 2 * softplus(-z.abs()) - self.scale.log()
 
     def cdf(self, value: Tensor) -> Tensor:
         """σ((value − μ)/s)."""
         return ((value - self.loc) / self.scale).sigmoid()
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """μ + s log(value / (1 − value))."""
+        return self.loc + self.scale * value.logit()
 
     def entropy(self) -> Tensor:
         """Log s + 2."""

@@ -3,14 +3,28 @@ from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, kl_divergence, register_kl
+from torch.distributions import Distribution, kl_divergence, register_kl
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
+from sstricks.utilities.utility import Utility
 
 
-class Masked(Distribution):
+class _WhereMasked(Constraint):
+    """A constraint on what is present, and none on what is masked."""
+
+    def __init__(self, base: Constraint, mask: Tensor) -> None:
+        self.base = base
+        self.mask = mask
+        self.is_discrete = base.is_discrete
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.base.check(value) | ~self.mask
+
+
+class Masked(Utility):
     """A utility of which some coordinates are absent: they are −∞, and their densities and divergences do not count.
 
     Args:
@@ -31,8 +45,8 @@ class Masked(Distribution):
 
     @property
     def support(self) -> Constraint:
-        """Where the density is positive."""
-        return constraints.real
+        """That of the base, and anything where masked."""
+        return _WhereMasked(self.base.support, self.mask)
 
     def __init__(self, base: Distribution, mask: Tensor, *, validate_args: bool | None = None) -> None:
         if check_distribution("base", base).event_shape:
@@ -44,7 +58,7 @@ class Masked(Distribution):
         shape = joint_shape("mask", mask.shape, base.batch_shape, "base")
         self.base = base.expand(shape)
         self.mask = mask.expand(shape)
-        super().__init__(shape, validate_args=False)
+        super().__init__(shape, validate_args=validate_args)
 
     @property
     def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  torch's own idiom
@@ -57,6 +71,11 @@ class Masked(Distribution):
         return self.base.mean.masked_fill(~self.mask, -torch.inf)
 
     @property
+    def mode(self) -> Tensor:
+        """The base's, −∞ where masked."""
+        return self.base.mode.masked_fill(~self.mask, -torch.inf)
+
+    @property
     def variance(self) -> Tensor:
         """The base's, 0 where masked."""
         return self.base.variance.masked_fill(~self.mask, 0.0)
@@ -67,7 +86,9 @@ class Masked(Distribution):
 
     def expand(self, batch_shape: Shape, _instance: "Masked | None" = None) -> "Masked":
         """The same law with a larger batch shape."""
-        return Masked(self.base.expand(batch_shape), self.mask.expand(batch_shape))
+        new = self._expanded(Masked, batch_shape, _instance)
+        new.base, new.mask = self.base.expand(batch_shape), self.mask.expand(batch_shape)
+        return new
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, −∞ where masked."""
@@ -81,6 +102,18 @@ class Masked(Distribution):
         """The base's, and 0 where masked."""
         inside = torch.where(self.mask, value, _inside(self.base))
         return self.base.log_prob(inside).masked_fill(~self.mask, 0.0)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The base's, 1 where masked."""
+        inside = torch.where(self.mask, value, _inside(self.base))
+        return self.base.cdf(inside).masked_fill(~self.mask, 1.0)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The base's, −∞ where masked."""
+        return self.base.icdf(value).masked_fill(~self.mask, -torch.inf)
+
+    def __repr__(self) -> str:
+        return f"Masked({self.base}, mask: {tuple(self.mask.shape)})"
 
 
 def _inside(base: Distribution) -> Tensor:

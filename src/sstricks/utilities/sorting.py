@@ -1,13 +1,15 @@
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Gumbel, constraints, kl_divergence, register_kl
+from torch.distributions import constraints, kl_divergence, register_kl
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_tensor, invalid
+from sstricks.utilities.gumbel import Gumbel
+from sstricks.utilities.utility import Utility
 
 
-class Sorting(Distribution):
+class Sorting(Utility):
     r"""Utilities over matchings whose argmax sorts n random scores (App. B.6, after Stochastic NeuralSort).
 
     .. math:: U_{ij} = p_i\, G_j, \quad G_j \sim \mathrm{Gumbel}(\theta_j, 1), \quad p = (n, n - 1, \ldots, 1)
@@ -53,27 +55,44 @@ class Sorting(Distribution):
 
     def expand(self, batch_shape: Shape, _instance: "Sorting | None" = None) -> "Sorting":
         """The same law with a larger batch shape."""
-        return Sorting(self.scores.expand(*batch_shape, self.scores.shape[-1]), validate_args=False)
+        new = self._expanded(Sorting, batch_shape, _instance)
+        new.scores = self.scores.expand(*batch_shape, self.scores.shape[-1])
+        return new
 
     @property
     def mean(self) -> Tensor:
         """The table p_i E[G_j]."""
-        return self._table(Gumbel(self.scores, 1.0).mean)
+        return self._table(self._random_scores.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        """The table p_i θ_j, where the density of the scores is largest."""
+        return self._table(self.scores)
 
     @property
     def variance(self) -> Tensor:
         """The table p_i² Var[G_j]."""
-        return self._table(Gumbel(self.scores, 1.0).variance.sqrt()).square()
+        return self._table(self._random_scores.stddev).square()
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, shape (*sample_shape, *batch, n, n), differentiable in θ."""
-        return self._table(Gumbel(self.scores, 1.0, validate_args=False).rsample(torch.Size(sample_shape)))
+        return self._table(self._random_scores.rsample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of the scores, shape (*batch); −∞ where the table is not one of p_i G_j."""
+        if self._validate_args:
+            self._validate_sample(value)
         scores = value[..., -1, :]  # the last place has weight 1
-        density = Gumbel(self.scores, 1.0, validate_args=False).log_prob(scores).sum(-1)
+        density = self._random_scores.log_prob(scores).sum(-1)
         return torch.where((value == self._table(scores)).all((-1, -2)), density, -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """That of the scores, as `log_prob` is their density: n(1 + γ), γ being Euler's constant."""
+        return self._random_scores.entropy().sum(-1)
+
+    @property
+    def _random_scores(self) -> Gumbel:
+        return Gumbel(self.scores, validate_args=False)
 
     def _table(self, scores: Tensor) -> Tensor:
         places = torch.arange(scores.shape[-1], 0, -1, dtype=scores.dtype, device=scores.device)
@@ -83,4 +102,4 @@ class Sorting(Distribution):
 @register_kl(Sorting, Sorting)
 def _(p: Sorting, q: Sorting) -> Tensor:
     """Of the scores, from which the utilities are computed one to one."""
-    return kl_divergence(Gumbel(p.scores, 1.0), Gumbel(q.scores, 1.0)).sum(-1)
+    return kl_divergence(p._random_scores, q._random_scores).sum(-1)
