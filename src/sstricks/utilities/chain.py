@@ -1,3 +1,5 @@
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints, kl_divergence, register_kl
@@ -70,7 +72,7 @@ class ChainUtility(Utility):
         """Whether the items' utilities have reparameterised samples."""
         return self.unary.has_rsample
 
-    def expand(self, batch_shape: Shape, _instance: "ChainUtility | None" = None) -> "ChainUtility":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(ChainUtility, batch_shape, _instance)
         new.unary = self.unary.expand(batch_shape)

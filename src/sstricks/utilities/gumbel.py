@@ -1,3 +1,5 @@
+from typing import Self
+
 import torch
 from torch import Tensor, distributions
 from torch.distributions.utils import broadcast_all
@@ -27,7 +29,7 @@ class Gumbel(Utility, distributions.Gumbel):
         tensor([0.5772, 0.5772, 0.5772])
     """
 
-    has_rsample = True  # pyright: ignore[reportAssignmentType]  not by way of a base, as torch's is
+    has_rsample = True  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float = 1.0, *, validate_args: bool | None = None) -> None:
         self.loc, self.scale = broadcast_all(loc, scale)
@@ -43,7 +45,7 @@ class Gumbel(Utility, distributions.Gumbel):
         """What makes this law of `base_dist`."""
         return distributions.Gumbel(self.loc, self.scale, validate_args=False).transforms
 
-    def expand(self, batch_shape: Shape, _instance: "Gumbel | None" = None) -> "Gumbel":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(Gumbel, batch_shape, _instance)
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)

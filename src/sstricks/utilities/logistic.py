@@ -1,3 +1,5 @@
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints, register_kl
@@ -43,7 +45,7 @@ class Logistic(Utility):
         self.loc, self.scale = broadcast_all(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Shape, _instance: "Logistic | None" = None) -> "Logistic":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(Logistic, batch_shape, _instance)
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)

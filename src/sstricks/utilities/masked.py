@@ -1,5 +1,6 @@
 from contextlib import suppress
 from functools import reduce
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ class Masked(Utility):
         """The base's, 0 where masked."""
         return self.base.entropy().masked_fill(~self.mask, 0.0)
 
-    def expand(self, batch_shape: Shape, _instance: "Masked | None" = None) -> "Masked":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(Masked, batch_shape, _instance)
         new.base, new.mask = self.base.expand(batch_shape), self.mask.expand(batch_shape)

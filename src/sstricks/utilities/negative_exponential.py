@@ -1,3 +1,5 @@
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.distributions import Exponential, constraints, kl_divergence, register_kl
@@ -38,7 +40,7 @@ class NegativeExponential(Utility):
         (self.rate,) = broadcast_all(rate)
         super().__init__(self.rate.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Shape, _instance: "NegativeExponential | None" = None) -> "NegativeExponential":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(NegativeExponential, batch_shape, _instance)
         new.rate = self.rate.expand(batch_shape)

@@ -2,8 +2,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Gumbel, Transform
+from torch.distributions import Distribution, Transform
+from torch.distributions import Gumbel as TorchGumbel
 from torch.distributions.transforms import _InverseTransform
+
+from sstricks.utilities.gumbel import Gumbel
 
 
 def in_full_precision(distribution: Distribution) -> Distribution:
@@ -38,14 +41,15 @@ def _widened(item: Any) -> Any:
         return [_widened(part) for part in item]
     if isinstance(item, _InverseTransform):
         return _widened(item.inv).inv
-    fixed = any(isinstance(part, nn.Module) for part in (item, *vars(item).get("transforms", ())))
-    if fixed or not isinstance(item, Distribution | Transform):
+    if not isinstance(item, Distribution | Transform):
         return item
+    attributes = vars(item)
+    if any(isinstance(part, nn.Module) for part in (item, *attributes.get("transforms", ()))):
+        return item
+    if isinstance(item, TorchGumbel) and "base_dist" in attributes:
+        # Torch's own starts from uniform numbers that end where those of its dtype do.
+        attributes = attributes | {"base_dist": Gumbel(item.loc, item.scale, validate_args=False), "transforms": []}
     new = type(item).__new__(type(item))
-    for name, value in vars(item).items():
+    for name, value in attributes.items():
         vars(new)[name] = None if name == "_inv" else _widened(value)  # a transform makes its inverse anew
-    if isinstance(item, Gumbel) and "base_dist" in vars(item):
-        # Torch's own starts from numbers that end where those of its dtype do.
-        wide = Gumbel(new.loc, new.scale, validate_args=False)
-        new.base_dist, new.transforms = wide.base_dist, wide.transforms
     return new

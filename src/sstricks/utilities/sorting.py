@@ -1,3 +1,5 @@
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints, kl_divergence, register_kl
@@ -53,7 +55,7 @@ class Sorting(Utility):
         n = scores.shape[-1]
         super().__init__(scores.shape[:-1], torch.Size((n, n)), validate_args=validate_args)
 
-    def expand(self, batch_shape: Shape, _instance: "Sorting | None" = None) -> "Sorting":
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
         new = self._expanded(Sorting, batch_shape, _instance)
         new.scores = self.scores.expand(*batch_shape, self.scores.shape[-1])

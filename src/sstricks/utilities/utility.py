@@ -29,7 +29,7 @@ class Utility(Distribution):
         Raises:
             ValueError: It is not larger than the batch shape of this one.
         """
-        new = self._get_checked_instance(cls, instance)
+        new: Self = self._get_checked_instance(cls, instance)  # pyright: ignore[reportAssignmentType]
         vars(new).update({**vars(self), **vars(new)})
         new._batch_shape = expanded_shape(batch_shape, self.batch_shape)
         return new
