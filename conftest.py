@@ -8,8 +8,12 @@ SEED = 7
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Every test begins with the same random numbers, before its fixtures, whatever ran in the process before it."""
+    """Every test begins with the same random numbers, before its fixtures, whatever ran in the process before it.
+
+    And with arguments of distributions checked, which torch.compile turns off for the rest of the process.
+    """
     torch.manual_seed(SEED)
+    torch.distributions.Distribution.set_default_validate_args(True)
 
 
 @pytest.fixture(autouse=True)

@@ -153,6 +153,7 @@ def test_a_learnt_transform_keeps_its_dtype():
 @EACH
 def test_compiles_without_a_graph_break(law):
     torch.compiler.reset()
+    Distribution.set_default_validate_args(False)  # as torch.compile does when it is first called in a process
     draw = torch.compile(lambda x: in_full_precision(law(x)).rsample(), fullgraph=True, backend="aot_eager")
     for dtype in (torch.bfloat16, torch.float32):
         assert draw(torch.zeros(4, dtype=dtype)).dtype == torch.float32

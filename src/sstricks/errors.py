@@ -175,7 +175,7 @@ def expanded_shape(batch_shape: object, shape: Size) -> Size:
     Raises:
         ValueError: It is no shape, or the other cannot be expanded to it.
     """
-    batch = sizes("batch_shape", batch_shape)
+    batch = check_sizes("batch_shape", batch_shape)
     if joint_shape("batch_shape", batch, shape, "distribution") != batch:
         raise invalid(
             "batch_shape",

@@ -29,7 +29,7 @@ class Gumbel(Utility, distributions.Gumbel):
         tensor([0.5772, 0.5772, 0.5772])
     """
 
-    has_rsample = True  # pyright: ignore[reportIncompatibleMethodOverride]
+    has_rsample = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float = 1.0, *, validate_args: bool | None = None) -> None:
         self.loc, self.scale = broadcast_all(loc, scale)
