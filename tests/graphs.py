@@ -8,7 +8,7 @@ import random
 Edges = list[tuple[int, int]]
 
 SQUARE_WITH_DIAGONAL: Edges = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
-DOUBLED_TRIANGLE: Edges = [(0, 1), (1, 0), (1, 2), (0, 2), (2, 0)]  # parallel edges, in either direction
+DOUBLED_TRIANGLE: Edges = [(0, 1), (0, 1), (1, 2), (2, 0), (2, 0)]  # parallel edges
 TRIANGLES_ON_A_BRIDGE: Edges = [(0, 1), (1, 2), (2, 0), (2, 3), (3, 4), (4, 5), (5, 3)]
 STAR: Edges = [(0, 1), (0, 2), (3, 0)]  # a single tree
 
@@ -34,9 +34,11 @@ def connected(edges: Edges, nodes: frozenset[int]) -> bool:
 
 
 def random_connected(num_nodes: int, num_extra: int, seed: int) -> Edges:
-    """A random tree and ``num_extra`` random edges (parallel ones may occur), shuffled and with random directions."""
+    """A random tree and ``num_extra`` random edges, shuffled; pairs of nodes, whose edges may be parallel, have random
+    directions."""
     rng = random.Random(seed)
     edges = [(rng.randrange(v), v) for v in range(1, num_nodes)]
     edges += [tuple(rng.sample(range(num_nodes), 2)) for _ in range(num_extra)]
     rng.shuffle(edges)
-    return [(b, a) if rng.random() < 0.5 else (a, b) for a, b in edges]
+    turned = {frozenset(edge): rng.random() < 0.5 for edge in edges}
+    return [(max(edge), min(edge)) if turned[frozenset(edge)] else (min(edge), max(edge)) for edge in edges]

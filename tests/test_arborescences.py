@@ -190,7 +190,7 @@ def test_the_oracles_agree():
         sst.Arborescence.complete(4),
         arborescence_problem(ROUNDABOUT, root=1).build(),
         sst.SpanningTree.complete(4),
-        tree_problem([*SQUARE_WITH_DIAGONAL, (2, 0)]).build(),
+        tree_problem([*SQUARE_WITH_DIAGONAL, (0, 2)]).build(),
     ],
     ids=repr,
 )

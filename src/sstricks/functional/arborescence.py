@@ -15,7 +15,7 @@ def maximum_arborescence(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0
     Args:
         u: Utilities, shape (*batch, E).
         edges: Where every edge leads from and to, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
         root: The node that all paths begin at. Edges into it count as absent.
 
     Returns:
@@ -42,7 +42,7 @@ def arborescence_marginals(u: Tensor, edges: Tensor, num_nodes: int, root: int =
     Args:
         u: Natural parameters, shape (*batch, E).
         edges: Where every edge leads from and to, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
         root: The node that all paths begin at. Edges into it count as absent.
 
     Returns:
@@ -80,7 +80,7 @@ def arborescence_sample(
     Args:
         u: Natural parameters, shape (*batch, E).
         edges: Where every edge leads from and to, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
         root: The node that all paths begin at. Edges into it count as absent.
         generator: What to draw from instead of torch's default generator.
 

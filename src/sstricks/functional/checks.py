@@ -34,25 +34,26 @@ def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
         )
 
 
-def check_mask(mask: Tensor, event_shape: Size) -> None:
+def check_mask(mask: Tensor, event_shape: Size, argument: str = "mask") -> None:
     """Raise unless the mask is one of coordinates of this shape.
 
     Args:
         mask: What the caller gave.
         event_shape: The shape of the coordinates of one problem.
+        argument: What the mask is called.
 
     Raises:
         ValueError: It has another shape, or is no tensor of bool.
     """
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         found = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-        raise invalid("mask", found, "a tensor of torch.bool", "Write mask=(x > 0) or mask.bool().")
+        raise invalid(argument, found, "a tensor of torch.bool", f"Write {argument}=(x > 0) or {argument}.bool().")
     if mask.dim() < len(event_shape) or mask.shape[mask.dim() - len(event_shape) :] != event_shape:
         raise invalid(
-            "mask",
+            argument,
             f"shape {tuple(mask.shape)}",
             f"(*batch, {', '.join(map(str, event_shape))})",
-            "A mask has one entry for each coordinate, and may differ from example to example.",
+            "Masks may differ from example to example, but not in size.",
         )
 
 

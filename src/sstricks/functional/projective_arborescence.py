@@ -26,7 +26,7 @@ def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:
 
     Args:
         u: Utilities, shape (*batch, (n−1)²), in the order of `projective_edges`.
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding and is skipped.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent and is skipped.
 
     Returns:
         The tree, shape (*batch, (n−1)²), without gradient.
@@ -51,7 +51,7 @@ def projective_arborescence_marginals(u: Tensor, num_nodes: int) -> Tensor:
 
     Args:
         u: Natural parameters, shape (*batch, (n−1)²), in the order of `projective_edges`.
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding and is skipped.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent and is skipped.
 
     Returns:
         The marginals, shape (*batch, (n−1)²); those of the edges into one node sum to 1.

@@ -14,7 +14,7 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
     Args:
         u: Utilities, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
 
     Returns:
         The tree, shape (*batch, E), without gradient.
@@ -39,7 +39,7 @@ def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
     Args:
         u: Natural parameters, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
 
     Returns:
         The marginals, shape (*batch, E); they sum to n − 1.
@@ -79,7 +79,7 @@ def spanning_tree_sample(
     Args:
         u: Natural parameters, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
-        num_nodes: The number of nodes n. One that has no edge above −∞ is padding.
+        num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
         generator: What to draw from instead of torch's default generator.
 
     Returns:

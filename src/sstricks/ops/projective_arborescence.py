@@ -84,8 +84,9 @@ def edge_ends(nodes: int, device: torch.device | None = None) -> Tensor:
 
 
 def edge_cells(u: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Where every edge stands once the nodes without edges are left out, and how many nodes remain: 0 without a root.
+    """Where every edge stands once the nodes without edges are left out, and how many nodes remain.
 
+    Of a graph without any edge the root remains; without an edge at the root, but others, there is no tree: 0 nodes.
     Edges to the right have the spans of one chart, edges to the left those of a second one behind it.
     """
     i, j = edge_ends(nodes, u.device)
@@ -96,7 +97,7 @@ def edge_cells(u: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     rank = torch.where(present, rank, present.sum(-1, keepdim=True) + (~present).cumsum(-1) - 1)
     a, b = rank[..., i], rank[..., j]
     cell = offset(nodes, (a - b).abs()) + torch.minimum(a, b) + torch.where(a > b, size(nodes), 0)
-    return cell, torch.where(present[..., 0], present.sum(-1), 0)
+    return cell, torch.where(present[..., 0], present.sum(-1), (~present.any(-1)).long())
 
 
 def check_feasible(feasible: Tensor) -> None:
@@ -107,7 +108,7 @@ def check_feasible(feasible: Tensor) -> None:
             "u",
             f"no projective tree from node 0 in row {row} (without its masked and -inf edges)",
             "edges that hold at least one tree",
-            "Unmask edges: those out of node 0 always allow one. A node without any edge is padding and is skipped.",
+            "Unmask edges: those out of node 0 always allow one. A node without any edge is absent and is skipped.",
         )
 
 
@@ -292,7 +293,7 @@ def marginals(u: Tensor, nodes: int) -> Tensor:
 
     Args:
         u: Natural parameters, shape (*batch, (n−1)²); −∞ is an absent edge.
-        nodes: The number of nodes n; one without any edge is padding and is skipped.
+        nodes: The number of nodes n; one without any edge is absent and is skipped.
 
     Raises:
         ValueError: Some row has no projective tree.
@@ -374,7 +375,7 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
 
     Args:
         u: Utilities, shape (*batch, (n−1)²); −∞ is an absent edge.
-        nodes: The number of nodes n; one without any edge is padding and is skipped.
+        nodes: The number of nodes n; one without any edge is absent and is skipped.
 
     Raises:
         ValueError: Some row has no projective tree.

@@ -85,6 +85,7 @@ def _pair_weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor,
 def _near(u: Tensor) -> tuple[Tensor, Tensor]:
     """The utilities less their maximum, the farthest of them brought nearer in order, and the maximum."""
     best = u.detach().amax(-1, keepdim=True)
+    best = torch.where(best > -torch.inf, best, 0.0)
     gap = best - u
     far = (gap > FAR) & (gap < torch.inf)
     return torch.where(far, -FAR * (1 + torch.where(far, gap / FAR, 1.0).log()), -gap), best.squeeze(-1)
@@ -95,7 +96,7 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
     log_w, alive, share = _pair_weights(u, edges, nodes)
     present = alive.any(-1)
     stages = []
-    log_z = (present.sum(-1) - 1) * best
+    log_z = (present.sum(-1) - 1).clamp(min=0) * best
     components = present[..., 0].to(torch.int64)
     for v in range(nodes - 1, 0, -1):
         on, row = alive[..., v, :v], log_w[..., v, :v]
@@ -163,13 +164,13 @@ def _marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int, work: _Elimi
 
 def check_connected(components: Tensor) -> None:
     """Raise unless the present nodes of every graph hang together."""
-    if not bool((components == 1).all()):
-        row = int((components != 1).nonzero()[0])
+    if bool((components > 1).any()):
+        row = int((components > 1).nonzero()[0])
         raise invalid(
             "u",
             f"a graph of {int(components[row])} components in row {row} (without its masked and -inf edges)",
             "connected graphs",
-            "Unmask edges between the components. A node without any edge is padding and does not count.",
+            "Unmask edges between the components. A node without any edge is absent and does not count.",
         )
 
 
@@ -195,7 +196,7 @@ def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     Args:
         u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
         edges: The two ends of every edge, shape (2, E).
-        nodes: The number of nodes; one without any edge is padding.
+        nodes: The number of nodes; one without any edge is absent.
 
     Raises:
         ValueError: The present nodes of some graph are not connected.
@@ -254,7 +255,7 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     Args:
         u: Utilities, shape (*batch, E); −∞ is an absent edge.
         edges: The two ends of every edge, shape (2, E).
-        nodes: The number of nodes; one without any edge is padding.
+        nodes: The number of nodes; one without any edge is absent.
 
     Raises:
         ValueError: The present nodes of some graph are not connected.

@@ -19,9 +19,9 @@ class Arborescence(GraphStructure):
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^E : T \text{ has one path from } r \text{ to every node} \}
 
-    Graphs of different sizes share a batch by masking: a node none of whose edges is present is itself absent. The root
-    must reach all others. Parallel edges are welcome; they are different edges of different trees. Edges into the root
-    count as absent.
+    Graphs of different sizes share a batch by masking (see `edge_mask`): a node none of whose edges is present is
+    absent, and where no edge is present the root is alone and x = 0. The root must reach all nodes that are present.
+    Parallel edges are welcome; they are different edges of different trees. Edges into the root count as absent.
 
     Args:
         edges: Where every edge leads from and to, LongTensor (2, E).
@@ -30,7 +30,8 @@ class Arborescence(GraphStructure):
         mask: False where an edge is absent, shape (*batch, E).
 
     Raises:
-        ValueError: The edges do not fit the nodes, have self-loops, or do not lead from the root to all nodes.
+        ValueError: `edges` contains a node outside range(num_nodes) or a self-loop, or misses a node; or the root does
+            not reach every node.
 
     Example:
         >>> sst.Arborescence.complete(4).log_partition(torch.zeros(9)).exp()
@@ -40,15 +41,7 @@ class Arborescence(GraphStructure):
     def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
-        super().__init__(
-            edges,
-            num_nodes,
-            mask,
-            edges[1] != root,
-            f"a graph with nodes that the root {root} does not reach",
-            "graphs in which paths lead from the root to every node",
-            "Add edges towards these nodes, or unmask them. (A node none of whose edges is present is padding.)",
-        )
+        super().__init__(edges, num_nodes, mask, usable=edges[1] != root)
 
     @classmethod
     def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":
@@ -72,8 +65,8 @@ class Arborescence(GraphStructure):
         pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
         return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
 
-    def __repr__(self) -> str:
-        return f"Arborescence({self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root})"
+    def _arguments(self) -> str:
+        return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root}"
 
     def to_adjacency(self, x: Tensor) -> Tensor:
         """The (weighted) adjacency matrix, shape (*batch, n, n), edge i → j at [i, j]; parallel edges add up.
@@ -85,6 +78,13 @@ class Arborescence(GraphStructure):
                     [0., 0., 0.]])
         """
         return self._from_to(x)
+
+    def _empty(self) -> tuple[str, str, str]:
+        return (
+            f"a graph with nodes that the root {self.root} does not reach",
+            "paths from the root to every node",
+            "Add or unmask edges into these nodes. (A node without a present edge is absent and needs none.)",
+        )
 
     def _argmax(self, u: Tensor) -> Tensor:
         return arborescence.maximum_arborescence(u.detach(), rooted(self.edges, self.root).to(u.device), self.num_nodes)
@@ -111,7 +111,7 @@ class Arborescence(GraphStructure):
         return prod(len(edges) for edges in self._choices())
 
     def _support(self) -> Tensor:
-        chosen = torch.tensor(list(product(*self._choices())))
+        chosen = torch.tensor(list(product(*self._choices())), dtype=torch.int64)
         candidates = torch.zeros(len(chosen), self.edges.shape[1]).scatter(-1, chosen, 1.0)
         return candidates[self.contains(candidates)]
 

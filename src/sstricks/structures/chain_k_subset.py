@@ -45,15 +45,17 @@ class ChainKSubset(Structure):
         self.n = n
         self.k = k
         if mask is not None:
-            self._check_feasible(
-                "mask",
-                f"a row that leaves no subset of k = {k} items",
-                "at least one embedding in every row",
-                "Unmask items; where a pair is masked, its two items are never chosen together.",
-            )
+            self._check_not_empty("mask")
 
-    def __repr__(self) -> str:
-        return f"ChainKSubset({self.n}, {self.k})"
+    def _arguments(self) -> str:
+        return f"{self.n}, {self.k}"
+
+    def _empty(self) -> tuple[str, str, str]:
+        return (
+            f"a row that leaves no subset of k = {self.k} items",
+            "at least one embedding in every row",
+            "Unmask items; where a pair is masked, its two items are never chosen together.",
+        )
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.chain_k_subset_argmax(u, self.k)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.functional.checks import graph_nodes
+from sstricks.functional.checks import check_mask, graph_nodes
 from sstricks.ops.edge_list import checked_edges
 from sstricks.structures.structure import Structure
 
@@ -12,45 +12,57 @@ from sstricks.structures.structure import Structure
 class GraphStructure(Structure):
     """A set of subgraphs of one graph, as indicator vectors of its edges.
 
-    Graphs of different sizes share a batch by masking: a node none of whose edges is present is itself absent.
+    Graphs of different sizes share a batch by masking: a node none of whose edges is present is absent. Where no edge
+    is present there is one node, and one subgraph, x = 0, without any edge.
 
     Args:
         edges: The two ends of every edge, LongTensor (2, E).
         num_nodes: The number of nodes, n ≥ 2.
         mask: False where an edge is absent, shape (*batch, E).
-        usable: Which edges are in some subgraph, shape (E,).
-        trouble: What a graph is in whose set of subgraphs is empty.
-        expected: What it should be.
-        remedy: How to mend it.
+        usable: Which edges are in some subgraph, shape (E,), if not all are.
 
     Raises:
-        ValueError: The edges do not fit the nodes, have self-loops, or leave 𝒳 empty.
+        ValueError: A node has no usable edge, or 𝒳 is empty.
     """
 
-    def __init__(
-        self,
-        edges: Tensor,
-        num_nodes: int,
-        mask: Tensor | None,
-        usable: Tensor,
-        trouble: str,
-        expected: str,
-        remedy: str,
-    ) -> None:
-        reached = len(edges[:, usable].unique())
+    def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None, usable: Tensor | None = None) -> None:
+        reached = len((edges if usable is None else edges[:, usable]).unique())
         if reached < num_nodes:
             raise invalid(
                 "edges",
-                f"ends in {reached} nodes",
-                f"an edge at each of the num_nodes = {num_nodes}",
+                f"edges at {reached} nodes",
+                f"an edge at each of the num_nodes = {num_nodes} nodes",
                 "Number the nodes without gaps; to leave one out of some examples, mask its edges.",
             )
-        super().__init__((edges.shape[1],), mask, at_least=1)
-        if not usable.all():
-            super().__init__((edges.shape[1],), usable if mask is None else mask & usable.to(mask.device), at_least=1)
+        super().__init__((edges.shape[1],), mask, at_least=0)
+        if usable is not None and not usable.all():
+            self._take_mask(usable if mask is None else mask & usable.to(mask.device))
         self.edges = edges.clone()  # the caller's may change
         self.num_nodes = num_nodes
-        self._check_feasible("edges" if mask is None else "mask", trouble, expected, remedy)
+        self._check_not_empty("edges" if mask is None else "mask")
+
+    def edge_mask(self, nodes: Tensor) -> Tensor:
+        """Which edges are between nodes that are present, shape (*batch, E): the mask of graphs of different sizes.
+
+        For complete graphs of given sizes, `nodes = torch.arange(n) < sizes[:, None]`.
+
+        Args:
+            nodes: True where a node is present, shape (*batch, n).
+
+        Raises:
+            ValueError: `nodes` has the wrong shape or dtype.
+
+        Example:
+            >>> trees = sst.SpanningTree.complete(3)
+            >>> mask = trees.edge_mask(torch.arange(3) < torch.tensor([[1], [2], [3]]))
+            >>> trees.masked(mask).argmax(torch.zeros(3))
+            tensor([[0., 0., 0.],
+                    [1., 0., 0.],
+                    [1., 1., 0.]])
+        """
+        check_mask(nodes, torch.Size([self.num_nodes]), "nodes")
+        i, j = self.edges.to(nodes.device)
+        return nodes[..., i] & nodes[..., j]
 
     @abstractmethod
     def to_adjacency(self, x: Tensor) -> Tensor:
@@ -81,7 +93,7 @@ def reachable(adjacency: Tensor) -> Tensor:
 
 
 def check_edges(edges: Tensor, num_nodes: int) -> int:
-    """The number of nodes, if `edges` is the edge list of a graph on so many nodes without self-loops."""
+    """The number of nodes, for the edge list of a graph on so many nodes without self-loops."""
     num_nodes = graph_nodes(edges, num_nodes)
     checked_edges(edges, num_nodes)
     return num_nodes

@@ -42,8 +42,8 @@ class KSubset(Structure):
         self.n = n
         self.k = k
 
-    def __repr__(self) -> str:
-        return f"KSubset({self.n}, {self.k})"
+    def _arguments(self) -> str:
+        return f"{self.n}, {self.k}"
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.top_k(u, self.k)

@@ -26,6 +26,11 @@ class Matching(Structure):
     sizes share a batch by masking: a row or column none of whose pairs is present is itself absent. Marginals of the
     exponential family are permanents and cannot be had.
 
+    With `partial=True` every row and column is matched at most once. A row whose pairs sum to 1 in the relaxation stays
+    at 1 if its utilities are lowered a little: that sum has gradient zero, and nothing is learnt of whether the row
+    should be matched at all. For a gradient, give every row and column a partner of its own, a dustbin, with a utility
+    of its own: the square matching of n + m rows and columns in the second example.
+
     Args:
         n: The number of rows.
         m: The number of columns, n unless it is given.
@@ -39,6 +44,24 @@ class Matching(Structure):
         >>> sst.Matching(2).argmax(torch.tensor([[3.0, 2.0], [2.0, 0.0]]))
         tensor([[0., 1.],
                 [1., 0.]])
+
+        Row i is unmatched with utility `row[i]` and column j with `column[j]`:
+
+        >>> def with_dustbins(u, row, column):
+        ...     n, m = u.shape
+        ...     table = torch.full((n + m, n + m), -torch.inf)
+        ...     table[:n, :m], table[n:, m:] = u, 0.0
+        ...     table[:n, m:].diagonal().copy_(row)
+        ...     table[n:, :m].diagonal().copy_(column)
+        ...     return table
+        >>> u = torch.tensor([[1.5, 0.5, 0.0]], requires_grad=True)
+        >>> partial = sst.Matching(1, 3, partial=True).softmax(u, 1.0, sst.CategoricalEntropy())
+        >>> torch.autograd.grad(partial.sum(), u)[0]  # whether the row is matched: no gradient
+        tensor([[0., 0., 0.]])
+        >>> table = with_dustbins(u, torch.zeros(1), torch.zeros(3))
+        >>> square = sst.Matching(4).softmax(table, 1.0, sst.CategoricalEntropy())[:1, :3]
+        >>> torch.autograd.grad(square.sum(), u)[0] > 0
+        tensor([[True, True, True]])
     """
 
     def __init__(self, n: int, m: int | None = None, *, partial: bool = False, mask: Tensor | None = None) -> None:
@@ -49,16 +72,18 @@ class Matching(Structure):
         self.m = m
         self.partial = partial
         if mask is not None:
-            self._check_feasible(
-                "mask",
-                "a table without a matching",
-                "present pairs that match every present row or, if there are fewer of them, every present column",
-                "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
-            )
+            self._check_not_empty("mask")
 
-    def __repr__(self) -> str:
+    def _arguments(self) -> str:
         size = f"{self.n}" if self.n == self.m else f"{self.n}, {self.m}"
-        return f"Matching({size}{', partial=True' if self.partial else ''})"
+        return f"{size}{', partial=True' if self.partial else ''}"
+
+    def _empty(self) -> tuple[str, str, str]:
+        return (
+            "a table without a matching",
+            "present pairs that match every present row or, if there are fewer of them, every present column",
+            "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
+        )
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.maximum_matching(u, partial=self.partial)

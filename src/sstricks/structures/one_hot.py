@@ -38,8 +38,8 @@ class OneHot(Structure):
         super().__init__((n,), mask, at_least=1)
         self.n = n
 
-    def __repr__(self) -> str:
-        return f"OneHot({self.n})"
+    def _arguments(self) -> str:
+        return f"{self.n}"
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.top_k(u, 1)

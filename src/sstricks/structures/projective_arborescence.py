@@ -19,8 +19,12 @@ class ProjectiveArborescence(GraphStructure):
               \text{ every node's descendants are consecutive} \}
 
     Edges are the pairs i → j with i ≠ j and j ≠ 0 in lexicographic order. Node 0 is the root and may have several
-    children. A node none of whose edges is present (masked or −∞) is padding: it is skipped wherever it stands, and
-    consecutive means among the others. Of trees that are worth the same the argmax is the lexicographically largest.
+    children. A node none of whose edges is present (masked or −∞) is absent: it is skipped wherever it stands, and
+    consecutive means among the others; where no edge is present, node 0 is alone and x = 0. Of trees that are worth the
+    same the argmax is the lexicographically largest.
+
+    Sentences of different lengths share a batch by `trees.masked(trees.edge_mask(nodes))`, where
+    `nodes = torch.arange(n) < lengths[:, None]` and node 0 counts.
 
     Args:
         n: The number of nodes, n ≥ 2.
@@ -36,19 +40,10 @@ class ProjectiveArborescence(GraphStructure):
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_integer("n", n, "A tree needs an edge.", low=2)
-        edges = F.projective_edges(n)
-        super().__init__(
-            edges,
-            n,
-            mask,
-            torch.ones_like(edges[0], dtype=torch.bool),
-            "no projective tree from node 0 among the present edges",
-            "at least one tree for each example",
-            "Unmask edges: those out of node 0 always allow one. (A node without present edges is padding.)",
-        )
+        super().__init__(F.projective_edges(n), n, mask)
 
-    def __repr__(self) -> str:
-        return f"ProjectiveArborescence({self.num_nodes})"
+    def _arguments(self) -> str:
+        return f"{self.num_nodes}"
 
     def to_adjacency(self, x: Tensor) -> Tensor:
         """The (weighted) adjacency matrix A of x, shape (*batch, n, n), with A[i, j] for the edge from i to j.
@@ -60,6 +55,13 @@ class ProjectiveArborescence(GraphStructure):
                     [0., 0., 0.]])
         """
         return self._from_to(x)
+
+    def _empty(self) -> tuple[str, str, str]:
+        return (
+            "no projective tree from node 0 among the present edges",
+            "at least one tree for each example",
+            "Unmask edges: those out of node 0 always allow one. (A node without a present edge is absent.)",
+        )
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.maximum_projective_arborescence(u, self.num_nodes)
@@ -75,8 +77,8 @@ class ProjectiveArborescence(GraphStructure):
         return one_head & (below[..., 0, :] | ~present).all(-1) & consecutive.all(-1)
 
     def _nodes(self) -> list[int]:
-        """The nodes that are not padding."""
-        return self._present(self.edges.device).nonzero().flatten().tolist()
+        """The root and the other nodes that are present."""
+        return sorted({0, *self._present(self.edges.device).nonzero().flatten().tolist()})
 
     def _candidates(self) -> int:
         dependents = len(self._nodes()) - 1
@@ -104,7 +106,7 @@ class ProjectiveArborescence(GraphStructure):
             edge = [number[nodes[head], nodes[dependent]]] if dependent else []
             return [edge + one + two for k in range(i, j) for one in right(i, k) for two in left(k + 1, j) if edge]
 
-        chosen = torch.tensor(right(0, len(nodes) - 1))
+        chosen = torch.tensor(right(0, len(nodes) - 1), dtype=torch.int64)
         return torch.zeros(len(chosen), self.event_shape[0]).scatter(-1, chosen, 1.0)
 
     def _log_partition(self, u: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer
+from sstricks.errors import check_integer, invalid
 from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -18,16 +18,20 @@ class SpanningTree(GraphStructure):
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^E : T \text{ spans } G \}
 
-    Graphs of different sizes share a batch by masking: a node none of whose edges is present is itself absent. The
-    present nodes must be connected. Parallel edges are welcome; they are different edges of different trees.
+    Graphs of different sizes share a batch by masking (see `edge_mask`): a node none of whose edges is present is
+    absent, and where no edge is present there is one node and x = 0. The present nodes must be connected.
+
+    Parallel edges are welcome; they are different edges of different trees. All are written in the same direction: a
+    list with both (i, j) and (j, i), as PyTorch Geometric has them, would count every edge twice and is refused.
 
     Args:
-        edges: The two ends of every edge, in either order, LongTensor (2, E).
+        edges: The two ends of every edge, each edge once, in either direction, LongTensor (2, E).
         num_nodes: The number of nodes, n ≥ 2.
         mask: False where an edge is absent, shape (*batch, E).
 
     Raises:
-        ValueError: The edges do not fit the nodes, have self-loops, or leave the graph in several components.
+        ValueError: `edges` contains a node outside range(num_nodes), a self-loop, or an edge in both directions, or
+            misses a node; or the graph is not connected.
 
     Example:
         >>> sst.SpanningTree.complete(4).log_partition(torch.zeros(6)).exp()
@@ -38,15 +42,8 @@ class SpanningTree(GraphStructure):
 
     def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
-        super().__init__(
-            edges,
-            num_nodes,
-            mask,
-            torch.ones_like(edges[0], dtype=torch.bool),
-            "a graph in several components",
-            "connected graphs, which have spanning trees",
-            "Add edges between the components, or unmask them. (A node none of whose edges is present is padding.)",
-        )
+        _check_one_direction(edges, num_nodes)
+        super().__init__(edges, num_nodes, mask)
 
     @classmethod
     def complete(cls, n: int, mask: Tensor | None = None) -> "SpanningTree":
@@ -64,8 +61,8 @@ class SpanningTree(GraphStructure):
         n = check_integer("n", n, "A tree needs an edge.", low=2)
         return cls(torch.triu_indices(n, n, 1), n, mask)
 
-    def __repr__(self) -> str:
-        return f"SpanningTree({self.edges.shape[1]} edges, {self.num_nodes} nodes)"
+    def _arguments(self) -> str:
+        return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes"
 
     def to_adjacency(self, x: Tensor) -> Tensor:
         """The symmetric (weighted) adjacency matrix of x, shape (*batch, n, n); parallel edges add up.
@@ -79,6 +76,13 @@ class SpanningTree(GraphStructure):
         half = self._from_to(x)
         return half + half.mT
 
+    def _empty(self) -> tuple[str, str, str]:
+        return (
+            "a graph in several components",
+            "a connected graph, which has spanning trees",
+            "Add or unmask edges between the components. (A node without a present edge is absent.)",
+        )
+
     def _argmax(self, u: Tensor) -> Tensor:
         return spanning_tree.maximum_spanning_tree(u.detach(), self.edges.to(u.device), self.num_nodes)
 
@@ -86,17 +90,18 @@ class SpanningTree(GraphStructure):
         present = self._present(x.device)
         # With as many edges as a tree has, being connected is being a tree.
         together = reachable(self.to_adjacency(x)) | ~(present.unsqueeze(-1) & present.unsqueeze(-2))
-        return together.all((-1, -2)) & (x.sum(-1) == present.sum(-1) - 1)
+        return together.all((-1, -2)) & (x.sum(-1) == self._size(x.device))
 
-    def _size(self) -> int:
-        """How many edges a tree has."""
-        return int(self._present(self.edges.device).sum()) - 1
+    def _size(self, device: torch.device) -> Tensor:
+        """How many edges a tree has, shape (*batch_shape)."""
+        return (self._present(device).sum(-1) - 1).clamp(min=0)
 
     def _candidates(self) -> int:
-        return comb(self.edges.shape[1], self._size())
+        return comb(self.edges.shape[1], int(self._size(self.edges.device)))
 
     def _support(self) -> Tensor:
-        chosen = torch.tensor(list(combinations(range(self.edges.shape[1]), self._size())))
+        size = int(self._size(self.edges.device))
+        chosen = torch.tensor(list(combinations(range(self.edges.shape[1]), size)), dtype=torch.int64)
         candidates = torch.zeros(len(chosen), self.edges.shape[1]).scatter(-1, chosen, 1.0)
         return candidates[self.contains(candidates)]
 
@@ -105,6 +110,23 @@ class SpanningTree(GraphStructure):
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         return drawn(u, self.edges.to(u.device), self.num_nodes, generator)
+
+
+def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
+    """Raise if an edge of an undirected graph is listed in both directions."""
+    there, back = edges[0] * num_nodes + edges[1], edges[1] * num_nodes + edges[0]
+    both = torch.isin(there, back)
+    if both.any():
+        e = int(both.nonzero()[0])
+        f = int((back == there[e]).nonzero()[0])
+        i, j = edges[:, e].tolist()
+        raise invalid(
+            "edges",
+            f"edge ({i}, {j}) at index {e} and edge ({j}, {i}) at index {f}",
+            "every edge of the undirected graph once",
+            "Keep one direction of each edge: edges[:, edges[0] < edges[1]]; write parallel edges in the same "
+            "direction.",
+        )
 
 
 @register_solver(SpanningTree, ExponentialFamilyEntropy)

@@ -1,5 +1,7 @@
 from abc import abstractmethod
+from copy import copy
 from math import log10
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -36,23 +38,59 @@ class Structure(Oracle):
 
     def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
         self.event_shape = torch.Size(event_shape)
+        self.batch_shape = torch.Size()
         self.mask = None
         self._at_least = at_least
-        if mask is None:
-            self.batch_shape = torch.Size()
-            return
+        if mask is not None:
+            self._take_mask(mask)
+
+    def __repr__(self) -> str:
+        mask = "" if self.mask is None else f", mask of shape {tuple(self.mask.shape)}"
+        return f"{type(self).__name__}({self._arguments()}{mask})"
+
+    def masked(self, mask: Tensor) -> Self:
+        """The same structure with a further mask: a coordinate is present where both masks are True.
+
+        Utilities of −∞ are a mask as well: `structure.masked(u > -torch.inf)` is the structure whose vertices
+        `argmax(u)` returns, and knows which nodes of a graph are left.
+
+        Args:
+            mask: False where a coordinate is absent from 𝒳, shape (*batch, *event_shape).
+
+        Raises:
+            ValueError: The mask has the wrong shape or dtype, or leaves 𝒳 empty.
+
+        Example:
+            >>> u = torch.tensor([1.0, -torch.inf, -torch.inf])
+            >>> trees = sst.SpanningTree.complete(3)
+            >>> trees.contains(trees.argmax(u)), trees.masked(u > -torch.inf).contains(trees.argmax(u))
+            (tensor(False), tensor(True))
+        """
         check_mask(mask, self.event_shape)
-        self.mask = mask.clone()  # the caller's may change
-        self.batch_shape = mask.shape[: mask.dim() - len(event_shape)]
-        short = mask.flatten(len(self.batch_shape)).sum(-1) < at_least
-        if short.any():
-            row = int(short.reshape(-1).nonzero()[0])
-            raise invalid(
-                "mask",
-                f"too few present coordinates in row {row}",
-                f"at least {at_least}",
-                f"Unmask coordinates of this {type(self).__name__}, or leave the example out of the batch.",
-            )
+        if self.mask is not None:
+            joint_shape("mask", mask.shape, self.batch_shape, "mask so far", mask.shape[: -len(self.event_shape)])
+            mask = mask & self.mask.to(mask.device)
+        other = copy(self)
+        other._take_mask(mask)
+        other._check_not_empty("mask")
+        return other
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same structure with its own copies of all tensors (mask, edges) on a device.
+
+        A structure works on utilities of any device; on theirs it has nothing to copy in each call.
+
+        Args:
+            device: The device.
+
+        Example:
+            >>> sst.SpanningTree.complete(3).to("cpu").edges.device
+            device(type='cpu')
+        """
+        other = copy(self)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        vars(other).update({name: value.to(device, copy=True) for name, value in tensors.items()})
+        return other
 
     def argmax(self, u: Tensor) -> Tensor:
         """The embedding x ∈ 𝒳 of largest uᵀx (eq. 4). Ties go to the coordinates with the lower indices.
@@ -154,6 +192,9 @@ class Structure(Oracle):
 
     def contains(self, x: Tensor) -> Tensor:
         """Whether x ∈ 𝒳, exactly, shape (*batch).
+
+        It knows the mask of the structure only. For the vertices that utilities of −∞ leave, ask
+        `masked(u > -torch.inf)`.
 
         Args:
             x: Points, shape (*batch, *event_shape).
@@ -260,13 +301,38 @@ class Structure(Oracle):
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
 
-    def _check_feasible(self, argument: str, found: str, expected: str, remedy: str) -> None:
-        """Blame an argument of the constructor unless every row has an embedding, as the argmax of zeros would find."""
+    def _arguments(self) -> str:
+        """What `repr` shows of the constructor's arguments, the mask aside."""
+        return f"event shape {tuple(self.event_shape)}"
+
+    def _empty(self) -> tuple[str, str, str] | None:
+        """Found, expected and remedy for an empty 𝒳; None if `at_least` present coordinates are enough."""
+        return None
+
+    def _take_mask(self, mask: Tensor) -> None:
+        """Make a copy of this mask the structure's, if it is one of its shape and leaves enough coordinates."""
+        check_mask(mask, self.event_shape)
+        self.mask = mask.clone()  # the caller's may change
+        self.batch_shape = mask.shape[: mask.dim() - len(self.event_shape)]
+        short = mask.flatten(len(self.batch_shape)).sum(-1) < self._at_least
+        if short.any():
+            row = int(short.reshape(-1).nonzero()[0])
+            raise invalid(
+                "mask",
+                f"too few present coordinates in row {row}",
+                f"at least {self._at_least}",
+                f"Unmask coordinates of this {type(self).__name__}, or leave the example out of the batch.",
+            )
+
+    def _check_not_empty(self, argument: str) -> None:
+        """Blame this argument unless every row has an embedding, as the argmax of zeros would find."""
+        if (empty := self._empty()) is None:
+            return
         device = None if self.mask is None else self.mask.device
         try:
             self.argmax(torch.zeros(self.event_shape, device=device))
         except ValueError as error:
-            raise invalid(argument, found, expected, remedy) from error
+            raise invalid(argument, *empty) from error
 
     def _log_partition(self, u: Tensor) -> Tensor:
         raise no_family(self, "log_partition")

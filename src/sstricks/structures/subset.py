@@ -41,8 +41,8 @@ class Subset(Structure):
         super().__init__((n,), mask, at_least=1)
         self.n = n
 
-    def __repr__(self) -> str:
-        return f"Subset({self.n})"
+    def _arguments(self) -> str:
+        return f"{self.n}"
 
     def _argmax(self, u: Tensor) -> Tensor:
         return (u > 0).to(u.dtype)

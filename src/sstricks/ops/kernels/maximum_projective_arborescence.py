@@ -23,8 +23,10 @@ def edge(nodes, i, j):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def present_nodes(nodes, u, row, order):
-    """Write the nodes that have an edge into `order`; return how many there are, or 0 if the root is not one."""
+    """Write the root and the nodes that have an edge into `order`; return how many, or 0 if only the root has none."""
+    order[0] = 0
     count = 0
+    rootless = False
     for v in range(nodes):
         present = False
         for w in range(nodes):
@@ -35,8 +37,9 @@ def present_nodes(nodes, u, row, order):
             order[count] = v
             count += 1
         elif v == 0:
-            return 0
-    return count
+            count = 1
+            rootless = True
+    return 0 if rootless and count > 1 else count
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -123,6 +123,7 @@ def load(nodes, u, begin, end, orders, gap, rest, m, low, e, base, stretch, coun
 
 @njit(inline="always")
 def has_tree(nodes, counts, m, lane):
+    """Whether the row in this lane has a tree; a root alone is one."""
     return counts[lane] > 0 and m[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] > 0.0
 
 

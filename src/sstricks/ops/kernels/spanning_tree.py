@@ -144,6 +144,7 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
         best[lane] = -np.inf
         for x in range(edges):
             best[lane] = max(best[lane], u[row, x])
+        best[lane] = best[lane] if best[lane] > -np.inf else 0.0
         far = 0
         for x in range(np.uint64(edges)):
             gap = best[lane] - u[row, x]
@@ -356,10 +357,10 @@ def log_partition(begin, end, nodes, u, ends, out, components, memory):
         _eliminate(nodes, weights, rows, present, log_z, isolated)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
-            size = -1
+            size = 0
             for v in range(nodes):
                 size += present[v * LANES + lane]
-            out[first + lane] = log_z[lane] + size * best[lane]
+            out[first + lane] = log_z[lane] + max(size - 1, 0) * best[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
