@@ -61,7 +61,7 @@ class Call:
 
 
 def _operators() -> dict[Any, Operator]:
-    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(sstricks.ops.__path__, "sstricks.ops.")]
+    modules = [importlib.import_module(m.name) for m in pkgutil.iter_modules(sstricks.ops.__path__, "sstricks.ops.")]
     found = {value for module in modules for value in vars(module).values() if isinstance(value, Operator)}
     return {op.library_op._opoverload: op for op in found}
 

@@ -71,7 +71,7 @@ def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, 
     if mask is None:
         mask = torch.ones(0, dtype=torch.bool, device=u.device)
     return scaled(
-        u if u.dtype == torch.float32 else u.to(dtype),
+        u.to(dtype) if u.device.type == "cpu" and u.dtype != torch.float32 else u,
         temperature.to(dtype=dtype, device=u.device),
         mask.to(u.device),
         at_least,

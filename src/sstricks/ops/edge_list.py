@@ -4,12 +4,12 @@ import numpy as np
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.operator import is_plain, operator
+from sstricks.ops.operator import is_readable, operator
 
 
 def checked_edges(edges: Tensor, nodes: int) -> Tensor:
     """The edges, looked at by `edge_list`, or faster where there is nothing to complain of."""
-    return edges if is_plain(edges) and _good(edges.numpy(), nodes) else edge_list(edges, nodes)
+    return edges if is_readable(edges) and _good(edges.numpy(), nodes) else edge_list(edges, nodes)
 
 
 # An operator, so that the values are looked at when a compiled program runs, and in one graph with what uses them.

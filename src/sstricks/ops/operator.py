@@ -10,8 +10,8 @@ _PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
 
 
-def is_plain(*tensors: Tensor) -> bool:
-    """Whether these are ordinary CPU tensors in ordinary eager execution: no compilation, transformation or mode.
+def is_eager(*tensors: Tensor) -> bool:
+    """Whether these are ordinary tensors in ordinary eager execution: no compilation, transformation or mode.
 
     Then an operator's kernel may be called without the dispatcher, which takes longer than the kernels of small
     problems.
@@ -19,10 +19,24 @@ def is_plain(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return (
-        all(type(t) in _PLAIN and t.device.type == "cpu" for t in tensors)
+        all(type(t) in _PLAIN for t in tensors)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Whether the values of a tensor can be looked at, now and without waiting for a device."""
+    return is_eager(tensor) and tensor.device.type == "cpu"
+
+
+def is_checked(tensor: Tensor) -> bool:
+    """Whether a row that is invalid is complained of, and does not just become NaN.
+
+    On the CPU it is. To look at values on a device means to wait for it, which is done only when torch is asked where
+    NaN comes from, by `torch.autograd.set_detect_anomaly(True)`.
+    """
+    return tensor.device.type == "cpu" or torch.is_anomaly_enabled()
 
 
 class Operator:
@@ -32,7 +46,7 @@ class Operator:
     reference for those that have one. From it, and from what is attached below, come a `torch.library` custom
     operator (opaque to `torch.compile`, with a batching rule), an `autograd.Function` around it (what
     `torch.func.grad` and `jacrev` need, since gradients registered on custom operators do not compose with them), and
-    another one around the bare CPU kernel, for ordinary eager calls.
+    another one around the bare kernel of the device, for ordinary eager calls.
 
     Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
@@ -52,8 +66,9 @@ class Operator:
         self.output_core = output_core
         self.__name__ = twin.__name__
         self.__doc__ = twin.__doc__
-        self._on_cpu = self._by_rows(twin)
-        self.library_op = torch.library.custom_op(name, self._on_cpu, mutates_args=())
+        on_any = self._by_rows(twin)
+        self._kernels = {"cpu": on_any, "cuda": on_any}
+        self.library_op = torch.library.custom_op(name, on_any, mutates_args=())
         self.library_op.register_fake(self._fake)
         self.library_op.register_vmap(self._vmap)
         self._eager: type[Function] | None = None
@@ -62,9 +77,9 @@ class Operator:
     def __call__(self, *args: Any) -> Tensor:
         """Apply the operator."""
         tensors = args[: len(self.core)]
-        if is_plain(*tensors):
+        if is_eager(*tensors) and (kernel := self._kernels.get(tensors[0].device.type)):
             if self._eager is None or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
-                return self._on_cpu(*args)
+                return kernel(*args)
             return self._eager.apply(*args)
         if self._function is None or torch.compiler.is_compiling():
             return self.library_op(*args)
@@ -72,8 +87,26 @@ class Operator:
 
     def cpu(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Attach the CPU kernel: same signature as the twin, and always exactly one leading dimension."""
-        self._on_cpu = self._by_rows(kernel)
-        self.library_op.register_kernel("cpu")(self._on_cpu)
+        return self._attach("cpu", kernel)
+
+    def cuda(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Attach what launches the CUDA kernel: as for the CPU, and without waiting for the device.
+
+        It imports Triton when it is first called. An invalid row becomes NaN, the others are what they would be
+        without it.
+        """
+
+        @functools.wraps(kernel)
+        def on_its_device(*rows: Any) -> Tensor:
+            with torch.cuda.device_of(rows[0]):  # Triton launches on the current one
+                return kernel(*rows)
+
+        self._attach("cuda", on_its_device)
+        return kernel
+
+    def _attach(self, device: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        self._kernels[device] = self._by_rows(kernel)
+        self.library_op.register_kernel(device)(self._kernels[device])
         return kernel
 
     def backward(self, rule: Backward) -> Backward:
@@ -95,7 +128,7 @@ class Operator:
             return (*rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
 
         def eager_forward(ctx: Any, *args: Any) -> Tensor:
-            output = self._on_cpu(*args)
+            output = self._kernels[args[0].device.type](*args)
             setup_context(ctx, args, output)
             return output
 

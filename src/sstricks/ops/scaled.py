@@ -2,13 +2,20 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.precision import A_LITTLE_MORE, COLDEST, LARGEST, SURE, working_dtype
 from sstricks.ops.threads import over_rows
 
 
 def _unmasked(mask: Tensor, u: Tensor) -> Tensor:
     return mask if mask.shape[-1] else torch.ones_like(u, dtype=torch.bool)
+
+
+def _fault(u: Tensor, t: Tensor, present: Tensor, at_least: int) -> Tensor:
+    """By row, 1 for NaN, 2 for too few coordinates, 3 for a temperature that is none, or 0."""
+    fault = torch.where((present & u.isnan()).any(-1), 1, 0)
+    fault = torch.where(present.sum(-1) < at_least, 2, fault)
+    return torch.where(t > 0, fault, 3)
 
 
 def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> None:
@@ -55,7 +62,8 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
         at_least: How many coordinates must be present.
 
     Raises:
-        ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present.
+        ValueError: Some utility is NaN, some temperature is not positive, or too few coordinates are present. Where
+            nobody looks (see `is_checked`), NaN is returned for the whole row.
     """
     present = _unmasked(mask, u) & (u != -torch.inf)
     v = (u.to(working_dtype(u)) / t.clamp(min=COLDEST).unsqueeze(-1)).clamp(-LARGEST, LARGEST)
@@ -63,12 +71,11 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     finite = present & (v < torch.inf)
     total = torch.where(finite, v, 0.0).abs().sum(-1)
     sure = (SURE + total * A_LITTLE_MORE).clamp(max=2 * LARGEST)
-    fault = torch.where((present & u.isnan()).any(-1), 1, 0)
-    fault = torch.where(present.sum(-1) < at_least, 2, fault)
-    fault = torch.where(t > 0, fault, 3)
-    if fault.any():
+    fault = _fault(u, t, present, at_least)
+    if is_checked(u) and fault.any():
         _complain(fault, u, t, mask, at_least)
-    return torch.where(finite, v, torch.where(present, sure.unsqueeze(-1), -torch.inf))
+    v = torch.where(finite, v, torch.where(present, sure.unsqueeze(-1), -torch.inf))
+    return torch.where((fault > 0).unsqueeze(-1), torch.nan, v)
 
 
 @scaled.cpu
@@ -82,6 +89,18 @@ def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     if fault.any():
         _complain(fault, u, t, mask, at_least)
     return out
+
+
+@scaled.cuda
+def _(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
+    from sstricks.ops.cuda.scaled import scaled as launch
+
+    if is_checked(u):
+        present = _unmasked(mask, u) & (u != -torch.inf)
+        fault = _fault(u, t, present, at_least)
+        if fault.any():
+            _complain(fault, u, t, mask, at_least)
+    return launch(u, t, mask, at_least)
 
 
 @operator("sstricks::scaled_backward", core=(1, 1, 0, 1), dtype=lambda grad, u, t, mask: u.dtype)
@@ -98,6 +117,13 @@ def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     out = torch.empty_like(u)
     over_rows(kernel, u.shape[0], 0.6 * u.shape[1], *(x.numpy() for x in (grad, u, t, mask)), out.numpy())
     return out
+
+
+@scaled_backward.cuda
+def _(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+    from sstricks.ops.cuda.scaled import scaled_backward as launch
+
+    return launch(grad, u, t, mask)
 
 
 # v = u/t on the finite, present coordinates and a constant elsewhere, so ∂v/∂u = 1/t and ∂v/∂t = −u/t² there and

@@ -9,7 +9,7 @@ from torch import Tensor
 from sstricks.errors import check_sizes, check_temperature, check_tensor, invalid, joint_shape
 from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_checked
-from sstricks.ops.operator import is_plain
+from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Oracle
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
@@ -344,7 +344,7 @@ class Structure(Oracle):
     def _without_idle(self, u: Tensor) -> Tensor:
         """The utilities, with 0 for the +∞ of rows in which no embedding has a coordinate at +∞."""
         infinite, events = u == torch.inf, tuple(range(-len(self.event_shape), 0))
-        if is_plain(u) and not infinite.any():  # the argmax takes as long as the log-partition itself
+        if is_readable(u) and not infinite.any():  # the argmax takes as long as the log-partition itself
             return u
         most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
         matters = (infinite & (most > 0)).any(dim=events, keepdim=True)
