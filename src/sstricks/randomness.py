@@ -46,4 +46,4 @@ def standard_exponential(like: Tensor, shape: torch.Size) -> Tensor:
         shape: How many.
     """
     v = torch.rand(shape, dtype=working_dtype(like), device=like.device)  # may be 0, and never 1
-    return v.clamp_(min=2**-54).log_().neg_().to(torch.promote_types(like.dtype, torch.float32))
+    return v.clamp(min=2**-54).log_().neg_().to(torch.promote_types(like.dtype, torch.float32))
