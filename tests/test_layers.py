@@ -12,6 +12,7 @@ import pytest
 import sstricks
 
 ROOT = Path(sstricks.__file__).parent
+CORE = [path for path in ROOT.rglob("*.py") if "experiments" not in path.relative_to(ROOT).parts]
 LAYERS = {"ops": 0, "functional": 1}  # all else is an object
 HEAVY = ("numba", "llvmlite", "lightning", "matplotlib", "networkx", "scipy", "tensorboard", "tyro")
 
@@ -59,6 +60,64 @@ def test_the_core_does_not_know_the_experiments():
         and not module_name(path).startswith(("sstricks.experiments", "sstricks.cli"))
     ]
     assert knowing == []
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of nodes that lead to one another, and the single ones that lead to themselves."""
+    reach = {}
+    for node in graph:
+        seen, pending = set(), [node]
+        while pending:
+            new = graph[pending.pop()] - seen
+            seen |= new
+            pending += new
+        reach[node] = seen
+    found = {frozenset(other for other in reach[node] if node in reach[other]) for node in graph}
+    return [set(circle) for circle in found if circle]
+
+
+def test_imports_of_the_core_have_no_circle():
+    """Not even through imports inside functions or for type checkers."""
+    modules = {module_name(path).removesuffix(".__init__"): path for path in CORE}
+
+    def imported(path: Path) -> set[str]:
+        return {n if n in modules else n.rpartition(".")[0] for n in imported_modules(path)} & modules.keys()
+
+    graph = {module: imported(path) for module, path in modules.items()}
+    assert sum(map(len, graph.values())) > 100
+    assert circles(graph) == []
+
+
+# What `namedtuple` gives its classes: public, in spite of the name.
+NAMED_TUPLE = {"_replace", "_make", "_asdict", "_fields"}
+
+
+def private_names_of_others(path: Path) -> list[str]:
+    """The uses of private names that neither the file itself nor another library defines."""
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree))
+    own = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)} | NAMED_TUPLE
+    own |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+    own |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    foreign = {"self", "cls"}
+    used = []
+    for n in nodes:
+        if isinstance(n, ast.Import):
+            foreign |= {(alias.asname or alias.name).split(".")[0] for alias in n.names}
+        elif isinstance(n, ast.ImportFrom) and not (n.module or "").startswith("sstricks"):
+            foreign |= {alias.asname or alias.name for alias in n.names}
+        elif isinstance(n, ast.ImportFrom):
+            used += [f"{alias.name}, line {n.lineno}" for alias in n.names if alias.name.startswith("_")]
+    for n in nodes:
+        if isinstance(n, ast.Attribute) and n.attr.startswith("_") and not n.attr.endswith("__") and n.attr not in own:
+            of = ast.unparse(n.value)
+            if of not in ("self", "cls", "super()") and (of.startswith("self.") or of.split(".")[0] not in foreign):
+                used.append(f"{of}.{n.attr}, line {n.lineno}")
+    return used
+
+
+def test_no_module_uses_private_names_of_another():
+    assert {module_name(path): used for path in CORE if (used := private_names_of_others(path))} == {}
 
 
 def test_both_layers_below_exist():

@@ -6,7 +6,8 @@ from torch.distributions import Independent
 from sstricks.diagnosis.estimates import Estimator, Estimators, Sampled
 from sstricks.diagnosis.leaves import Loss, find_leaves
 from sstricks.diagnosis.moments import Moments
-from sstricks.diagnosis.result import Diagnosis, Row
+from sstricks.diagnosis.result import Diagnosis
+from sstricks.diagnosis.row import Row
 from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough

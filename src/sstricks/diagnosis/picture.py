@@ -1,6 +1,7 @@
 """Bias, spread, direction and error of the estimators against temperature."""
 
 import math
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from sstricks.diagnosis.result import Diagnosis
+from sstricks.diagnosis.row import Row
 
 # Okabe and Ito's colours, which remain apart for the colour-blind; line styles and markers repeat what they say.
 _RELAXED = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"))
@@ -17,11 +18,12 @@ _VARIANTS = ("#8A8A8A", "#CC79A7", "#009E73")  # no baseline, moving average, le
 _ACTIONS = ((0, (6, 2)), (0, (1, 1.2)))
 
 
-def draw(diagnosis: Diagnosis, path: Path) -> Path:
+def draw(rows: Sequence[Row], title: str, path: Path) -> Path:
     """Draw the four measures; estimators without a temperature are horizontal lines.
 
     Args:
-        diagnosis: What to draw.
+        rows: What to draw.
+        title: Of the picture.
         path: A file that does not exist yet.
 
     Returns:
@@ -31,20 +33,20 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
         FileExistsError: The file exists.
         ValueError: Matplotlib does not know the format that its suffix names.
     """
-    names = dict.fromkeys(row.estimator for row in diagnosis.rows if row.temperature is not None)
-    curves = [[row for row in diagnosis.rows if row.estimator == name] for name in names]
-    levels = [row for row in diagnosis.rows if row.temperature is None]
+    names = dict.fromkeys(row.estimator for row in rows if row.temperature is not None)
+    curves = [[row for row in rows if row.estimator == name] for name in names]
+    levels = [row for row in rows if row.temperature is None]
     figure = Figure(figsize=(10.5, 8.4), layout="constrained")
     bias, spread, direction, error = figure.subplots(2, 2).flat
-    for rows, (color, style, marker) in zip(curves, _RELAXED, strict=True) if curves else ():
-        t = [row.temperature for row in rows]
+    for curve, (color, style, marker) in zip(curves, _RELAXED, strict=True) if curves else ():
+        t = [row.temperature for row in curve]
         for axis, values, bars in (
-            (bias, [row.bias for row in rows], [row.bias_error for row in rows]),
-            (spread, [math.sqrt(row.variance) for row in rows], None),
-            (direction, [row.cosine for row in rows], None),
-            (error, [row.rmse for row in rows], None),
+            (bias, [row.bias for row in curve], [row.bias_error for row in curve]),
+            (spread, [math.sqrt(row.variance) for row in curve], None),
+            (direction, [row.cosine for row in curve], None),
+            (error, [row.rmse for row in curve], None),
         ):
-            look = {"color": color, "linestyle": style, "marker": marker, "linewidth": 2, "label": rows[0].estimator}
+            look = {"color": color, "linestyle": style, "marker": marker, "linewidth": 2, "label": curve[0].estimator}
             axis.errorbar(t, values, bars, capsize=3, **look)
     for index, row in enumerate(levels):
         action, variant = divmod(index, len(_VARIANTS))
@@ -53,18 +55,18 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
         direction.axhline(row.cosine, **look)
         error.axhline(row.rmse, **look)
     bias.text(0.02, 0.97, "REINFORCE and RLOO are unbiased", va="top", fontsize=9, transform=bias.transAxes)
-    for axis, title, logarithmic in (
+    for axis, measure, logarithmic in (
         (bias, "bias, with its standard error", bool(curves)),
         (spread, "standard deviation of one estimate", True),
         (direction, "mean cosine with the true gradient", False),
         (error, "RMSE of one estimate", True),
     ):
-        _finish(axis, title, sorted({row.temperature for rows in curves for row in rows if row.temperature}))
+        _finish(axis, measure, sorted({row.temperature for curve in curves for row in curve if row.temperature}))
         if logarithmic:
             _plain_logarithms(axis)
     handles, labels = spread.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3.2, fontsize=9)
-    figure.suptitle(f"{diagnosis.title}\ntrue gradient: {diagnosis.truth.method}", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     FigureCanvasAgg(figure)
     content = BytesIO()
     figure.savefig(content, format=path.suffix.removeprefix(".") or "png", dpi=150)

@@ -1,57 +1,18 @@
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sstricks.diagnosis.row import Row
 from sstricks.diagnosis.truth import Truth
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _HEAD = ("estimator", "t", "losses", "bias", "std", "cosine", "RMSE")
-
-
-@dataclass(frozen=True)
-class Row:
-    """How good one estimator is at one temperature. Norms are Euclidean, over all parameters.
-
-    Attributes:
-        estimator: Its name.
-        temperature: t, or None if it has none.
-        evaluations: How many losses one estimate costs.
-        bias: How far the mean of the estimates is from the truth.
-        bias_error: The standard error of the bias: below about twice this, it may be zero.
-        variance: The sum of the variances of all parameters' estimates.
-        cosine: The mean cosine between an estimate and the truth.
-        rmse: The root mean square distance between an estimate and the truth.
-    """
-
-    estimator: str
-    temperature: float | None
-    evaluations: int
-    bias: float
-    bias_error: float
-    variance: float
-    cosine: float
-    rmse: float
-
-    def rmse_of_mean(self, estimates: int) -> float:
-        """The RMSE of the mean of so many estimates: averaging takes away variance, never bias.
-
-        Of the square of the bias, what its standard error explains is taken off, since that is not bias.
-        """
-        return math.sqrt(max(0.0, self.bias**2 - self.bias_error**2) + self.variance / estimates)
-
-    def cells(self) -> tuple[str, ...]:
-        """As text, in the order of the table."""
-        t = "" if self.temperature is None else f"{self.temperature:g}"
-        bias = f"{self.bias:.3g} ± {self.bias_error:.1g}"
-        numbers = (f"{math.sqrt(self.variance):.3g}", f"{self.cosine:.3f}", f"{self.rmse:.3g}")
-        return (self.estimator, t, str(self.evaluations), bias, *numbers)
 
 
 @dataclass(frozen=True)
@@ -145,7 +106,8 @@ class Diagnosis:
             raise ImportError("plot needs matplotlib, which is not installed. Run: pip install 'sstricks[experiments]'")
         from sstricks.diagnosis.picture import draw
 
-        return draw(self, Path(path))
+        title = f"{self.title}\ntrue gradient: {self.truth.method}"
+        return draw(self.rows, title, Path(path))
 
     def _notes(self) -> list[str]:
         norm = float(self.truth.gradient.norm())

@@ -1,16 +1,11 @@
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops.oracles import Oracle
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-
-if TYPE_CHECKING:
-    from sstricks.structures.structure import Structure
-
 
 # Finds argmax_{x ∈ conv 𝒳} uᵀx − f(x) from (structure, regularizer, u) for a scaled utility u = U/t (float64, absent
 # coordinates −∞): a point of the shape and dtype of u, differentiable in u.
@@ -22,9 +17,9 @@ class NoSolverError(ValueError, LookupError):
     """There is no direct solver for a structure and a regularizer."""
 
 
-_solvers: dict[tuple[type[Structure], type[Regularizer]], Solver] = {}
-_reasons: dict[tuple[type[Structure], type[Regularizer]], str] = {}
-_iterations: dict[tuple[type[Structure], type[Regularizer]], str] = {}
+_solvers: dict[tuple[type[Oracle], type[Regularizer]], Solver] = {}
+_reasons: dict[tuple[type[Oracle], type[Regularizer]], str] = {}
+_iterations: dict[tuple[type[Oracle], type[Regularizer]], str] = {}
 
 
 class Entry(NamedTuple):
@@ -38,7 +33,7 @@ class Entry(NamedTuple):
     """Why there cannot be a solver, where that is known."""
 
 
-def register_solver(structure: type[Structure], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
+def register_solver(structure: type[Oracle], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
     """Enrol a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
 
     It serves the structure's subclasses too, unless they have one of their own.
@@ -60,28 +55,28 @@ def register_solver(structure: type[Structure], regularizer: type[Regularizer]) 
     return enrol
 
 
-def declare_intractable(structure: type[Structure], regularizer: type[Regularizer], reason: str) -> None:
+def declare_intractable(structure: type[Oracle], regularizer: type[Regularizer], reason: str) -> None:
     """Say why a pair cannot have a solver, for the error message."""
     _reasons[structure, regularizer] = reason
 
 
-def declare_iterative(structure: type[Structure], regularizer: type[Regularizer], iteration: str) -> None:
+def declare_iterative(structure: type[Oracle], regularizer: type[Regularizer], iteration: str) -> None:
     """Say that the solver of a pair iterates to a tolerance, and how, for the table of pairs."""
     _iterations[structure, regularizer] = iteration
 
 
-def look_up(structure: type[Structure], regularizer: type[Regularizer]) -> Entry:
+def look_up(structure: type[Oracle], regularizer: type[Regularizer]) -> Entry:
     """What the registry knows of a pair, registered or not."""
     pair = structure, regularizer
     return Entry(_solvers.get(pair), _iterations.get(pair), _reasons.get(pair))
 
 
-def registered_pairs() -> list[tuple[type[Structure], type[Regularizer]]]:
+def registered_pairs() -> list[tuple[type[Oracle], type[Regularizer]]]:
     """All pairs (𝒳, f) that have a direct solver."""
     return list(_solvers)
 
 
-def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
+def find_solver(structure: Oracle, regularizer: Regularizer) -> Solver:
     """The registered solver of a pair.
 
     Raises:
@@ -105,12 +100,12 @@ def find_solver(structure: Structure, regularizer: Regularizer) -> Solver:
     )
 
 
-def _reason(structure: Structure, regularizer: type[Regularizer], otherwise: str) -> str:
+def _reason(structure: Oracle, regularizer: type[Regularizer], otherwise: str) -> str:
     known = (_reasons.get((kind, regularizer)) for kind in type(structure).__mro__)
     return next(filter(None, known), otherwise)
 
 
-def solver_for(structure: Structure, regularizer: Regularizer, solver: Solver | None) -> Solver:
+def solver_for(structure: Oracle, regularizer: Regularizer, solver: Solver | None) -> Solver:
     """The solver that was given for a pair, or the registered one.
 
     Raises:
@@ -134,7 +129,7 @@ def check_solver(solver: object) -> None:
         )
 
 
-def no_family(structure: Structure, wanted: str) -> NoSolverError:
+def no_family(structure: Oracle, wanted: str) -> NoSolverError:
     """The complaint about something of the exponential family that a structure does not have."""
     kind = type(structure)
     reason = _reason(structure, ExponentialFamilyEntropy, "nobody has written it for this structure")
