@@ -256,25 +256,30 @@ def _outside(nodes, counts, x, between, right, left):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _workspace(nodes, tables):
+    """What the way up works in: shares of divisions, edges, spans, and what belongs to lanes; the tables left."""
+    divisions = np.int64(divisions_from(nodes, nodes))
+    shares = (tables[:divisions], tables[divisions : 2 * divisions], tables[2 * divisions : 3 * divisions])
+    spans = nodes * (nodes + 1) // 2 * LANES
+    edges = (np.empty((2, spans)), np.empty((2, spans)), np.empty((2, spans), np.int64))
+    chart = (np.empty((4, spans)), np.empty((4, spans), np.int64))
+    lanes = (
+        np.empty((LANES, nodes), np.int64),
+        np.empty((nodes, nodes)),
+        np.empty((nodes, nodes)),
+        np.empty(LANES),
+        np.empty(LANES),
+        np.empty(LANES, np.int64),
+    )
+    return shares, edges, chart, lanes, tables[3 * divisions :]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def marginals(begin, end, nodes, u, out, feasible, scratch):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    spans = nodes * (nodes + 1) // 2 * LANES
-    divisions = np.int64(divisions_from(nodes, nodes))
-    between = scratch[:divisions]
-    right = scratch[divisions : 2 * divisions]
-    left = scratch[2 * divisions : 3 * divisions]
-    m_edge = np.empty((2, spans))
-    low = np.empty((2, spans))
-    e_edge = np.empty((2, spans), np.int64)
-    m = np.empty((4, spans))
-    e = np.empty((4, spans), np.int64)
-    x = np.empty((4, spans))
-    orders = np.empty((LANES, nodes), np.int64)
-    gap = np.empty((nodes, nodes))
-    rest = np.empty((nodes, nodes))
-    base = np.empty(LANES)
-    stretch = np.empty(LANES)
-    counts = np.empty(LANES, np.int64)
+    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    orders, gap, rest, base, stretch, counts = lanes
+    x = np.empty_like(m)
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
         inside(nodes, m_edge, e_edge, m, e, between, right, left)
@@ -285,22 +290,8 @@ def marginals(begin, end, nodes, u, out, feasible, scratch):
 @njit(nogil=True, cache=True, error_model="numpy")
 def log_partition(begin, end, nodes, u, out, feasible, scratch):
     """Write log Z of rows `begin` to `end` into `out`."""
-    spans = nodes * (nodes + 1) // 2 * LANES
-    divisions = np.int64(divisions_from(nodes, nodes))
-    between = scratch[:divisions]
-    right = scratch[divisions : 2 * divisions]
-    left = scratch[2 * divisions : 3 * divisions]
-    m_edge = np.empty((2, spans))
-    low = np.empty((2, spans))
-    e_edge = np.empty((2, spans), np.int64)
-    m = np.empty((4, spans))
-    e = np.empty((4, spans), np.int64)
-    orders = np.empty((LANES, nodes), np.int64)
-    gap = np.empty((nodes, nodes))
-    rest = np.empty((nodes, nodes))
-    base = np.empty(LANES)
-    stretch = np.empty(LANES)
-    counts = np.empty(LANES, np.int64)
+    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    orders, gap, rest, base, stretch, counts = lanes
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
         inside(nodes, m_edge, e_edge, m, e, between, right, left)
@@ -388,29 +379,12 @@ def _outside_tangent(nodes, counts, x, dx, between, right, left, dbetween, drigh
 @njit(nogil=True, cache=True, error_model="numpy")
 def marginals_jvp(begin, end, nodes, u, g, out, feasible, scratch):
     """Write the derivative of the marginals in the direction g into `out`."""
-    spans = nodes * (nodes + 1) // 2 * LANES
-    divisions = np.int64(divisions_from(nodes, nodes))
-    between = scratch[:divisions]
-    right = scratch[divisions : 2 * divisions]
-    left = scratch[2 * divisions : 3 * divisions]
-    dbetween = scratch[3 * divisions : 4 * divisions]
-    dright = scratch[4 * divisions : 5 * divisions]
-    dleft = scratch[5 * divisions : 6 * divisions]
-    m_edge = np.empty((2, spans))
-    low = np.empty((2, spans))
-    e_edge = np.empty((2, spans), np.int64)
-    m = np.empty((4, spans))
-    e = np.empty((4, spans), np.int64)
+    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, memory = _workspace(nodes, scratch)
+    orders, gap, rest, base, stretch, counts = lanes
+    size = between.size
+    dbetween, dright, dleft = memory[:size], memory[size : 2 * size], memory[2 * size : 3 * size]
     direction = low  # what the rounding lost is used up
-    a = np.empty((4, spans))
-    x = np.empty((4, spans))
-    dx = np.empty((4, spans))
-    orders = np.empty((LANES, nodes), np.int64)
-    gap = np.empty((nodes, nodes))
-    rest = np.empty((nodes, nodes))
-    base = np.empty(LANES)
-    stretch = np.empty(LANES)
-    counts = np.empty(LANES, np.int64)
+    a, x, dx = np.empty_like(m), np.empty_like(m), np.empty_like(m)
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
         inside(nodes, m_edge, e_edge, m, e, between, right, left)
