@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer, check_number, invalid, joint_shape
+from sstricks.errors import check_number, invalid, joint_shape
 from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import scaled_utility, to_working
 
@@ -58,8 +58,3 @@ def check_square(argument: str, x: Tensor) -> None:
     check_coordinates(x, 2, argument)
     if x.shape[-1] != x.shape[-2]:
         raise invalid(argument, f"shape {tuple(x.shape)}", "(*batch, n, n)", "Give one entry for each pair.")
-
-
-def check_k(k: int, n: int) -> int:
-    """The size k, if k of n items can be chosen."""
-    return check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")

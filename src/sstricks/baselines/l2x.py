@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, cooled, joint_batch, with_gumbel
-from sstricks.functional.checks import check_coordinates
+from sstricks.baselines.inputs import cooled, joint_batch, with_gumbel
+from sstricks.functional.checks import check_coordinates, check_k
 from sstricks.functional.utility import from_working
 
 

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_k, cooled
-from sstricks.functional.checks import check_coordinates
+from sstricks.baselines.inputs import cooled
+from sstricks.functional.checks import check_coordinates, check_k
 from sstricks.functional.utility import from_working
 from sstricks.ops.precision import COLDEST
 

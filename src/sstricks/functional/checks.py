@@ -75,15 +75,40 @@ def check_size(argument: str, u: Tensor, size: int, of: str) -> None:
         )
 
 
-def size_among(n: int, k: int) -> int:
+def check_n(n: int) -> int:
+    """The number of items, if n is one.
+
+    Args:
+        n: What the caller gave.
+
+    Raises:
+        ValueError: n is no integer >= 1.
+    """
+    return check_integer("n", n, "It is the number of coordinates.", low=1)
+
+
+def check_nodes(num_nodes: int, argument: str = "num_nodes") -> int:
+    """The number of nodes of a graph, if it is one.
+
+    Args:
+        num_nodes: What the caller gave.
+        argument: What it is called.
+
+    Raises:
+        ValueError: It is no integer >= 2.
+    """
+    return check_integer(argument, num_nodes, "A tree needs an edge.", low=2)
+
+
+def check_k(k: int, n: int) -> int:
     """The size k, if k of n items can be chosen.
 
     Args:
-        n: How many there are.
         k: What the caller gave.
+        n: How many items there are.
 
     Raises:
-        ValueError: They cannot, or k is no integer.
+        ValueError: k is no integer from 1 to n.
     """
     return check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
 
@@ -101,7 +126,7 @@ def subset_size(u: Tensor, k: int) -> int:
     if isinstance(u, Tensor) and u.is_floating_point() and u.dim() and type(k) is int and 0 < k <= u.shape[-1]:
         return k  # what is wrong takes longer to find than a small problem takes to solve
     check_coordinates(u)
-    return size_among(u.shape[-1], k)
+    return check_k(k, u.shape[-1])
 
 
 def chain_subset_size(u: Tensor, k: int) -> int:
@@ -119,7 +144,7 @@ def chain_subset_size(u: Tensor, k: int) -> int:
         raise invalid(
             "u", f"shape {tuple(u.shape)}", "(*batch, 2n - 1), an odd number", "First come n items, then n - 1 pairs."
         )
-    return size_among((u.shape[-1] + 1) // 2, k)
+    return check_k(k, (u.shape[-1] + 1) // 2)
 
 
 def chart_nodes(u: Tensor, num_nodes: int) -> int:
@@ -133,7 +158,7 @@ def chart_nodes(u: Tensor, num_nodes: int) -> int:
         ValueError: It has not, or u is no such tensor.
     """
     check_coordinates(u)
-    num_nodes = check_integer("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    num_nodes = check_nodes(num_nodes)
     check_size("u", u, (num_nodes - 1) ** 2, f"a sentence of {num_nodes} nodes")
     return num_nodes
 
@@ -148,7 +173,7 @@ def graph_nodes(edges: Tensor, num_nodes: int) -> int:
     Raises:
         ValueError: It has not, or there are fewer than two nodes.
     """
-    num_nodes = check_integer("num_nodes", num_nodes, "A tree needs an edge.", low=2)
+    num_nodes = check_nodes(num_nodes)
     if not isinstance(edges, Tensor):
         raise invalid(
             "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."

@@ -1,8 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer
-from sstricks.functional.checks import chart_nodes
+from sstricks.functional.checks import chart_nodes, check_nodes
 from sstricks.functional.utility import from_working, to_working, working_dtype
 from sstricks.ops import projective_arborescence
 
@@ -15,7 +14,7 @@ def projective_edges(num_nodes: int) -> Tensor:
         tensor([[0, 0, 1, 2],
                 [1, 2, 2, 1]])
     """
-    return projective_arborescence.edge_ends(check_integer("num_nodes", num_nodes, "A tree needs an edge.", low=2))
+    return projective_arborescence.edge_ends(check_nodes(num_nodes))
 
 
 def maximum_projective_arborescence(u: Tensor, num_nodes: int) -> Tensor:

@@ -4,9 +4,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer
 from sstricks.functional.arborescence import drawn, rooted
-from sstricks.functional.checks import graph_root
+from sstricks.functional.checks import check_nodes, graph_root
 from sstricks.ops import arborescence
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
@@ -60,7 +59,7 @@ class Arborescence(GraphStructure):
             tensor([[0, 0, 1, 2],
                     [1, 2, 2, 1]])
         """
-        n = check_integer("n", n, "A tree needs an edge.", low=2)
+        n = check_nodes(n, "n")
         root = graph_root(root, n)
         pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
         return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)

@@ -5,12 +5,11 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import check_integer
+from sstricks.functional.checks import check_k, check_n
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
-from sstricks.structures.subset import check_size
 
 
 class ChainKSubset(Structure):
@@ -39,8 +38,8 @@ class ChainKSubset(Structure):
     """
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
-        n = check_size(n)
-        k = check_integer("k", k, "Choose fewer items, or give more.", low=1, high=n, top="n")
+        n = check_n(n)
+        k = check_k(k, n)
         super().__init__((2 * n - 1,), mask, at_least=k)
         self.n = n
         self.k = k

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.functional.checks import size_among
+from sstricks.functional.checks import check_k, check_n
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -15,7 +15,6 @@ from sstricks.regularizers import (
 )
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
-from sstricks.structures.subset import check_size
 
 
 class KSubset(Structure):
@@ -36,8 +35,8 @@ class KSubset(Structure):
     _may_idle = False
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
-        n = check_size(n)
-        k = size_among(n, k)
+        n = check_n(n)
+        k = check_k(k, n)
         super().__init__((n,), mask, at_least=k)
         self.n = n
         self.k = k

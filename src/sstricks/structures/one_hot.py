@@ -2,6 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
+from sstricks.functional.checks import check_n
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -11,7 +12,6 @@ from sstricks.regularizers import (
 )
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
-from sstricks.structures.subset import check_size
 
 
 class OneHot(Structure):
@@ -34,7 +34,7 @@ class OneHot(Structure):
     _may_idle = False
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        n = check_size(n)
+        n = check_n(n)
         super().__init__((n,), mask, at_least=1)
         self.n = n
 

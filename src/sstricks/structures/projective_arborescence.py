@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import check_integer
+from sstricks.functional.checks import check_nodes
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -39,7 +39,7 @@ class ProjectiveArborescence(GraphStructure):
     """
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        n = check_integer("n", n, "A tree needs an edge.", low=2)
+        n = check_nodes(n, "n")
         super().__init__(F.projective_edges(n), n, mask)
 
     def _arguments(self) -> str:

@@ -4,7 +4,8 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer, invalid
+from sstricks.errors import invalid
+from sstricks.functional.checks import check_nodes
 from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -58,7 +59,7 @@ class SpanningTree(GraphStructure):
             tensor([[0, 0, 1],
                     [1, 2, 2]])
         """
-        n = check_integer("n", n, "A tree needs an edge.", low=2)
+        n = check_nodes(n, "n")
         return cls(torch.triu_indices(n, n, 1), n, mask)
 
     def _arguments(self) -> str:

@@ -3,7 +3,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_integer
+from sstricks.functional.checks import check_n
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -13,11 +13,6 @@ from sstricks.regularizers import (
 )
 from sstricks.solvers.registry import register_solver
 from sstricks.structures.structure import Structure
-
-
-def check_size(n: int) -> int:
-    """The number of coordinates, if that is what n is."""
-    return check_integer("n", n, "It is the number of coordinates.", low=1)
 
 
 class Subset(Structure):
@@ -37,7 +32,7 @@ class Subset(Structure):
     _may_idle = False
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
-        n = check_size(n)
+        n = check_n(n)
         super().__init__((n,), mask, at_least=1)
         self.n = n
 
