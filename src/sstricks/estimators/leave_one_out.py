@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from sstricks.errors import invalid
-from sstricks.estimators.shapes import check_shapes
+from sstricks.estimators.reinforce import check_losses
 
 
 def leave_one_out(loss: Tensor) -> Tensor:
@@ -32,54 +32,27 @@ def leave_one_out(loss: Tensor) -> Tensor:
     return (loss - loss.mean(0)) * (loss.shape[0] / (loss.shape[0] - 1))
 
 
-class BatchReinforce(nn.Module):
-    r"""REINFORCE whose baseline for an example is the mean loss of the other examples in its batch.
-
-    .. math:: \nabla \, \mathbb{E}[\ell] \approx \frac{1}{B} \sum_b \Big( \nabla \ell_b
-        + \Big( \ell_b - \frac{1}{B - 1} \sum_{c \ne b} \ell_c \Big) \nabla \log p_b \Big)
-
-    Unbiased as long as the loss of one example does not depend on the actions of the others, as it would through batch
-    normalisation. The mean of the whole batch, the example's own loss included, would shrink every score term to
-    1 − 1/B of what it should be.
-
-    Example:
-        >>> loc = torch.zeros(2, requires_grad=True)
-        >>> p = torch.distributions.Bernoulli(logits=loc)
-        >>> sst.estimators.BatchReinforce()(p.log_prob(torch.ones(2)), torch.tensor([1.0, 3.0])).backward()
-        >>> loc.grad
-        tensor([-0.5000, 0.5000])
-    """
-
-    def forward(self, log_prob: Tensor, loss: Tensor) -> Tensor:
-        """A scalar whose gradient is the estimator.
-
-        Args:
-            log_prob: (B,), of the action that was drawn, differentiable in the distribution's parameters.
-            loss: (B,), of that action; its own gradient passes through.
-
-        Returns:
-            The surrogate, ().
-
-        Raises:
-            ValueError: If the shapes differ, or B < 2.
-        """
-        return _surrogate(log_prob, loss)
-
-
 class RLOO(nn.Module):
-    r"""REINFORCE with K actions for each example, each with the mean loss of the other K − 1 as its baseline.
+    r"""REINFORCE with leave-one-out baselines: the mean loss of the other samples along the first dimension.
 
     .. math:: \nabla \, \mathbb{E}[\ell] \approx \frac{1}{K} \sum_k \Big( \nabla \ell_k
         + \Big( \ell_k - \frac{1}{K - 1} \sum_{j \ne k} \ell_j \Big) \nabla \log p(u_k) \Big)
 
-    Unbiased: the other actions are independent of the one that they are the baseline of. From Kool, van Hoof and
-    Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019).
+    The samples may be K actions for each example, shape (K, *batch), as in Kool, van Hoof and Welling, "Buy 4 REINFORCE
+    samples, get a baseline for free!" (2019), or one action for each example of a batch, shape (B,). Both are unbiased
+    as long as no loss depends on the other actions, as it would through batch normalisation. The mean of all samples,
+    the own loss included, would shrink every score term to 1 − 1/K of what it should be.
 
     Example:
         >>> trick = sst.StochasticArgmaxTrick(sst.KSubset(4, 2), torch.distributions.Gumbel(torch.zeros(4), 1.0))
         >>> action = sst.estimators.draw_action(trick, (8,))
         >>> sst.estimators.RLOO()(action.log_prob, action.discrete[..., 0]).shape
         torch.Size([])
+        >>> loc = torch.zeros(2, requires_grad=True)  # a batch of two examples
+        >>> p = torch.distributions.Bernoulli(logits=loc)
+        >>> sst.estimators.RLOO()(p.log_prob(torch.ones(2)), torch.tensor([1.0, 3.0])).backward()
+        >>> loc.grad
+        tensor([-0.5000, 0.5000])
     """
 
     def forward(self, log_prob: Tensor, loss: Tensor) -> Tensor:
@@ -95,9 +68,5 @@ class RLOO(nn.Module):
         Raises:
             ValueError: If the shapes differ, or K < 2.
         """
-        return _surrogate(log_prob, loss)
-
-
-def _surrogate(log_prob: Tensor, loss: Tensor) -> Tensor:
-    check_shapes(log_prob, loss)
-    return (loss + leave_one_out(loss.detach()) * log_prob).mean()
+        check_losses(log_prob, loss)
+        return (loss + leave_one_out(loss.detach()) * log_prob).mean()

@@ -2,7 +2,7 @@ from torch import Tensor, nn
 
 from sstricks.errors import invalid
 from sstricks.estimators.moving_average import MovingAverage
-from sstricks.estimators.shapes import check_shapes
+from sstricks.estimators.reinforce import check_losses
 
 
 class NVIL(nn.Module):
@@ -49,7 +49,7 @@ class NVIL(nn.Module):
         Raises:
             ValueError: If the shapes differ, or the baseline does not return one number for each example.
         """
-        check_shapes(log_prob, loss)
+        check_losses(log_prob, loss)
         baseline = self.baseline(features)
         if baseline.shape not in (loss.shape, (*loss.shape, 1)):
             raise invalid(

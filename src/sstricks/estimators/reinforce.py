@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
+from sstricks.errors import check_tensor, invalid
 from sstricks.estimators.moving_average import MovingAverage
-from sstricks.estimators.shapes import check_shapes
 
 
 class Reinforce(nn.Module):
@@ -40,8 +40,21 @@ class Reinforce(nn.Module):
         Raises:
             ValueError: If the shapes differ.
         """
-        check_shapes(log_prob, loss)
+        check_losses(log_prob, loss)
         advantage = (loss - self.average.value).detach()
         if self.training:
             self.average.update(loss.detach())
         return (loss + advantage * log_prob).mean()
+
+
+def check_losses(log_prob: Tensor, loss: Tensor) -> None:
+    """Raise unless the losses are floating numbers, one for each log-probability."""
+    if not check_tensor("loss", loss).is_floating_point():
+        raise invalid("loss", f"dtype {loss.dtype}", "a floating dtype", "Write loss.float().")
+    if check_tensor("log_prob", log_prob).shape != loss.shape:
+        raise invalid(
+            "loss",
+            f"shape {tuple(loss.shape)}",
+            f"that of log_prob, {tuple(log_prob.shape)}",
+            "Sum both over everything but the batch.",
+        )
