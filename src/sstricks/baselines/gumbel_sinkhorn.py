@@ -3,7 +3,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_square, cooled, with_gumbel
+from sstricks.baselines.inputs import add_gumbel_noise, check_square, divide_by_temperature
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.functional.utility import from_working
 
@@ -34,7 +34,7 @@ def truncated_sinkhorn(u: Tensor, temperature: Tensor | float, iterations: int =
     """
     check_square("u", u)
     iterations = check_integer("iterations", iterations, "Mena et al. take 20.", low=1)
-    log_s = cooled(u.flatten(-2), temperature).unflatten(-1, u.shape[-2:])
+    log_s = divide_by_temperature(u.flatten(-2), temperature).unflatten(-1, u.shape[-2:])
     for _ in range(iterations):
         log_s = _normalized(_normalized(log_s, -1), -2)
     return from_working(log_s.exp(), u.dtype)
@@ -74,7 +74,7 @@ def gumbel_sinkhorn(
     check_square("logits", logits)
     if not isfinite(check_number("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")):
         raise invalid("noise", noise, "a finite number", "1.0 is the scale of Gumbel utilities.")
-    u = with_gumbel(logits, generator, noise)
+    u = add_gumbel_noise(logits, generator, noise)
     return from_working(truncated_sinkhorn(u, temperature, iterations), logits.dtype)
 
 

@@ -6,7 +6,7 @@ from sstricks.functional.checks import check_coordinates
 from sstricks.functional.utility import scaled_utility, to_working
 
 
-def cooled(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
+def divide_by_temperature(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
     """The scaled utilities u/t in the working dtype, for the t > 0 that a relaxation without a limit of its own needs.
 
     Args:
@@ -18,13 +18,13 @@ def cooled(u: Tensor, temperature: Tensor | float, at_least: int = 1) -> Tensor:
         ValueError: t is not positive or does not fit the batch, u has NaN, or too few coordinates are present.
     """
     check_coordinates(u)
-    joint_batch(u, temperature)
+    joint_batch_shape(u, temperature)
     if not torch.as_tensor(temperature > 0).all():
         raise invalid("temperature", temperature, "positive numbers", "For t = 0 take the argmax of the structure.")
     return scaled_utility(u, temperature, at_least=at_least)
 
 
-def with_gumbel(
+def add_gumbel_noise(
     logits: Tensor, generator: torch.Generator | None, scale: float = 1.0, argument: str = "logits"
 ) -> Tensor:
     """Independent Gumbel utilities with the given locations, in the working dtype.
@@ -43,12 +43,11 @@ def with_gumbel(
     return theta - scale * torch.empty_like(theta).exponential_(generator=generator).log()
 
 
-def joint_batch(u: Tensor, temperature: Tensor | float) -> torch.Size:
+def joint_batch_shape(u: Tensor, temperature: Tensor | float) -> torch.Size:
     """What the batch shape of the utilities and that of the temperature broadcast to."""
     if not isinstance(temperature, Tensor):
-        check_number(
-            "temperature", temperature, "a number > 0, or a tensor of them", "Write 1.0, or torch.tensor([...])."
-        )
+        remedy = "Write 1.0, or torch.tensor([...])."
+        check_number("temperature", temperature, "a number > 0, or a tensor of them", remedy)
         return u.shape[:-1]
     return joint_shape("temperature", temperature.shape, u.shape[:-1], "utilities")
 

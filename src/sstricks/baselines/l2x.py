@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import cooled, joint_batch, with_gumbel
+from sstricks.baselines.inputs import add_gumbel_noise, divide_by_temperature, joint_batch_shape
 from sstricks.functional.checks import check_coordinates, check_k
 from sstricks.functional.utility import from_working
 
@@ -33,8 +33,8 @@ def l2x(logits: Tensor, k: int, temperature: Tensor | float, *, generator: torch
     """
     check_coordinates(logits, argument="logits")
     k = check_k(k, logits.shape[-1])
-    u = with_gumbel(logits.expand(k, *logits.shape), generator)
+    u = add_gumbel_noise(logits.expand(k, *logits.shape), generator)
     # Room for a batch of temperatures, which must not meet the dimension of the k samples.
-    room = len(joint_batch(logits, temperature)) + 1 - logits.dim()
-    u = cooled(u.reshape(k, *[1] * room, *logits.shape), temperature)
+    room = len(joint_batch_shape(logits, temperature)) + 1 - logits.dim()
+    u = divide_by_temperature(u.reshape(k, *[1] * room, *logits.shape), temperature)
     return from_working(u.softmax(-1).amax(0), logits.dtype)

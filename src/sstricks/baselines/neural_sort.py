@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import cooled, with_gumbel
+from sstricks.baselines.inputs import add_gumbel_noise, divide_by_temperature
 from sstricks.functional.utility import from_working
 
 
@@ -31,7 +31,7 @@ def neural_sort(scores: Tensor, temperature: Tensor | float) -> Tensor:
                 [0., 0., 1.],
                 [1., 0., 0.]])
     """
-    s = cooled(scores, temperature)
+    s = divide_by_temperature(scores, temperature)
     present = s > -torch.inf
     count = present.sum(-1, keepdim=True)
     # Shifting the scores shifts each row of the softmax by a constant; around zero the products lose fewer digits.
@@ -71,5 +71,5 @@ def stochastic_neural_sort(
         tensor([1., 1., 1.])
     """
     return from_working(
-        neural_sort(with_gumbel(log_weights, generator, argument="log_weights"), temperature), log_weights.dtype
+        neural_sort(add_gumbel_noise(log_weights, generator, argument="log_weights"), temperature), log_weights.dtype
     )

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import check_square, cooled, with_gumbel
+from sstricks.baselines.inputs import add_gumbel_noise, check_square, divide_by_temperature
 from sstricks.errors import invalid
 from sstricks.functional.utility import from_working
 
@@ -46,7 +46,7 @@ def relaxed_eisner(u: Tensor, temperature: Tensor | float) -> Tensor:
     unread = torch.eye(n, dtype=torch.bool, device=u.device)
     unread[:, 0] = True
     arcs = u.masked_fill(unread, -torch.inf)
-    s = cooled(arcs.flatten(-2), temperature).unflatten(-1, (n, n))
+    s = divide_by_temperature(arcs.flatten(-2), temperature).unflatten(-1, (n, n))
     return from_working(_descend(*_ascend(s)), u.dtype)
 
 
@@ -75,7 +75,7 @@ def perturb_and_parse(
         tensor([0., 1., 1., 1.])
     """
     check_square("logits", logits)
-    return from_working(relaxed_eisner(with_gumbel(logits, generator), temperature), logits.dtype)
+    return from_working(relaxed_eisner(add_gumbel_noise(logits, generator), temperature), logits.dtype)
 
 
 def _ascend(s: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.baselines.inputs import cooled
+from sstricks.baselines.inputs import divide_by_temperature
 from sstricks.functional.checks import check_coordinates, check_k
 from sstricks.functional.utility import from_working
 from sstricks.ops.precision import COLDEST
@@ -33,7 +33,7 @@ def soft_sub(u: Tensor, k: int, temperature: Tensor | float) -> Tensor:
     """
     check_coordinates(u)
     k = check_k(k, u.shape[-1])
-    a = cooled(u, temperature, at_least=k)
+    a = divide_by_temperature(u, temperature, at_least=k)
     t = torch.as_tensor(temperature, dtype=a.dtype, device=a.device).clamp(min=COLDEST).unsqueeze(-1)
     p = a.softmax(-1)
     x = p

@@ -95,27 +95,12 @@ def arborescence_sample(
         tensor([2., 2., 2., 2., 2.])
     """
     edges, num_nodes = _rooted_graph(u, edges, num_nodes, root)
-    return drawn(u, edges, num_nodes, generator)
-
-
-def drawn(u: Tensor, edges: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
-    """The samples of `arborescence_sample` from node 0, of edges that have been checked."""
-    work = to_working(u.detach())
-    shape = (*u.shape[:-1], arborescence.uniforms_needed(num_nodes))
-    uniforms = torch.rand(shape, dtype=work.dtype, device=u.device, generator=generator)
-    return from_working(arborescence.sample(work, uniforms, edges, num_nodes), u.dtype)
+    return from_working(arborescence.draw(to_working(u.detach()), edges, num_nodes, generator), u.dtype)
 
 
 def _rooted_graph(u: Tensor, edges: Tensor, num_nodes: int, root: int) -> tuple[Tensor, int]:
     edges, num_nodes = graph(u, edges, num_nodes)
-    return rooted(edges, graph_root(root, num_nodes)), num_nodes
-
-
-def rooted(edges: Tensor, root: int) -> Tensor:
-    """The same edges with node 0 and the root renamed to each other."""
-    if root == 0:
-        return edges
-    return torch.where(edges == root, 0, torch.where(edges == 0, root, edges))
+    return arborescence.rooted(edges, graph_root(root, num_nodes)), num_nodes
 
 
 @torch.no_grad()

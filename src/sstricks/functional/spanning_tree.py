@@ -1,8 +1,6 @@
 import torch
 from torch import Tensor
 
-from sstricks.functional.arborescence import drawn as drawn_from_root
-from sstricks.functional.arborescence import rooted
 from sstricks.functional.checks import graph
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import spanning_tree
@@ -73,9 +71,6 @@ def spanning_tree_sample(
 ) -> Tensor:
     """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³).
 
-    With an edge in either direction for each edge of the graph, every spanning tree is one arborescence of each root.
-    The root here is one more node, with an edge to the first node that is present.
-
     Args:
         u: Natural parameters, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
@@ -93,15 +88,4 @@ def spanning_tree_sample(
         tensor([2., 2., 2., 2., 2.])
     """
     edges, num_nodes = graph(u, edges, num_nodes)
-    return drawn(u, edges, num_nodes, generator)
-
-
-def drawn(u: Tensor, edges: Tensor, num_nodes: int, generator: torch.Generator | None) -> Tensor:
-    """The samples of `spanning_tree_sample`, of edges that have been checked."""
-    nodes = torch.arange(num_nodes, device=u.device)
-    end = torch.where(u > -torch.inf, edges.amin(0), num_nodes).amin(-1, keepdim=True)
-    entry = torch.where(nodes == end, 0.0, -torch.inf).to(u.dtype)
-    ways = torch.cat([edges, edges.flip(0), torch.stack([torch.full_like(nodes, num_nodes), nodes])], -1)
-    tree = drawn_from_root(torch.cat([u, u, entry], -1), rooted(ways, num_nodes), num_nodes + 1, generator)
-    there, back, _ = tree.split([u.shape[-1], u.shape[-1], num_nodes], -1)
-    return there + back
+    return from_working(spanning_tree.draw(to_working(u.detach()), edges, num_nodes, generator), u.dtype)

@@ -273,7 +273,7 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
     Args:
         u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
-        uniforms: Independent numbers, uniform on [0, 1), shape (*batch, `uniforms_needed(nodes)`).
+        uniforms: Independent numbers, uniform on [0, 1), shape (*batch, (n − 1)(n + 2)/2).
         edges: Where every edge leads from and to, shape (2, E).
         nodes: The number of nodes; one without any edge is padding.
 
@@ -294,9 +294,18 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return begun * (begun @ earlier.mT.to(u.dtype) == 0)
 
 
-def uniforms_needed(nodes: int) -> int:
-    """How many uniform numbers `sample` takes: one for each pair of nodes, and one for each edge of a tree."""
-    return (nodes - 1) * (nodes + 2) // 2
+def draw(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
+    """One random tree for each row of u, shape (*batch, E); `sample` says more."""
+    # One number for each pair of nodes, and one for each edge of a tree.
+    shape = (*u.shape[:-1], (nodes - 1) * (nodes + 2) // 2)
+    return sample(u, torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator), edges, nodes)
+
+
+def rooted(edges: Tensor, root: int) -> Tensor:
+    """The same edges with node 0 and the root renamed to each other."""
+    if root == 0:
+        return edges
+    return torch.where(edges == root, 0, torch.where(edges == 0, root, edges))
 
 
 @marginals.cpu

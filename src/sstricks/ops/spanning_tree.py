@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops import arborescence
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.precision import FAR
@@ -304,3 +305,27 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 
 attach_no_gradient(maximum_spanning_tree)
+
+
+def draw(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
+    """One random tree for each row of u, shape (*batch, E), of the law p(T) ∝ exp(Σ_{e∈T} u_e).
+
+    With an edge in either direction for each edge of the graph, every spanning tree is one arborescence of each root.
+    The root here is one more node, with an edge to the first node that is present.
+
+    Args:
+        u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
+        edges: The two ends of every edge, shape (2, E).
+        nodes: The number of nodes; one without any edge is padding.
+        generator: What to draw from instead of torch's default generator.
+
+    Raises:
+        ValueError: The present nodes of some graph are not connected.
+    """
+    node = torch.arange(nodes, device=u.device)
+    first = torch.where(u > -torch.inf, edges.amin(0), nodes).amin(-1, keepdim=True)
+    entry = torch.where(node == first, 0.0, -torch.inf).to(u.dtype)
+    ways = torch.cat([edges, edges.flip(0), torch.stack([torch.full_like(node, nodes), node])], -1)
+    tree = arborescence.draw(torch.cat([u, u, entry], -1), arborescence.rooted(ways, nodes), nodes + 1, generator)
+    there, back, _ = tree.split([u.shape[-1], u.shape[-1], nodes], -1)
+    return there + back

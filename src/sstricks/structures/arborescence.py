@@ -4,7 +4,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from sstricks.functional.arborescence import drawn, rooted
 from sstricks.functional.checks import check_nodes, graph_root
 from sstricks.ops import arborescence
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -86,7 +85,11 @@ class Arborescence(GraphStructure):
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return arborescence.maximum_arborescence(u.detach(), rooted(self.edges, self.root).to(u.device), self.num_nodes)
+        return arborescence.maximum_arborescence(u.detach(), *self._graph(u))
+
+    def _graph(self, u: Tensor) -> tuple[Tensor, int]:
+        """What the operators take: the edges with the root as node 0, on the device of u, and the number of nodes."""
+        return arborescence.rooted(self.edges, self.root).to(u.device), self.num_nodes
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)
@@ -115,15 +118,15 @@ class Arborescence(GraphStructure):
         return candidates[self.contains(candidates)]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return arborescence.log_partition(u, rooted(self.edges, self.root).to(u.device), self.num_nodes)
+        return arborescence.log_partition(u, *self._graph(u))
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return drawn(u, rooted(self.edges, self.root).to(u.device), self.num_nodes, generator)
+        return arborescence.draw(u, *self._graph(u), generator)
 
 
 @register_solver(Arborescence, ExponentialFamilyEntropy)
 def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
-    return arborescence.marginals(u, rooted(trees.edges, trees.root).to(u.device), trees.num_nodes)
+    return arborescence.marginals(u, *trees._graph(u))
 
 
 register_frank_wolfe(Arborescence)

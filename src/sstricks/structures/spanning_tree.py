@@ -6,7 +6,6 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.functional.checks import check_nodes
-from sstricks.functional.spanning_tree import drawn
 from sstricks.ops import spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
@@ -110,7 +109,7 @@ class SpanningTree(GraphStructure):
         return spanning_tree.log_partition(u, self.edges.to(u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return drawn(u, self.edges.to(u.device), self.num_nodes, generator)
+        return spanning_tree.draw(u, self.edges.to(u.device), self.num_nodes, generator)
 
 
 def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
