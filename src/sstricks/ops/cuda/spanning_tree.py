@@ -1,0 +1,298 @@
+"""Star-mesh elimination on a GPU; the mathematics stands in `sstricks.ops.spanning_tree`.
+
+As on the CPU, marginals are carried as y = x/w, and row v of the weights stays as it was when node v was eliminated
+until its marginals take its place. Both halves of the symmetric matrices are kept, so that a row can be read at once.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sstricks.ops import extremes
+from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
+from sstricks.ops.cuda.graphs import claim, columns_above, fill, launch, pair, strongest, transposed, turns
+
+FAR = tl.constexpr(extremes.FAR)
+
+
+@triton.jit
+def _near(u, best):
+    """The utilities less their maximum, the farthest of them brought nearer in order."""
+    gap = best - u
+    return tl.where((gap > FAR) & (gap < INF), -FAR * (1.0 + tl.log(gap / FAR)), -gap)
+
+
+@triton.jit
+def _best(u, edges, BLOCK: tl.constexpr):
+    """The largest utility, 0 if no edge is present, and whether one is NaN."""
+    best = tl.full([BLOCK], -INF, tl.float64)
+    odd = tl.zeros([BLOCK], tl.int32)
+    for begin in range(0, edges, BLOCK):
+        x = begin + tl.arange(0, BLOCK)
+        value = tl.load(u + x, mask=x < edges, other=-INF)
+        odd |= (value != value).to(tl.int32)
+        best = tl.where(value > best, value, best)
+    largest = tl.max(best, axis=0)
+    return tl.where(largest > -INF, largest, 0.0), tl.max(odd, axis=0) > 0
+
+
+@triton.jit
+def _load(u, g, ends, edges, nodes, best, m, e, a, owner, done, TANGENT: tl.constexpr, BLOCK: tl.constexpr):
+    """The weights exp(u − max u) of all pairs of nodes and, of each pair's edges, the mean of g by their shares."""
+    fill(m, nodes * nodes, 0.0, BLOCK)
+    fill(e, nodes * nodes, ABSENT, BLOCK)
+    fill(owner, nodes * nodes, edges, BLOCK)
+    fill(done, edges, 0, BLOCK)
+    if TANGENT:
+        fill(a, nodes * nodes, 0.0, BLOCK)
+    tl.debug_barrier()
+    left = edges
+    while left > 0:
+        claim(owner, done, ends, edges, nodes, False, BLOCK)
+        merged = tl.zeros([BLOCK], tl.int32)
+        for begin in range(0, edges, BLOCK):
+            x = begin + tl.arange(0, BLOCK)
+            at, turn = turns(owner, done, ends, x, edges, nodes, False)
+            added, e_added = exponential(_near(tl.load(u + x, mask=turn, other=0.0), best), 0.0)
+            old = tl.load(m + at, mask=turn, other=0.0)
+            e_old = tl.load(e + at, mask=turn, other=ABSENT)
+            total, e_total, part = summed(old, e_old, added, e_added)
+            if TANGENT:
+                ratio = quotient(part, total)
+                mean = (1.0 - ratio) * tl.load(a + at, mask=turn, other=0.0)
+                mean += ratio * tl.load(g + x, mask=turn, other=0.0)
+                tl.store(a + at, mean, mask=turn)
+                tl.store(a + transposed(at, nodes), mean, mask=turn)
+            for _ in tl.static_range(2):
+                tl.store(m + at, total, mask=turn)
+                tl.store(e + at, e_total, mask=turn)
+                at = transposed(at, nodes)
+            merged += turn.to(tl.int32)
+        left -= tl.sum(merged, axis=0)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _row(m, e, v, nodes, j):
+    """The weights between node v and lower ones."""
+    at = v * nodes + j
+    return normalised(tl.load(m + at, mask=j < v, other=0.0), tl.load(e + at, mask=j < v, other=ABSENT))
+
+
+@triton.jit
+def _eliminate(m, e, a, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Eliminate nodes n−1, …, 1; return log Z, how many nodes are present and how many components they make.
+
+    `at_nodes` gets, of each node, the sum of its row d·2^top and the mean of d log w.
+    """
+    j = tl.arange(0, N)
+    present = columns_above(m, 0.0, nodes, R, N)
+    sums = tl.zeros([N], tl.float64)
+    tops = tl.zeros([N], tl.float64)
+    for step in range(1, nodes):
+        v = nodes - step
+        m_j, e_j = _row(m, e, v, nodes, j)
+        top = tl.max(e_j, axis=0)
+        d = tl.sum(m_j * power(e_j - top), axis=0)
+        m_p = quotient(m_j, d)
+        e_p = e_j - top
+        sums = tl.where(j == v, d, sums)
+        tops = tl.where(j == v, top, tops)
+        tl.store(at_nodes + v, d)
+        tl.store(at_nodes + nodes + v, top)
+        if TANGENT:
+            a_j = tl.load(a + v * nodes + j, mask=j < v, other=0.0)
+            mean = tl.sum(m_p * power(e_p) * a_j, axis=0)
+            t = a_j - mean
+            tl.store(at_nodes + 2 * nodes + v, mean)
+        for begin in range(0, v, R):
+            i = begin + tl.arange(0, R)
+            m_i, e_i = _row(m, e, v, nodes, i)
+            at = i[:, None] * nodes + j[None, :]
+            inside = (i[:, None] < v) & (j[None, :] < v) & (i[:, None] != j[None, :])
+            total, e_total, part = summed(
+                tl.load(m + at, mask=inside, other=0.0),
+                tl.load(e + at, mask=inside, other=ABSENT),
+                m_i[:, None] * m_p[None, :],
+                e_i[:, None] + e_p[None, :],
+            )
+            if TANGENT:
+                a_i = tl.load(a + v * nodes + i, mask=i < v, other=0.0)
+                ratio = quotient(part, total)
+                mean_ij = (1.0 - ratio) * tl.load(a + at, mask=inside, other=0.0)
+                tl.store(a + at, mean_ij + ratio * (a_i[:, None] + t[None, :]), mask=inside)
+            tl.store(m + at, total, mask=inside)
+            tl.store(e + at, e_total, mask=inside)
+        tl.debug_barrier()
+    log_z = tl.sum(tl.where(sums > 0.0, tl.log(sums) + tops * LN2, 0.0), axis=0)
+    components = tl.sum(tl.where(sums > 0.0, 0, present), axis=0)
+    return log_z, tl.sum(present, axis=0), components
+
+
+@triton.jit
+def _restore(m, e, a, dy, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Bring nodes 1, …, n−1 back: y = x/w takes the place of the weights m·2ᵉ, and dy becomes dx/w at y's exponents."""
+    j = tl.arange(0, N)
+    for v in range(1, nodes):
+        m_j, e_j = _row(m, e, v, nodes, j)
+        d = tl.load(at_nodes + v)
+        m_p = quotient(m_j, d)
+        e_p = e_j - tl.load(at_nodes + nodes + v)
+        received = tl.zeros([R, N], tl.float64)
+        if TANGENT:
+            dreceived = tl.zeros([R, N], tl.float64)
+            t = tl.load(a + v * nodes + j, mask=j < v, other=0.0) - tl.load(at_nodes + 2 * nodes + v)
+        for begin in range(0, v, R):
+            i = begin + tl.arange(0, R)
+            m_i, e_i = _row(m, e, v, nodes, i)
+            at = i[:, None] * nodes + j[None, :]
+            inside = (i[:, None] < v) & (j[None, :] < v) & (i[:, None] != j[None, :])
+            e_y = tl.load(e + at, mask=inside, other=0.0)
+            q = m_i[:, None] * m_p[None, :] * power(e_i[:, None] + e_p[None, :] + e_y)
+            c = q * tl.load(m + at, mask=inside, other=0.0)
+            received += c
+            if TANGENT:
+                a_i = tl.load(a + v * nodes + i, mask=i < v, other=0.0)
+                growth = a_i[:, None] + t[None, :] - tl.load(a + at, mask=inside, other=0.0)
+                dreceived += c * growth + q * tl.load(dy + at, mask=inside, other=0.0)
+        by_node = tl.sum(received, axis=0)
+        rest = 1.0 - 0.5 * tl.sum(by_node, axis=0)
+        p = m_p * power(e_p)
+        y = quotient(p * rest + by_node, m_j)
+        e_y = tl.where(m_j > 0.0, -e_j, 0.0)
+        tl.debug_barrier()
+        tl.store(m + v * nodes + j, y, mask=j < v)
+        tl.store(m + j * nodes + v, y, mask=j < v)
+        tl.store(e + v * nodes + j, e_y, mask=j < v)
+        tl.store(e + j * nodes + v, e_y, mask=j < v)
+        if TANGENT:
+            dby_node = tl.sum(dreceived, axis=0)
+            drest = -0.5 * tl.sum(dby_node, axis=0)
+            slope = quotient(p * (t * rest + drest) + dby_node, m_j)
+            tl.store(dy + v * nodes + j, slope, mask=j < v)
+            tl.store(dy + j * nodes + v, slope, mask=j < v)
+        tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _marginals(
+    u, g, ends, out, floats, integers, rows, edges, nodes,
+    TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    m = floats + program * ((4 if TANGENT else 2) * square + 3 * nodes)
+    e = m + square
+    at_nodes = e + square
+    a = at_nodes + 3 * nodes
+    dy = a + square
+    owner = integers + program * (square + edges)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        best, odd = _best(u + begin, edges, BLOCK)
+        _load(u + begin, g + begin, ends, edges, nodes, best, m, e, a, owner, owner + square, TANGENT, BLOCK)
+        _, _, components = _eliminate(m, e, a, at_nodes, nodes, TANGENT, R, N)
+        _restore(m, e, a, dy, at_nodes, nodes, TANGENT, R, N)
+        if TANGENT:
+            odd |= _best(g + begin, edges, BLOCK)[1]
+        for first in range(0, edges, BLOCK):
+            x = first + tl.arange(0, BLOCK)
+            inside = x < edges
+            at = pair(ends, x, edges, nodes, False)
+            weight, e_weight = exponential(_near(tl.load(u + begin + x, mask=inside, other=0.0), best), 0.0)
+            weight *= power(e_weight + tl.load(e + at, mask=inside, other=0.0))
+            y = tl.load(m + at, mask=inside, other=0.0)
+            if TANGENT:
+                growth = tl.load(g + begin + x, mask=inside, other=0.0) - tl.load(a + at, mask=inside, other=0.0)
+                value = weight * (y * growth + tl.load(dy + at, mask=inside, other=0.0))
+            else:
+                value = tl.clamp(weight * y, 0.0, 1.0)  # the error of 1 − S is absolute: it may leave [0, 1]
+            tl.store(out + begin + x, tl.where(odd | (components > 1), NAN, value), mask=inside)
+        tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _log_partition(
+    u, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    m = floats + program * (2 * square + 3 * nodes)
+    e = m + square
+    owner = integers + program * (square + edges)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        best, odd = _best(u + begin, edges, BLOCK)
+        _load(u + begin, u, ends, edges, nodes, best, m, e, m, owner, owner + square, False, BLOCK)
+        log_z, present, components = _eliminate(m, e, m, e + square, nodes, False, R, N)
+        value = log_z + tl.maximum(present - 1, 0) * best
+        tl.store(out + row, tl.where(odd | (components > 1), NAN, value))
+        tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _maximum(
+    u, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Prim's algorithm: one tree grows from the first node that has an edge; edges are ordered as on the CPU."""
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    weight = floats + program * square
+    which = integers + program * (2 * square + edges)
+    owner = which + square
+    j = tl.arange(0, N)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        fill(out + begin, edges, 0.0, BLOCK)
+        odd = strongest(u + begin, ends, edges, nodes, weight, which, owner, owner + square, False, BLOCK)
+        outside = columns_above(weight, -INF, nodes, R, N)
+        count = tl.sum(outside, axis=0)
+        v = tl.min(tl.where(outside > 0, j, N - 1), axis=0)
+        best = tl.full([N], -INF, tl.float64)
+        link = tl.zeros([N], tl.int32)
+        reached = True
+        for _ in range(1, count):
+            outside = tl.where(j == v, 0, outside)
+            at = v * nodes + j
+            value = tl.load(weight + at, mask=(j < nodes) & (outside > 0), other=-INF)
+            edge = tl.load(which + at, mask=(j < nodes) & (outside > 0), other=0)
+            better = (value > best) | ((value == best) & (edge < link))
+            best = tl.where(outside > 0, tl.where(better, value, best), -INF)
+            link = tl.where(better, edge, link)
+            top = tl.max(best, axis=0)
+            # An edge leads to one node outside: of links that tie, the lowest one tells the node as well.
+            first = tl.min(tl.where((outside > 0) & (best == top), link.to(tl.int64) * N + j, 1 << 60), axis=0)
+            v = (first % N).to(tl.int32)
+            tl.store(out + begin + first // N, 1.0, mask=top > -INF)
+            reached = reached & (top > -INF)
+        if odd | (not reached):
+            tl.debug_barrier()
+            fill(out + begin, edges, NAN, BLOCK)
+        tl.debug_barrier()
+
+
+def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 2 * nodes**2 + 3 * nodes
+    return launch(_marginals, (u, u), edges, torch.empty_like(u), nodes, memory, nodes**2 + u.shape[1], TANGENT=False)
+
+
+def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 4 * nodes**2 + 3 * nodes
+    return launch(_marginals, (u, g), edges, torch.empty_like(u), nodes, memory, nodes**2 + u.shape[1], TANGENT=True)
+
+
+def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 2 * nodes**2 + 3 * nodes
+    return launch(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, memory, nodes**2 + u.shape[1])
+
+
+def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = nodes**2, 2 * nodes**2 + u.shape[1]
+    return launch(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=max(1, triton.next_power_of_2(nodes) // 64))
