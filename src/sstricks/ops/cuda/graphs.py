@@ -59,7 +59,8 @@ def strongest(
 ):  # fmt: skip
     """The largest utility of the edges between any two nodes, −∞ if there is none, and the first edge that has it.
 
-    Returns whether a utility is NaN. Edges into node 0 count as absent where edges are directed.
+    Where edges are directed, row j has those into node j, and edges into node 0 count as absent. Returns whether a
+    utility is NaN.
     """
     fill(weight, nodes * nodes, float("-inf"), BLOCK)
     fill(which, nodes * nodes, 0, BLOCK)
@@ -78,6 +79,7 @@ def strongest(
             odd |= (value != value).to(tl.int32)
             if DIRECTED:
                 value = tl.where(at % nodes > 0, value, float("-inf"))
+            at = transposed(at, nodes)
             better = turn & (value > tl.load(weight + at, mask=turn, other=float("inf")))
             tl.store(weight + at, value, mask=better)
             tl.store(which + at, x, mask=better)
@@ -91,14 +93,15 @@ def strongest(
 
 
 @triton.jit
-def columns_above(at, least, nodes, R: tl.constexpr, N: tl.constexpr):
-    """Whether each column of a nodes × nodes matrix has an entry above the least."""
+def any_above(at, least, step, other_step, nodes, R: tl.constexpr, N: tl.constexpr):
+    """Whether each row of a nodes × nodes matrix has an entry above the least; rows are `step` numbers apart."""
     j = tl.arange(0, N)
     some = tl.zeros([R, N], tl.int32)
     for begin in range(0, nodes, R):
         i = begin + tl.arange(0, R)
         inside = (i[:, None] < nodes) & (j[None, :] < nodes)
-        some |= (tl.load(at + i[:, None] * nodes + j[None, :], mask=inside, other=least) > least).to(tl.int32)
+        entry = tl.load(at + j[None, :] * step + i[:, None] * other_step, mask=inside, other=least)
+        some |= (entry > least).to(tl.int32)
     return tl.max(some, axis=0)
 
 
@@ -129,7 +132,7 @@ def launch(
     # As many programs as a device treats at once, unless their memory is too much.
     programs = min(rows, max(16, 2**28 // (8 * floats + 4 * integers)))
     columns = max(16, triton.next_power_of_2(nodes))
-    tile = max(1, min(columns, 2048 // columns))
+    tile = max(1, min(columns // 2, 1024 // columns))  # four numbers a thread: eight do not fit in its registers
     if rows:
         kernel[(programs,)](
             *inputs,
@@ -143,7 +146,7 @@ def launch(
             **constants,
             R=tile,
             N=columns,
-            BLOCK=256,
-            num_warps=min(8, warps, max(1, tile * columns // 256)),
+            BLOCK=min(256, 4 * columns),
+            num_warps=min(8, warps, max(1, tile * columns // 128)),
         )
     return out

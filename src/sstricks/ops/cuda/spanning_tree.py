@@ -9,11 +9,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops import extremes
+from sstricks.ops.precision import FAR as _FAR
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
-from sstricks.ops.cuda.graphs import claim, columns_above, fill, launch, pair, strongest, transposed, turns
+from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, transposed, turns
 
-FAR = tl.constexpr(extremes.FAR)
+FAR = tl.constexpr(_FAR)
 
 
 @triton.jit
@@ -87,7 +87,7 @@ def _eliminate(m, e, a, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr,
     `at_nodes` gets, of each node, the sum of its row d·2^top and the mean of d log w.
     """
     j = tl.arange(0, N)
-    present = columns_above(m, 0.0, nodes, R, N)
+    present = any_above(m, 0.0, 1, nodes, nodes, R, N)
     sums = tl.zeros([N], tl.float64)
     tops = tl.zeros([N], tl.float64)
     for step in range(1, nodes):
@@ -248,7 +248,7 @@ def _maximum(
         begin = row * edges
         fill(out + begin, edges, 0.0, BLOCK)
         odd = strongest(u + begin, ends, edges, nodes, weight, which, owner, owner + square, False, BLOCK)
-        outside = columns_above(weight, -INF, nodes, R, N)
+        outside = any_above(weight, -INF, 1, nodes, nodes, R, N)
         count = tl.sum(outside, axis=0)
         v = tl.min(tl.where(outside > 0, j, N - 1), axis=0)
         best = tl.full([N], -INF, tl.float64)

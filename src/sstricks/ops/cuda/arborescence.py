@@ -1,0 +1,425 @@
+"""Elimination of directed graphs on a GPU; the mathematics stands in `sstricks.ops.arborescence`.
+
+Row i and column j of a matrix belong to the edge from node i to node j. As on the CPU, marginals are carried as
+y = x/w, and what belongs to the edges of node v stays as it was when v was eliminated until its marginals take its
+place. For the derivative see `sstricks.ops.cuda.spanning_tree`: with c = q·y, of which q = p_i·w_vj,
+
+    dc_ij = c_ij (t_i + a_vj − a'_ij) + q_ij dx'_ij / w'_ij,
+
+where a' and dx'/w' are those of the last graph in which both nodes are. Where a relaxation is a vertex, each term is
+exactly zero, not merely small: it will be divided by the temperature.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
+from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, turns
+
+
+@triton.jit
+def _tops(u, ends, edges, nodes, tops, BLOCK: tl.constexpr):
+    """The largest utility of the edges into each node, −∞ without any; returns whether one is NaN."""
+    fill(tops, nodes, -INF, BLOCK)
+    tl.debug_barrier()
+    odd = tl.zeros([BLOCK], tl.int32)
+    for begin in range(0, edges, BLOCK):
+        x = begin + tl.arange(0, BLOCK)
+        value = tl.load(u + x, mask=x < edges, other=-INF)
+        head = tl.load(ends + edges + x, mask=x < edges, other=0)
+        odd |= (value != value).to(tl.int32)
+        tl.atomic_max(tops + head, value, mask=(head > 0) & (value > -INF), sem="relaxed")
+    tl.debug_barrier()
+    return tl.max(odd, axis=0) > 0
+
+
+@triton.jit
+def _weight(u, ends, x, edges, tops, inside):
+    """The weights of edges, relative to the largest into the same node; those into the root have none."""
+    head = tl.load(ends + edges + x, mask=inside, other=0)
+    inside = inside & (head > 0)
+    top = tl.load(tops + head, mask=inside, other=0.0, cache_modifier=".cg")
+    return exponential(tl.load(u + x, mask=inside, other=-INF), tl.where(top > -INF, top, 0.0))
+
+
+@triton.jit
+def _load(u, g, ends, edges, nodes, tops, m, e, a, owner, done, TANGENT: tl.constexpr, BLOCK: tl.constexpr):
+    """The weights of all pairs of nodes and, of each pair's edges, the mean of g by their shares."""
+    fill(m, nodes * nodes, 0.0, BLOCK)
+    fill(e, nodes * nodes, ABSENT, BLOCK)
+    fill(owner, nodes * nodes, edges, BLOCK)
+    fill(done, edges, 0, BLOCK)
+    if TANGENT:
+        fill(a, nodes * nodes, 0.0, BLOCK)
+    tl.debug_barrier()
+    left = edges
+    while left > 0:
+        claim(owner, done, ends, edges, nodes, True, BLOCK)
+        merged = tl.zeros([BLOCK], tl.int32)
+        for begin in range(0, edges, BLOCK):
+            x = begin + tl.arange(0, BLOCK)
+            at, turn = turns(owner, done, ends, x, edges, nodes, True)
+            added, e_added = _weight(u, ends, x, edges, tops, turn)
+            old = tl.load(m + at, mask=turn, other=0.0)
+            e_old = tl.load(e + at, mask=turn, other=ABSENT)
+            total, e_total, part = summed(old, e_old, added, e_added)
+            if TANGENT:
+                ratio = quotient(part, total)
+                mean = (1.0 - ratio) * tl.load(a + at, mask=turn, other=0.0)
+                tl.store(a + at, mean + ratio * tl.load(g + x, mask=turn, other=0.0), mask=turn)
+            tl.store(m + at, total, mask=turn)
+            tl.store(e + at, e_total, mask=turn)
+            merged += turn.to(tl.int32)
+        left -= tl.sum(merged, axis=0)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _edges_at(m, e, at, inside):
+    """The weights of some edges of a node."""
+    return normalised(tl.load(m + at, mask=inside, other=0.0), tl.load(e + at, mask=inside, other=ABSENT))
+
+
+@triton.jit
+def _eliminate(m, e, a, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Eliminate nodes n−1, …, 1; return log Z and how many nodes the root does not reach.
+
+    `at_nodes` gets, of each node, the sum of the weights into it d·2^top and the mean of their d log w.
+    """
+    j = tl.arange(0, N)
+    present = any_above(m, 0.0, 1, nodes, nodes, R, N) | any_above(m, 0.0, nodes, 1, nodes, R, N)
+    sums = tl.zeros([N], tl.float64)
+    tops = tl.zeros([N], tl.float64)
+    for step in range(1, nodes):
+        v = nodes - step
+        m_in, e_in = _edges_at(m, e, j * nodes + v, j < v)
+        m_out, e_out = _edges_at(m, e, v * nodes + j, j < v)
+        top = tl.max(e_in, axis=0)
+        d = tl.sum(m_in * power(e_in - top), axis=0)
+        sums = tl.where(j == v, d, sums)
+        tops = tl.where(j == v, top, tops)
+        tl.store(at_nodes + v, d)
+        tl.store(at_nodes + nodes + v, top)
+        if TANGENT:
+            mean = tl.load(a + j * nodes + v, mask=j < v, other=0.0)
+            mean = tl.sum(quotient(m_in, d) * power(e_in - top) * mean, axis=0)
+            tl.store(at_nodes + 2 * nodes + v, mean)
+            a_out = tl.load(a + v * nodes + j, mask=j < v, other=0.0)
+        for begin in range(0, v, R):
+            i = begin + tl.arange(0, R)
+            m_i, e_i = _edges_at(m, e, i * nodes + v, i < v)
+            at = i[:, None] * nodes + j[None, :]
+            inside = (i[:, None] < v) & (j[None, :] < v) & (i[:, None] != j[None, :])
+            total, e_total, part = summed(
+                tl.load(m + at, mask=inside, other=0.0),
+                tl.load(e + at, mask=inside, other=ABSENT),
+                quotient(m_i, d)[:, None] * m_out[None, :],
+                (e_i - top)[:, None] + e_out[None, :],
+            )
+            if TANGENT:
+                t = tl.load(a + i * nodes + v, mask=i < v, other=0.0) - mean
+                ratio = quotient(part, total)
+                rest = (1.0 - ratio) * tl.load(a + at, mask=inside, other=0.0)
+                tl.store(a + at, rest + ratio * (t[:, None] + a_out[None, :]), mask=inside)
+            tl.store(m + at, total, mask=inside)
+            tl.store(e + at, e_total, mask=inside)
+        tl.debug_barrier()
+    log_z = tl.sum(tl.where(sums > 0.0, tl.log(sums) + tops * LN2, 0.0), axis=0)
+    unreached = (j > 0) & (sums == 0.0) & (present > 0)
+    return log_z, tl.sum(unreached.to(tl.int32), axis=0)
+
+
+@triton.jit
+def _restore(m, e, a, dy, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+    """Bring nodes 1, …, n−1 back: y = x/w takes the place of the weights m·2ᵉ, and dy becomes dx/w at y's exponents."""
+    j = tl.arange(0, N)
+    as_parent = at_nodes + 3 * nodes
+    for v in range(1, nodes):
+        m_out, e_out = _edges_at(m, e, v * nodes + j, j < v)
+        d = tl.load(at_nodes + v)
+        top = tl.load(at_nodes + nodes + v)
+        as_child = tl.zeros([R, N], tl.float64)
+        if TANGENT:
+            das_child = tl.zeros([R, N], tl.float64)
+            mean = tl.load(at_nodes + 2 * nodes + v)
+            a_out = tl.load(a + v * nodes + j, mask=j < v, other=0.0)
+        for begin in range(0, v, R):
+            i = begin + tl.arange(0, R)
+            m_i, e_i = _edges_at(m, e, i * nodes + v, i < v)
+            at = i[:, None] * nodes + j[None, :]
+            inside = (i[:, None] < v) & (j[None, :] < v) & (i[:, None] != j[None, :])
+            e_y = tl.load(e + at, mask=inside, other=0.0)
+            q = quotient(m_i, d)[:, None] * m_out[None, :] * power((e_i - top)[:, None] + e_out[None, :] + e_y)
+            c = q * tl.load(m + at, mask=inside, other=0.0)
+            as_child += c
+            tl.store(as_parent + i, tl.sum(c, axis=1), mask=i < v)
+            if TANGENT:
+                t = tl.load(a + i * nodes + v, mask=i < v, other=0.0) - mean
+                growth = t[:, None] + a_out[None, :] - tl.load(a + at, mask=inside, other=0.0)
+                dc = c * growth + q * tl.load(dy + at, mask=inside, other=0.0)
+                das_child += dc
+                tl.store(as_parent + nodes + i, tl.sum(dc, axis=1), mask=i < v)
+        m_in, e_in = _edges_at(m, e, j * nodes + v, j < v)
+        tl.debug_barrier()
+        by_parent = tl.load(as_parent + j, mask=j < v, other=0.0)
+        p = quotient(m_in, d) * power(e_in - top)
+        rest = 1.0 - tl.sum(by_parent, axis=0)
+        tl.store(m + j * nodes + v, quotient(p * rest + by_parent, m_in), mask=j < v)
+        tl.store(e + j * nodes + v, tl.where(m_in > 0.0, -e_in, 0.0), mask=j < v)
+        tl.store(m + v * nodes + j, quotient(tl.sum(as_child, axis=0), m_out), mask=j < v)
+        tl.store(e + v * nodes + j, tl.where(m_out > 0.0, -e_out, 0.0), mask=j < v)
+        if TANGENT:
+            dby_parent = tl.load(as_parent + nodes + j, mask=j < v, other=0.0)
+            t = tl.load(a + j * nodes + v, mask=j < v, other=0.0) - mean
+            slope = p * (t * rest - tl.sum(dby_parent, axis=0)) + dby_parent
+            tl.store(dy + j * nodes + v, quotient(slope, m_in), mask=j < v)
+            tl.store(dy + v * nodes + j, quotient(tl.sum(das_child, axis=0), m_out), mask=j < v)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _steepest(g, edges, BLOCK: tl.constexpr):
+    """The largest absolute value, and whether one is NaN."""
+    largest = tl.zeros([BLOCK], tl.float64)
+    odd = tl.zeros([BLOCK], tl.int32)
+    for begin in range(0, edges, BLOCK):
+        x = begin + tl.arange(0, BLOCK)
+        value = tl.load(g + x, mask=x < edges, other=0.0)
+        odd |= (value != value).to(tl.int32)
+        largest = tl.where(tl.abs(value) > largest, tl.abs(value), largest)
+    return tl.max(largest, axis=0), tl.max(odd, axis=0) > 0
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _marginals(
+    u, g, ends, out, floats, integers, rows, edges, nodes,
+    TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    m = floats + program * ((4 if TANGENT else 2) * square + 6 * nodes)
+    e = m + square
+    tops = e + square
+    at_nodes = tops + nodes
+    a = at_nodes + 5 * nodes
+    dy = a + square
+    owner = integers + program * (square + edges)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
+        _load(u + begin, g + begin, ends, edges, nodes, tops, m, e, a, owner, owner + square, TANGENT, BLOCK)
+        _, unreached = _eliminate(m, e, a, at_nodes, nodes, TANGENT, R, N)
+        _restore(m, e, a, dy, at_nodes, nodes, TANGENT, R, N)
+        if TANGENT:
+            steepest, odd_slope = _steepest(g + begin, edges, BLOCK)
+            odd |= odd_slope
+            # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
+            least = steepest * nodes * 2.0**-50
+        for first in range(0, edges, BLOCK):
+            x = first + tl.arange(0, BLOCK)
+            inside = x < edges
+            at = pair(ends, x, edges, nodes, True)
+            weight, e_weight = _weight(u + begin, ends, x, edges, tops, inside)
+            here = inside & (weight > 0.0)
+            weight *= power(e_weight + tl.load(e + at, mask=here, other=0.0))
+            y = tl.load(m + at, mask=here, other=0.0)
+            if TANGENT:
+                growth = tl.load(g + begin + x, mask=here, other=0.0) - tl.load(a + at, mask=here, other=0.0)
+                value = weight * (y * growth + tl.load(dy + at, mask=here, other=0.0))
+                value = tl.where(tl.abs(value) > least, value, 0.0)
+            else:
+                value = tl.clamp(weight * y, 0.0, 1.0)  # the error of 1 − S is absolute: it may leave [0, 1]
+            tl.store(out + begin + x, tl.where(odd | (unreached > 0), NAN, value), mask=inside)
+        tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _log_partition(
+    u, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    m = floats + program * (2 * square + 4 * nodes)
+    e = m + square
+    tops = e + square
+    owner = integers + program * (square + edges)
+    j = tl.arange(0, N)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
+        _load(u + begin, u, ends, edges, nodes, tops, m, e, m, owner, owner + square, False, BLOCK)
+        log_z, unreached = _eliminate(m, e, m, tops + nodes, nodes, False, R, N)
+        top = tl.load(tops + j, mask=j < nodes, other=0.0, cache_modifier=".cg")
+        log_z += tl.sum(tl.where(top > -INF, top, 0.0), axis=0)
+        tl.store(out + row, tl.where(odd | (unreached > 0), NAN, log_z))
+        tl.debug_barrier()
+
+
+@triton.jit
+def _wins(e, f, among, heads, chosen, outer):
+    """Where edge e comes before edge f, if their gains are equal; see `sstricks.ops.kernels.maximum_arborescence`."""
+    v = tl.load(heads + e, mask=among, other=0).to(tl.int32)
+    w = tl.load(heads + f, mask=among, other=0).to(tl.int32)
+    for_e, for_f = e, f
+    while tl.max((v != w).to(tl.int32), axis=0) > 0:  # a contraction has a higher number than what is in it
+        behind, ahead = v < w, v > w
+        for_f = tl.minimum(for_f, tl.load(chosen + v, mask=behind, other=1 << 30))
+        for_e = tl.minimum(for_e, tl.load(chosen + w, mask=ahead, other=1 << 30))
+        v = tl.where(behind, tl.load(outer + v, mask=behind, other=0), v)
+        w = tl.where(ahead, tl.load(outer + w, mask=ahead, other=0), w)
+    return among & (for_e < for_f)
+
+
+@triton.jit
+def _best_tail(gain, which, v, nodes, heads, chosen, outer, j):
+    """The best gain of an edge into v, −∞ if it has none, and the tail of that edge."""
+    row = tl.load(gain + v * nodes + j, mask=j < nodes, other=-INF)
+    edge = tl.load(which + v * nodes + j, mask=j < nodes, other=0)
+    top = tl.max(row, axis=0)
+    tied = (row == top) & (row > -INF)
+    tail = tl.min(tl.where(tied, j, nodes - 1), axis=0)
+    tied = tied & (j > tail)
+    while tl.max(tied.to(tl.int32), axis=0) > 0:  # those that come before the best so far
+        best = tl.load(which + v * nodes + tail)
+        tied = _wins(edge, tl.zeros_like(edge) + best, tied, heads, chosen, outer)
+        tail = tl.where(tl.max(tied.to(tl.int32), axis=0) > 0, tl.min(tl.where(tied, j, nodes - 1), axis=0), tail)
+        tied = tied & (j > tail)
+    return top, tail
+
+
+@triton.jit
+def _contract(new, path, first, length, nodes, gain, which, inside, best, heads, chosen, outer, j, k):
+    """Make one node of a cycle, the path from `first` on; returns in which node each node is."""
+    cycle = (k >= first) & (k < length)
+    tl.store(outer + tl.load(path + k, mask=cycle, other=0), new, mask=cycle)
+    tl.debug_barrier()
+    row = tl.full(j.shape, -INF, tl.float64)
+    edge = tl.zeros_like(j)
+    for at in range(first, length):
+        c = tl.load(path + at)
+        value = tl.load(gain + c * nodes + j, mask=j < nodes, other=-INF) - tl.load(best + c)
+        candidate = tl.load(which + c * nodes + j, mask=j < nodes, other=0)
+        better = (value > row) | _wins(candidate, edge, (value == row) & (value > -INF), heads, chosen, outer)
+        row = tl.where(better, value, row)
+        edge = tl.where(better, candidate, edge)
+    inside = tl.where(tl.load(outer + inside, mask=j < nodes, other=-1) == new, new, inside)
+    tl.store(gain + new * nodes + j, tl.where(inside == new, -INF, row), mask=j < nodes)
+    tl.store(which + new * nodes + j, edge, mask=j < nodes)
+    return inside
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _maximum(
+    u, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Contraction of cycles as on the CPU: paths grow backwards along best edges; ties are broken as there."""
+    FRESH: tl.constexpr = 0
+    ON_PATH: tl.constexpr = 1
+    SETTLED: tl.constexpr = 2
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    gain = floats + program * (2 * square + 2 * nodes)
+    best = gain + 2 * square
+    which = integers + program * (3 * square + edges + 8 * nodes)
+    owner = which + 2 * square
+    done = owner + square
+    chosen = done + edges
+    outer = chosen + 2 * nodes
+    path = outer + 2 * nodes
+    state = path + 2 * nodes
+    heads = ends + edges
+    j = tl.arange(0, N)
+    k = tl.arange(0, 2 * N)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        fill(out + begin, edges, 0.0, BLOCK)
+        fill(chosen, 4 * nodes, -1, BLOCK)
+        fill(state, 2 * nodes, FRESH, BLOCK)
+        odd = strongest(u + begin, ends, edges, nodes, gain, which, owner, done, True, BLOCK)
+        present = any_above(gain, -INF, 1, nodes, nodes, R, N) | any_above(gain, -INF, nodes, 1, nodes, R, N)
+        tl.store(state, SETTLED)
+        tl.debug_barrier()
+        inside = tl.where(j < nodes, j, 0)
+        count = nodes
+        unreached = 0
+        start = tl.min(tl.where((present > 0) & (j > 0), j, N), axis=0)
+        while start < N:
+            v = tl.sum(tl.where(j == start, inside, 0), axis=0)
+            length = 0
+            growing = True
+            while growing:
+                tl.store(path + length, v)
+                tl.store(state + v, ON_PATH)
+                length += 1
+                top, tail = _best_tail(gain, which, v, nodes, heads, chosen, outer, j)
+                if top > -INF:
+                    tl.store(chosen + v, tl.load(which + v * nodes + tail))
+                    tl.store(best + v, top)
+                    w = tl.sum(tl.where(j == tail, inside, 0), axis=0)
+                    tl.debug_barrier()
+                    there = tl.load(state + w)
+                    if there == ON_PATH:
+                        first = tl.min(
+                            tl.where(tl.load(path + k, mask=k < length, other=-1) == w, k, 2 * N), axis=0
+                        )
+                        inside = _contract(
+                            count, path, first, length, nodes, gain, which, inside, best, heads, chosen, outer, j, k
+                        )
+                        length = first
+                        v = count
+                        count += 1
+                    else:
+                        v = w
+                        growing = there == FRESH
+                else:
+                    unreached += 1
+                    growing = False
+                tl.debug_barrier()
+            tl.store(state + tl.load(path + k, mask=k < length, other=0), SETTLED, mask=k < length)
+            tl.debug_barrier()
+            rest = (present > 0) & (tl.load(state + inside) != SETTLED)
+            start = tl.min(tl.where(rest, j, N), axis=0)
+        # The outermost contractions are opened first: an edge replaces those of all contractions around its head.
+        opened = (tl.load(chosen + k, mask=k < count, other=-1) < 0).to(tl.int32)
+        for step in range(1, count):
+            v = count - step
+            if tl.sum(tl.where(k == v, opened, 0), axis=0) == 0:
+                edge = tl.load(chosen + v)
+                tl.store(out + begin + edge, 1.0)
+                w = tl.load(heads + edge).to(tl.int32)
+                while w != v:
+                    opened = tl.where(k == w, 1, opened)
+                    w = tl.load(outer + w)
+        if odd | (unreached > 0):
+            tl.debug_barrier()
+            fill(out + begin, edges, NAN, BLOCK)
+        tl.debug_barrier()
+
+
+def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 2 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
+    return launch(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, TANGENT=False)
+
+
+def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 4 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
+    return launch(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, TANGENT=True)
+
+
+def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 2 * nodes**2 + 4 * nodes, nodes**2 + u.shape[1]
+    return launch(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
+
+
+def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    memory = 2 * nodes**2 + 2 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
+    warps = max(1, triton.next_power_of_2(nodes) // 128)
+    return launch(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
