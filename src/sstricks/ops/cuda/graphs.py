@@ -10,6 +10,10 @@ import triton.language as tl
 from torch import Tensor
 
 
+MEMORY = 2**28  # so many bytes the programs that run at a time take together, if they are more than a few
+FEW = 16
+
+
 @triton.jit
 def fill(at, count, value, BLOCK: tl.constexpr):
     """Write the same value `count` times."""
@@ -129,8 +133,7 @@ def launch(
         **constants: Handed on.
     """
     rows, count = len(out), edges.shape[1]
-    # As many programs as a device treats at once, unless their memory is too much.
-    programs = min(rows, max(16, 2**28 // (8 * floats + 4 * integers)))
+    programs = min(rows, max(FEW, MEMORY // (8 * floats + 4 * integers)))
     columns = max(16, triton.next_power_of_2(nodes))
     tile = max(1, min(columns // 2, 1024 // columns))  # four numbers a thread: eight do not fit in its registers
     if rows:
