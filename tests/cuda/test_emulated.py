@@ -40,3 +40,15 @@ def test_an_operator_without_a_kernel_is_counted_step_by_step():
     with EmulatedDevice() as device:
         sst.SpanningTree.complete(4).argmax(device.put(torch.randn(3, 6)))
     assert device.launches.total() > 4
+
+
+@pytest.mark.parametrize("trees", [sst.SpanningTree.complete(6), sst.Arborescence.complete(6)], ids=str)
+def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, *trees.event_shape, requires_grad=True))
+        trees.softmax(u, 0.5, sst.ExponentialFamilyEntropy()).sum().backward()
+        assert device.launches["marginals"] == device.launches["marginals_jvp"] == 1
+        assert device.launches.total() <= 12
+        device.reset()
+        trees.argmax(u)
+        assert device.launches.total() <= 6

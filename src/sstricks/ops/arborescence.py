@@ -59,7 +59,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
 
 
@@ -217,6 +217,21 @@ def check_reached(unreached: Tensor) -> None:
         )
 
 
+def _reached(x: Tensor, unreached: Tensor) -> Tensor:
+    """What was computed, or NaN for graphs without an arborescence, where nobody looks (see `is_checked`)."""
+    if is_checked(x):
+        check_reached(unreached)
+        return x
+    return torch.where((unreached > 0).reshape(unreached.shape + (1,) * (x.dim() - unreached.dim())), torch.nan, x)
+
+
+def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """What a device computed, which complains of nothing itself."""
+    if is_checked(u):
+        check_reached(_eliminate(u, edges, nodes).unreached)
+    return x
+
+
 def _launch(
     kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, ratios: int = 0
 ) -> Tensor:
@@ -247,24 +262,22 @@ def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
         ValueError: The root does not reach all present nodes of some graph.
     """
     work = _eliminate(u, edges, nodes)
-    check_reached(work.unreached)
-    return _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+    x = _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+    return _reached(x, work.unreached)
 
 
 @operator("sstricks::arborescence_marginals_jvp", core=(1, 1, None))
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, E)."""
     work = _eliminate(u, edges, nodes)
-    check_reached(work.unreached)
-    return _marginals_jvp(u, g, edges, nodes, work)
+    return _reached(_marginals_jvp(u, g, edges, nodes, work), work.unreached)
 
 
 @operator("sstricks::arborescence_log_partition", core=(1, None), output_core=0)
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The log-partition function log Σ_T exp(Σ_{e∈T} u_e), shape (*batch) (B.8)."""
     work = _eliminate(u, edges, nodes)
-    check_reached(work.unreached)
-    return work.log_z
+    return _reached(work.log_z, work.unreached)
 
 
 @operator("sstricks::arborescence_sample", core=(1, 1, None))
@@ -335,6 +348,27 @@ def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
     return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, ratios=ratios)
+
+
+@marginals.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import marginals as launch
+
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
+
+
+@marginals_jvp.cuda
+def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import marginals_jvp as launch
+
+    return _looked_at(launch(u, g, edges, nodes), u, edges, nodes)
+
+
+@log_partition.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import log_partition as launch
+
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
 
 
 attach_gradients(
@@ -416,6 +450,13 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 @maximum_arborescence.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return _contracted(u, edges, nodes)
+
+
+@maximum_arborescence.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import maximum_arborescence as launch
+
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
 
 
 attach_no_gradient(maximum_arborescence)

@@ -38,7 +38,7 @@ from torch import Tensor
 from sstricks.errors import invalid
 from sstricks.ops import arborescence
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.precision import FAR
 from sstricks.ops.threads import over_rows
 
@@ -175,6 +175,21 @@ def check_connected(components: Tensor) -> None:
         )
 
 
+def _connected(x: Tensor, components: Tensor) -> Tensor:
+    """What was computed, or NaN for graphs that do not hang together, where nobody looks (see `is_checked`)."""
+    if is_checked(x):
+        check_connected(components)
+        return x
+    return torch.where((components > 1).reshape(components.shape + (1,) * (x.dim() - components.dim())), torch.nan, x)
+
+
+def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """What a device computed, which complains of nothing itself."""
+    if is_checked(u):
+        check_connected(_eliminate(u, edges, nodes).components)
+    return x
+
+
 def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
     from sstricks.ops.kernels import spanning_tree as kernels
     from sstricks.ops.kernels.floats import LANES
@@ -203,24 +218,22 @@ def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
         ValueError: The present nodes of some graph are not connected.
     """
     work = _eliminate(u, edges, nodes)
-    check_connected(work.components)
-    return _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+    x = _marginals(u, edges, nodes, work).clamp(0.0, 1.0)  # the error is absolute: it may leave [0, 1]
+    return _connected(x, work.components)
 
 
 @operator("sstricks::spanning_tree_marginals_jvp", core=(1, 1, None))
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, E)."""
     work = _eliminate(u, edges, nodes)
-    check_connected(work.components)
-    return _marginals_jvp(u, g, edges, nodes, work)
+    return _connected(_marginals_jvp(u, g, edges, nodes, work), work.components)
 
 
 @operator("sstricks::spanning_tree_log_partition", core=(1, None), output_core=0)
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The log-partition function log Σ_T exp(Σ_{e∈T} u_e), shape (*batch) (B.7, eq. 49)."""
     work = _eliminate(u, edges, nodes)
-    check_connected(work.components)
-    return work.log_z
+    return _connected(work.log_z, work.components)
 
 
 @marginals.cpu
@@ -236,6 +249,27 @@ def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
 @log_partition.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
+
+
+@marginals.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.spanning_tree import marginals as launch
+
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
+
+
+@marginals_jvp.cuda
+def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.spanning_tree import marginals_jvp as launch
+
+    return _looked_at(launch(u, g, edges, nodes), u, edges, nodes)
+
+
+@log_partition.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.spanning_tree import log_partition as launch
+
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
 
 
 attach_gradients(
@@ -286,8 +320,7 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     touched = torch.zeros(batch, nodes, dtype=torch.int64, device=u.device)
     for end in edges:
         touched = touched.scatter_reduce(-1, end.expand(batch, -1), here.long(), "amax")
-    check_connected(touched.sum(-1) - chosen.sum(-1))
-    return chosen.to(u.dtype)
+    return _connected(chosen.to(u.dtype), touched.sum(-1) - chosen.sum(-1))
 
 
 @maximum_spanning_tree.cpu
@@ -302,6 +335,15 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     over_rows(kernel, len(u), work, nodes, u.numpy(), edges.numpy(), out.numpy(), components.numpy())
     check_connected(components)
     return out
+
+
+@maximum_spanning_tree.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.spanning_tree import maximum_spanning_tree as launch
+
+    if nodes > 1024:  # the kernel is Prim's algorithm on matrices, the twin Borůvka's on lists of edges
+        return maximum_spanning_tree.twin(u, edges, nodes)
+    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
 
 
 attach_no_gradient(maximum_spanning_tree)

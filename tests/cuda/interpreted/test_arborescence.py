@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
+from graph_rows import DIRECTED, tensors, utilities
 from torch import Tensor
 
-from graph_rows import DIRECTED, tensors, utilities
 from sstricks.ops import arborescence as operators
 from sstricks.ops.cuda import arborescence as launchers
 from sstricks.ops.cuda import graphs
@@ -84,7 +84,5 @@ def test_programs_take_rows_in_turns(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(graphs, "MEMORY", 0)
     edges = torch.tensor([[i, j] for i in range(3) for j in range(3) if i != j]).T.contiguous()
     u = torch.randn(graphs.FEW + 3, 6, dtype=torch.float64)
-    torch.testing.assert_close(
-        launchers.marginals(u, edges, 3), operators.marginals(u, edges, 3), rtol=0, atol=1e-14
-    )
+    torch.testing.assert_close(launchers.marginals(u, edges, 3), operators.marginals(u, edges, 3), rtol=0, atol=1e-14)
     assert torch.equal(launchers.maximum_arborescence(u, edges, 3), operators.maximum_arborescence(u, edges, 3))

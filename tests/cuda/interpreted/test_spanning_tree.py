@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
+from graph_rows import UNDIRECTED, tensors, utilities
 from torch import Tensor
 
-from graph_rows import UNDIRECTED, tensors, utilities
 from graphs import complete
 from sstricks.ops import spanning_tree as operators
 from sstricks.ops.cuda import graphs

@@ -363,9 +363,7 @@ def _maximum(
                     tl.debug_barrier()
                     there = tl.load(state + w)
                     if there == ON_PATH:
-                        first = tl.min(
-                            tl.where(tl.load(path + k, mask=k < length, other=-1) == w, k, 2 * N), axis=0
-                        )
+                        first = tl.min(tl.where(tl.load(path + k, mask=k < length, other=-1) == w, k, 2 * N), axis=0)
                         inside = _contract(
                             count, path, first, length, nodes, gain, which, inside, best, heads, chosen, outer, j, k
                         )

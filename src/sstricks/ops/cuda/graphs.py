@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sstricks.ops.cuda.blocks import OPTIONS
 
 MEMORY = 2**28  # so many bytes the programs that run at a time take together, if they are more than a few
 FEW = 16
@@ -150,6 +151,7 @@ def launch(
             R=tile,
             N=columns,
             BLOCK=min(256, 4 * columns),
+            **OPTIONS,
             num_warps=min(8, warps, max(1, tile * columns // 128)),
         )
     return out

@@ -9,9 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.precision import FAR as _FAR
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
 from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, transposed, turns
+from sstricks.ops.precision import FAR as _FAR
 
 FAR = tl.constexpr(_FAR)
 
@@ -295,4 +295,6 @@ def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = nodes**2, 2 * nodes**2 + u.shape[1]
-    return launch(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=max(1, triton.next_power_of_2(nodes) // 64))
+    return launch(
+        _maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=max(1, triton.next_power_of_2(nodes) // 64)
+    )
