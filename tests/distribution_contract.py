@@ -43,13 +43,14 @@ class Instance:
 
 
 NAN = torch.tensor([torch.nan, 0.0, 1.0])
+SUBSETS = sst.KSubset(4, 2)
 MASK = torch.tensor([True, False, True, True])
 TRICKS = frozenset({"expand_keeps_subclasses", "moments_are_known_or_say_what_to_use", "distribution_function"})
 VERTICES = TRICKS | {"vmap_of_log_prob"}
 
 
 def softmax_trick(a: Tensor) -> sst.StochasticSoftmaxTrick:
-    return sst.StochasticSoftmaxTrick(sst.KSubset(4, 2), sst.Gumbel(a), 0.7, sst.ExponentialFamilyEntropy())
+    return sst.StochasticSoftmaxTrick(SUBSETS, sst.Gumbel(a), 0.7, sst.ExponentialFamilyEntropy())
 
 
 INSTANCES = [
@@ -64,7 +65,7 @@ INSTANCES = [
     ),
     Instance(sst.Sorting, (3,), bad=lambda v: sst.Sorting(NAN, validate_args=v)),
     Instance(
-        lambda a: sst.StochasticArgmaxTrick(sst.KSubset(4, 2), sst.Gumbel(a)),
+        lambda a: sst.StochasticArgmaxTrick(SUBSETS, sst.Gumbel(a)),
         (4,),
         pending=VERTICES | {"rsample_follows_the_seed"},
     ),

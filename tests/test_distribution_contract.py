@@ -346,6 +346,23 @@ def test_vmap_of_log_prob(instance: Instance):
         torch.testing.assert_close(found, expected)
 
 
+def test_compiles(instance: Instance):
+    torch.compiler.reset()
+
+    def draw(a: Tensor) -> tuple[Tensor, ...]:
+        d = instance.build(a)
+        x = d.rsample() if d.has_rsample else d.sample()
+        return x, x.square().sum()
+
+    a = instance.parameters(2).requires_grad_()
+    x, total = torch.compile(draw, fullgraph=True, backend="aot_eager")(a)
+    assert x.shape == instance.build(a).sample().shape
+    assert x.dtype == a.dtype
+    if instance.build(a).has_rsample:
+        (gradient,) = torch.autograd.grad(total, a)
+        assert gradient.shape == a.shape
+
+
 # Validation
 
 

@@ -99,6 +99,22 @@ def check_tensor(argument: str, value: object) -> Tensor:
     raise invalid(argument, f"a {type(value).__name__}", "a tensor", f"Write torch.as_tensor({argument}).")
 
 
+def check_floating(argument: str, value: object) -> Tensor:
+    """The value, if it is a tensor of floating numbers.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    found = check_tensor(argument, value)
+    if found.is_floating_point():
+        return found
+    raise invalid(argument, f"dtype {found.dtype}", "a floating dtype", f"Write {argument}.float().")
+
+
 def check_distribution(argument: str, value: object) -> Distribution:
     """The value, if it is a torch distribution.
 
@@ -115,7 +131,7 @@ def check_distribution(argument: str, value: object) -> Distribution:
         argument,
         f"a {type(value).__name__}",
         "a torch distribution over the coordinates",
-        "For Gumbel noise around logits write torch.distributions.Gumbel(logits, 1.0).",
+        "For Gumbel noise around logits write sst.Gumbel(logits).",
     )
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import RLock
 
 import torch
@@ -14,11 +14,20 @@ _lock = RLock()
 def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
     """Let torch's distributions, which know the default generator only, draw from `generator` instead.
 
-    The default generator lends its place, not its numbers: it resumes where it was, and `generator` moves on.
+    The default generator lends its place, not its numbers: it resumes where it was, and `generator` moves on. Autocast
+    is off meanwhile: it would round the samples of a multivariate normal to half precision, where they tie.
     """
-    if generator is None:
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if generator is not None:
+            stack.enter_context(_in_place_of_the_default(generator))
         yield
-        return
+
+
+@contextmanager
+def _in_place_of_the_default(generator: torch.Generator) -> Iterator[None]:
     device = generator.device
     on_gpu = device.type == "cuda"
     default = torch.cuda.default_generators[device.index or 0] if on_gpu else torch.default_generator

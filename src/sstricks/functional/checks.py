@@ -7,7 +7,7 @@ was made, and works with what is below the public functions.
 import torch
 from torch import Size, Tensor
 
-from sstricks.errors import check_integer, check_tensor, invalid
+from sstricks.errors import check_floating, check_integer, invalid
 from sstricks.ops.edge_list import checked_edges
 
 
@@ -22,9 +22,7 @@ def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
     Raises:
         ValueError: It is something else.
     """
-    if not check_tensor(argument, u).is_floating_point():
-        raise invalid(argument, f"dtype {u.dtype}", "a floating dtype", f"Write {argument}.float().")
-    shape = u.shape
+    shape = check_floating(argument, u).shape
     if len(shape) < depth or 0 in shape[-depth:]:
         raise invalid(
             argument,

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_sizes, check_temperature, check_tensor, invalid, joint_shape
+from sstricks.errors import check_floating, check_sizes, check_temperature, check_tensor, invalid, joint_shape
 from sstricks.functional.checks import check_mask
 from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.operator import is_readable
@@ -257,8 +257,7 @@ class Structure(Oracle):
             joint_shape("temperature", temperature.shape, batch, "utilities")
         else:
             temperature = check_temperature(temperature)
-        if not u.is_floating_point():
-            raise invalid("u", f"dtype {u.dtype}", "a floating dtype", "Write u.float().")
+        check_floating("u", u)
         depth = len(self.event_shape)
         mask = None if self.mask is None else self.mask.flatten(-depth)
         u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)

@@ -26,8 +26,7 @@ class ChainUtility(Utility):
         ValueError: The shapes do not fit together.
 
     Example:
-        >>> from torch.distributions import Gumbel
-        >>> u = sst.ChainUtility(Gumbel(torch.zeros(3), 1.0), torch.tensor([0.5, -0.5]))
+        >>> u = sst.ChainUtility(sst.Gumbel(torch.zeros(3)), torch.tensor([0.5, -0.5]))
         >>> u.sample()[3:]
         tensor([ 0.5000, -0.5000])
         >>> sst.StochasticArgmaxTrick(sst.ChainKSubset(3, 2), u).sample().shape

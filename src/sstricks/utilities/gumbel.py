@@ -2,11 +2,10 @@ from typing import Self
 
 import torch
 from torch import Tensor, distributions
-from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
 from sstricks.randomness import standard_exponential
-from sstricks.utilities.utility import Utility
+from sstricks.utilities.utility import Utility, location_and_scale
 
 
 class Gumbel(Utility, distributions.Gumbel):
@@ -32,7 +31,7 @@ class Gumbel(Utility, distributions.Gumbel):
     has_rsample = True  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float = 1.0, *, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
+        self.loc, self.scale = location_and_scale(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property

@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 from torch.distributions.constraints import Constraint
-from torch.distributions.utils import broadcast_all
 from torch.nn.functional import softplus
 from torch.types import _size as Shape
 
 from sstricks.errors import invalid
 from sstricks.randomness import standard_exponential
-from sstricks.utilities.utility import Utility
+from sstricks.utilities.utility import Utility, location_and_scale
 
 
 class Logistic(Utility):
@@ -42,7 +41,7 @@ class Logistic(Utility):
         return constraints.real
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float = 1.0, *, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
+        self.loc, self.scale = location_and_scale(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:

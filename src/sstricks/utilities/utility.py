@@ -3,9 +3,31 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
-from sstricks.errors import expanded_shape
+from sstricks.errors import check_floating, expanded_shape, invalid
+
+
+def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Both as tensors of one shape and of one dtype.
+
+    Args:
+        loc: What the caller gave.
+        scale: What the caller gave.
+
+    Raises:
+        ValueError: Their shapes do not fit together.
+    """
+    try:
+        loc, scale = broadcast_all(loc, scale)
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(torch.as_tensor(x).shape)) for x in (loc, scale))
+        raise invalid(
+            "loc and scale", f"shapes {shapes}", "shapes that broadcast", "Give one scale for each loc, or one for all."
+        ) from None
+    dtype = torch.promote_types(loc.dtype, scale.dtype)
+    return loc.to(dtype), scale.to(dtype)
 
 
 class Utility(Distribution):
@@ -14,6 +36,8 @@ class Utility(Distribution):
     def __init__(
         self, batch_shape: torch.Size, event_shape: torch.Size = torch.Size(), *, validate_args: bool | None = None
     ) -> None:
+        for name in self.arg_constraints:
+            check_floating(name, getattr(self, name))
         if torch.compiler.is_compiling():
             validate_args = False  # a graph that is traced has no values to look at
         Distribution.__init__(self, batch_shape, event_shape, validate_args=validate_args)
