@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-from sstricks.errors import check_tensor, invalid
+from sstricks.errors import check_floating, check_tensor, invalid
 from sstricks.estimators.moving_average import MovingAverage
 
 
@@ -49,9 +49,7 @@ class Reinforce(nn.Module):
 
 def check_losses(log_prob: Tensor, loss: Tensor) -> None:
     """Raise unless the losses are floating numbers, one for each log-probability."""
-    if not check_tensor("loss", loss).is_floating_point():
-        raise invalid("loss", f"dtype {loss.dtype}", "a floating dtype", "Write loss.float().")
-    if check_tensor("log_prob", log_prob).shape != loss.shape:
+    if check_tensor("log_prob", log_prob).shape != check_floating("loss", loss).shape:
         raise invalid(
             "loss",
             f"shape {tuple(loss.shape)}",
