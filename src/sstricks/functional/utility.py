@@ -3,7 +3,7 @@ from torch import Tensor
 
 from sstricks.errors import check_temperature, joint_shape
 from sstricks.functional.checks import check_coordinates, check_mask
-from sstricks.ops.precision import narrowed, widened, working_dtype
+from sstricks.ops.precision import to_float32, to_float64, working_dtype
 from sstricks.ops.scaled import scaled
 
 
@@ -17,7 +17,7 @@ def to_working(u: Tensor) -> Tensor:
         >>> F.to_working(torch.tensor([0.5], dtype=torch.bfloat16)).dtype
         torch.float64
     """
-    return widened(u) if u.dtype == torch.float32 and u.device.type == "cpu" else u.to(working_dtype(u))
+    return to_float64(u) if u.dtype == torch.float32 and u.device.type == "cpu" else u.to(working_dtype(u))
 
 
 def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -31,7 +31,7 @@ def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
         >>> F.from_working(torch.ones(1, dtype=torch.float64), torch.float32)
         tensor([1.])
     """
-    return narrowed(x) if dtype == torch.float32 and x.device.type == "cpu" else x.to(dtype)
+    return to_float32(x) if dtype == torch.float32 and x.device.type == "cpu" else x.to(dtype)
 
 
 def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None = None, at_least: int = 0) -> Tensor:

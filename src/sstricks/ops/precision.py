@@ -35,32 +35,32 @@ def working_dtype(u: Tensor) -> torch.dtype:
 
 
 @operator("sstricks::widened", core=(1,), dtype=lambda x: torch.float64)
-def widened(x: Tensor) -> Tensor:
+def to_float64(x: Tensor) -> Tensor:
     """The same numbers in float64."""
     return x.to(torch.float64)
 
 
 @operator("sstricks::narrowed", core=(1,), dtype=lambda x: torch.float32)
-def narrowed(x: Tensor) -> Tensor:
+def to_float32(x: Tensor) -> Tensor:
     """The same numbers in float32."""
     return x.to(torch.float32)
 
 
-@widened.cpu
+@to_float64.cpu
 def _(x: Tensor) -> Tensor:
     return torch.from_numpy(x.numpy().astype(np.float64))
 
 
-@narrowed.cpu
+@to_float32.cpu
 def _(x: Tensor) -> Tensor:
     return torch.from_numpy(x.numpy().astype(np.float32))
 
 
-@widened.backward
+@to_float64.backward
 def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
-    return (narrowed(grad),)
+    return (to_float32(grad),)
 
 
-@narrowed.backward
+@to_float32.backward
 def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
-    return (widened(grad),)
+    return (to_float64(grad),)

@@ -126,7 +126,7 @@ class FrankWolfe:
 
 
 def register_frank_wolfe(structure: type[Structure]) -> None:
-    """Enrol the active-set method as the solver of a structure under every separable regularizer."""
+    """Register the active-set method as the solver of a structure under every separable regularizer."""
     for regularizer in _CODES:
         register_solver(structure, regularizer)(FrankWolfe())
         declare_iterative(structure, regularizer, "active set")

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 def register_solver(structure: type[Oracle], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
-    """Enrol a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
+    """Register a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
 
     It serves the structure's subclasses too, unless they have one of their own.
 
@@ -48,11 +48,11 @@ def register_solver(structure: type[Oracle], regularizer: type[Regularizer]) -> 
             return project_onto_paths(u, path.edges)
     """
 
-    def enrol(solver: _S) -> _S:
+    def register(solver: _S) -> _S:
         _solvers[structure, regularizer] = solver
         return solver
 
-    return enrol
+    return register
 
 
 def declare_intractable(structure: type[Oracle], regularizer: type[Regularizer], reason: str) -> None:

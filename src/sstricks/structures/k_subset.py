@@ -32,7 +32,7 @@ class KSubset(Structure):
         tensor([0., 1., 0., 1.])
     """
 
-    _may_idle = False
+    _may_have_unused_coordinates = False
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_n(n)

@@ -31,7 +31,7 @@ class OneHot(Structure):
         tensor([0., 1., 0.])
     """
 
-    _may_idle = False
+    _may_have_unused_coordinates = False
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_n(n)

@@ -38,7 +38,7 @@ class SpanningTree(GraphStructure):
         tensor(16.)
     """
 
-    _may_idle = False
+    _may_have_unused_coordinates = False
 
     def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)

@@ -33,7 +33,7 @@ class Structure(Oracle):
         at_least: How many coordinates must be present for 𝒳 not to be empty.
     """
 
-    _may_idle = True
+    _may_have_unused_coordinates = True
     """Whether there may be present coordinates that are one in no embedding; `log_partition` asks the argmax then."""
 
     def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
@@ -145,7 +145,7 @@ class Structure(Oracle):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        u = self._without_idle(check_tensor("u", u)) if self._may_idle else u
+        u = self._without_unused(check_tensor("u", u)) if self._may_have_unused_coordinates else u
         value = self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
@@ -340,7 +340,7 @@ class Structure(Oracle):
         """One sample for each row of u."""
         raise no_family(self, "sample")
 
-    def _without_idle(self, u: Tensor) -> Tensor:
+    def _without_unused(self, u: Tensor) -> Tensor:
         """The utilities, with 0 for the +∞ of rows in which no embedding has a coordinate at +∞."""
         infinite, events = u == torch.inf, tuple(range(-len(self.event_shape), 0))
         if is_readable(u) and not infinite.any():  # the argmax takes as long as the log-partition itself

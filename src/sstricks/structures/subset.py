@@ -29,7 +29,7 @@ class Subset(Structure):
         tensor([1., 0., 1.])
     """
 
-    _may_idle = False
+    _may_have_unused_coordinates = False
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_n(n)
