@@ -2,8 +2,8 @@
 
 `with EmulatedDevice() as device:` makes torch's device "meta" stand for a GPU. Tensors on it cannot be mixed with those
 of the CPU where CUDA would refuse them, and what would launch a kernel or wait for the device is counted, in backward
-passes too. An operator of this package with a CUDA kernel is stood in for by its CPU kernel, and counts what its
-launcher would launch.
+passes too. An operator of this package with a CUDA kernel is stood in for by its twin, and counts what its launcher
+would launch.
 """
 
 from __future__ import annotations
@@ -73,6 +73,14 @@ class OnDevice(torch.Tensor):
 
 
 _current: list[EmulatedDevice] = []
+_torch_tensor = torch.tensor
+
+
+def _tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+    if device is None or torch.device(device).type != DEVICE.type:
+        return _torch_tensor(data, device=device, **options)
+    current().wait("copy of numbers")
+    return OnDevice(_torch_tensor(data, **options))
 
 
 def current() -> EmulatedDevice:
@@ -93,11 +101,14 @@ class EmulatedDevice(TorchDispatchMode):
 
     def __enter__(self) -> EmulatedDevice:
         _current.append(self)
+        self._patch = patch("torch.tensor", _tensor)  # which no mode sees
+        self._patch.start()
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        _current.pop()
         super().__exit__(*error)
+        self._patch.stop()
+        _current.pop()
 
     def put(self, x: torch.Tensor) -> torch.Tensor:
         """A leaf on the device, with the numbers of x."""
@@ -135,7 +146,8 @@ class EmulatedDevice(TorchDispatchMode):
             launcher(*held)
         self.launches[operator.__name__] += len(launches)
         self.launches += others.counter
-        return OnDevice(operator.library_op(*held))
+        with patch("sstricks.ops.scaled.is_checked", return_value=False):
+            return OnDevice(operator._by_rows(operator.twin)(*held))
 
     def _check(self, func: Any, name: str, tensors: list[torch.Tensor], args: tuple[Any, ...]) -> None:
         """Refuse what CUDA would."""

@@ -52,3 +52,68 @@ def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
         device.reset()
         trees.argmax(u)
         assert device.launches.total() <= 6
+
+
+N, K = 12, 3
+SUBSETS = {"one-hot": sst.OneHot(N), "k-subset": sst.KSubset(N, K)}
+CHAIN = {"chain": sst.ChainKSubset(N, K)}
+FAMILIES = SUBSETS | CHAIN
+SEPARABLE = (sst.Euclidean(), sst.CategoricalEntropy(), sst.BinaryEntropy())
+CELLS = [(name, f) for name in SUBSETS for f in SEPARABLE] + [
+    (name, sst.ExponentialFamilyEntropy()) for name in FAMILIES
+]
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+
+
+def on_device(device: EmulatedDevice, structure: sst.Structure, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return device.put(torch.randn(4, *structure.event_shape, dtype=dtype, requires_grad=True))
+
+
+@DTYPES
+@pytest.mark.parametrize(("name", "regularizer"), CELLS, ids=str)
+def test_a_relaxation_and_its_gradient_take_few_launches(name: str, regularizer: sst.Regularizer, dtype: torch.dtype):
+    structure = FAMILIES[name]
+    with EmulatedDevice() as device:
+        u = on_device(device, structure, dtype)
+        x = structure.softmax(u, 0.5, regularizer)
+        x.backward(torch.ones_like(x))
+    assert device.launches.total() <= 12, device.launches
+    assert not device.waits
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_argmax_and_samples_take_few_launches(name: str):
+    structure = FAMILIES[name]
+    with EmulatedDevice() as device:
+        u = on_device(device, structure)
+        structure.argmax(u)
+        assert device.launches.total() <= 4
+        device.reset()
+        structure.sample(u, (5,))
+    assert device.launches.total() <= 12, device.launches
+    assert not device.waits
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_log_partition_and_its_gradient_do_not_wait(name: str):
+    structure = FAMILIES[name]
+    with EmulatedDevice() as device:
+        u = on_device(device, structure)
+        structure.log_partition(u).sum().backward()
+        structure.entropy(u)
+    assert not device.waits
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_trick_does_not_wait(name: str):
+    structure = FAMILIES[name]
+    with EmulatedDevice() as device:
+        u = on_device(device, structure)
+        utility = sst.Gumbel(u, validate_args=False)  # to check its parameters, torch's distributions wait
+        trick = sst.StochasticSoftmaxTrick(structure, utility, 0.5, sst.ExponentialFamilyEntropy())
+        drawn = trick.draw((2,))
+        drawn.relaxed.sum().backward()
+        trick.sample()
+        sst.StraightThrough(trick).rsample().sum().backward()
+        sst.StochasticArgmaxTrick(structure, utility).sample((3,))
+    assert not device.waits

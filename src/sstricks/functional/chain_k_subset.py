@@ -4,6 +4,7 @@ from torch import Tensor
 from sstricks.functional.checks import chain_subset_size
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import chain_k_subset
+from sstricks.ops.k_subset import distinct_rows
 
 
 def chain_k_subset_argmax(u: Tensor, k: int) -> Tensor:
@@ -78,4 +79,7 @@ def chain_k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | Non
     u_in, u = u, to_working(u.detach())
     shape = (*u.shape[:-1], (u.shape[-1] + 1) // 2)
     uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
-    return from_working(chain_k_subset.sample(u, k, uniform), u_in.dtype)
+    # On the CPU, rows that are merely repeated go through the recursion once.
+    repeated = u.device.type == "cpu" and distinct_rows(u).shape != u.shape
+    sample = chain_k_subset.sample.twin if repeated else chain_k_subset.sample
+    return from_working(sample(u, uniform, k), u_in.dtype)

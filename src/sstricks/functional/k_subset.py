@@ -4,6 +4,7 @@ from torch import Tensor
 from sstricks.functional.checks import subset_size
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import k_subset, separable
+from sstricks.ops.k_subset import distinct_rows
 
 
 def top_k(u: Tensor, k: int) -> Tensor:
@@ -24,11 +25,7 @@ def top_k(u: Tensor, k: int) -> Tensor:
         tensor([1., 1., 0., 1.])
     """
     k = subset_size(u, k)
-    u = u.detach()
-    edge = u.topk(k, -1).values[..., -1:]
-    above, tied = u > edge, u == edge
-    room = k - above.sum(-1, keepdim=True)
-    return (above | (tied & (tied.cumsum(-1) <= room))).to(u.dtype)
+    return separable.top_k(u.detach(), k)
 
 
 def capped_simplex(u: Tensor, k: int) -> Tensor:
@@ -117,4 +114,7 @@ def k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = No
     k = subset_size(u, k)
     u_in, u = u, to_working(u.detach())
     uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
-    return from_working(k_subset.sample(u, k, uniform), u_in.dtype)
+    # On the CPU, rows that are merely repeated go through the recursion once.
+    repeated = u.device.type == "cpu" and distinct_rows(u).shape != u.shape
+    sample = k_subset.sample.twin if repeated else k_subset.sample
+    return from_working(sample(u, uniform, k), u_in.dtype)

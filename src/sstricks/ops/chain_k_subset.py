@@ -210,6 +210,27 @@ def _(u: Tensor, k: int) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), k, 0, u)
 
 
+@marginals.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.chain_k_subset import marginals as launch
+
+    return launch(u, k)
+
+
+@marginals_jvp.cuda
+def _(u: Tensor, g: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.chain_k_subset import marginals_jvp as launch
+
+    return launch(u, g, k)
+
+
+@log_partition.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.chain_k_subset import log_partition as launch
+
+    return launch(u, k)
+
+
 attach_gradients(marginals, marginals_jvp, log_partition, lambda u, g, k: _marginals_jvp(g, shares(u, k)[0]))
 
 
@@ -261,16 +282,24 @@ def _(u: Tensor, k: int) -> Tensor:
     return out
 
 
+@chain_argmax.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.chain_k_subset import argmax as launch
+
+    return launch(u, k)
+
+
 attach_no_gradient(chain_argmax)
 
 
-def sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
+@operator("sstricks::chain_sample", core=(1, 1))
+def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
     """The correlated k-subset with p(x) ∝ exp(uᵀx) that independent uniforms lead to, shape (*batch, 2n − 1).
 
     Args:
         u: Natural parameters, shape (*batch, 2n − 1).
-        k: The size of the subsets, 1 ≤ k ≤ n.
         uniform: Numbers in [0, 1), shape (*batch, n).
+        k: The size of the subsets, 1 ≤ k ≤ n.
 
     Raises:
         ValueError: Some row has no vertex.
@@ -279,3 +308,13 @@ def sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
     check_feasible((total.mantissa > 0).flatten(), k)
     items = walk(share, k, uniform)
     return torch.cat([items, items[..., 1:] * items[..., :-1]], -1)
+
+
+@sample.cuda
+def _(u: Tensor, uniform: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.chain_k_subset import sample as launch
+
+    return launch(u, uniform, k)
+
+
+attach_no_gradient(sample)

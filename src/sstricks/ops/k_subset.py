@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sstricks.ops.gradients import attach_gradients
+from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
@@ -198,16 +198,38 @@ def _(u: Tensor, k: int) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), k, u)
 
 
+@marginals.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.k_subset import marginals as launch
+
+    return launch(u, k)
+
+
+@marginals_jvp.cuda
+def _(u: Tensor, g: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.k_subset import marginals_jvp as launch
+
+    return launch(u, g, k)
+
+
+@log_partition.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.k_subset import log_partition as launch
+
+    return launch(u, k)
+
+
 attach_gradients(marginals, marginals_jvp, log_partition, _marginals_jvp)
 
 
-def sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
+@operator("sstricks::k_subset_sample", core=(1, 1))
+def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
     """The k-subset with p(x) ∝ exp(uᵀx) that independent uniforms lead to, shape (*batch, n).
 
     Args:
         u: Natural parameters, shape (*batch, n), at least k of them above −∞.
-        k: The size of the subsets, 1 ≤ k ≤ n.
         uniform: Numbers in [0, 1), shape (*batch, n).
+        k: The size of the subsets, 1 ≤ k ≤ n.
     """
     p, q = coins(distinct_rows(u), k)
     heads = pad(torch.ones_like(p[..., :1]), (0, k))  # P(j heads among the items after this one)
@@ -217,6 +239,16 @@ def sample(u: Tensor, k: int, uniform: Tensor) -> Tensor:
         heads = q[..., i : i + 1] * heads + take
         share.append(take / torch.where(heads > 0, heads, 1.0))
     return walk([c.unsqueeze(-2) for c in reversed(share)], k, uniform)
+
+
+@sample.cuda
+def _(u: Tensor, uniform: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.k_subset import sample as launch
+
+    return launch(u, uniform, k)
+
+
+attach_no_gradient(sample)
 
 
 def distinct_rows(u: Tensor) -> Tensor:

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
-from sstricks.ops.operator import operator
+from sstricks.ops.gradients import attach_no_gradient
+from sstricks.ops.operator import Operator, operator
 from sstricks.ops.threads import over_rows
 
 _STEPS = 100
+_CLIP_WIDTH = 0.75
 
 
 def _tolerance(x: Tensor, k: int) -> float:
@@ -83,11 +85,24 @@ def _log_width(u: Tensor) -> float:
     return math.log(2.0 * u.shape[-1])
 
 
+@operator("sstricks::top_k", core=(1,))
+def top_k(u: Tensor, k: int) -> Tensor:
+    """The indicator vector of the k largest coordinates, shape (*batch, n); ties go to the lower index."""
+    edge = u.topk(k, -1).values[..., -1:]
+    above, tied = u > edge, u == edge
+    room = k - above.sum(-1, keepdim=True)
+    return (above | (tied & (tied.cumsum(-1) <= room))).to(u.dtype)
+
+
+attach_no_gradient(top_k)
+
+
 @operator("sstricks::capped_simplex", core=(1,))
 def capped_simplex(u: Tensor, k: int) -> Tensor:
     """The Euclidean projection of u onto {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n); sparsemax for k = 1."""
-    # At ν = −u₍ₖ₎ the sum is at most k − 1, at ν = 1 − u₍ₖ₎ at least k.
-    x = _snapped(_solve(lambda y: y.clamp(0, 1), _flat_slope, u - _kth(u, k) + 0.5, k, 0.5), k)
+    # At ν = −u₍ₖ₎ the sum is at most k − 1, at ν = 1 − u₍ₖ₎ at least k. The bracket ends beyond these, since the second
+    # is the solution where no other coordinate is near, and a step onto the end of the bracket is none.
+    x = _snapped(_solve(lambda y: y.clamp(0, 1), _flat_slope, u - _kth(u, k) + 0.5, k, _CLIP_WIDTH), k)
     return 1 - _snapped(1 - x, k)  # the kink at 0
 
 
@@ -128,7 +143,7 @@ def _launch(link: int, u: Tensor, k: int, width: float) -> Tensor:
 
 @capped_simplex.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(EUCLIDEAN, u, k, 0.5)
+    return _launch(EUCLIDEAN, u, k, _CLIP_WIDTH)
 
 
 @capped_softmax.cpu
@@ -148,6 +163,43 @@ def _(x: Tensor, g: Tensor, link: int) -> Tensor:
     out = torch.empty_like(x)
     over_rows(kernel, len(x), 1.0 * x.shape[1], link, x.numpy(), g.numpy(), out.numpy())
     return out
+
+
+def _launch_cuda(link: int, operator: Operator, u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.separable import LONGEST_ROW, solve
+
+    return solve(link, u, k) if u.shape[1] <= LONGEST_ROW else operator.twin(u, k)
+
+
+@capped_simplex.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch_cuda(EUCLIDEAN, capped_simplex, u, k)
+
+
+@capped_softmax.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch_cuda(CATEGORICAL, capped_softmax, u, k)
+
+
+@k_subset_sigmoid.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    return _launch_cuda(BINARY, k_subset_sigmoid, u, k)
+
+
+@top_k.cuda
+def _(u: Tensor, k: int) -> Tensor:
+    from sstricks.ops.cuda.separable import LONGEST_ROW
+    from sstricks.ops.cuda.separable import top_k as launch
+
+    return launch(u, k) if u.shape[1] <= LONGEST_ROW else top_k.twin(u, k)
+
+
+@projection.cuda
+def _(x: Tensor, g: Tensor, link: int) -> Tensor:
+    from sstricks.ops.cuda.separable import LONGEST_ROW
+    from sstricks.ops.cuda.separable import projection as launch
+
+    return launch(x, g, link) if x.shape[1] <= LONGEST_ROW else projection.twin(x, g, link)
 
 
 @capped_simplex.backward

@@ -1,3 +1,4 @@
+from numbers import Number
 from typing import Self
 
 import torch
@@ -20,7 +21,7 @@ def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tens
         ValueError: Their shapes do not fit together.
     """
     try:
-        loc, scale = broadcast_all(loc, scale)
+        loc, scale = broadcast_all(*(_on_device(x, loc, scale) for x in (loc, scale)))
     except RuntimeError:
         shapes = " and ".join(str(tuple(torch.as_tensor(x).shape)) for x in (loc, scale))
         raise invalid(
@@ -28,6 +29,14 @@ def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tens
         ) from None
     dtype = torch.promote_types(loc.dtype, scale.dtype)
     return loc.to(dtype), scale.to(dtype)
+
+
+def _on_device(value: Tensor | float, *values: Tensor | float) -> Tensor | float:
+    """A number as a tensor like those among the values: filled in, since to copy it would mean to wait for a device."""
+    like = next((x for x in values if isinstance(x, Tensor)), None)
+    if like is None or not isinstance(value, Number):
+        return value
+    return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
 class Utility(Distribution):

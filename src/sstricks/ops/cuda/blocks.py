@@ -2,15 +2,32 @@
 
 LARGEST_BLOCK = 1024
 
+# Rows that are longer than this do not fit into the registers of a program, and are left to the twin.
+LONGEST_ROW = 1 << 16
+
+# Programs that need memory of their own take turns with the rows: so many fill a large device, with so many bytes.
+LEAST_PROGRAMS, MOST_PROGRAMS = 264, 2048
+MOST_MEMORY = 1 << 29
+
 # Triton asks to say whether a product and a sum may be rounded once: they may.
 OPTIONS = {"enable_fp_fusion": True}
 
 
+def power_of_two(n: int) -> int:
+    """The least power of two that is not below n ≥ 1."""
+    return 1 << (n - 1).bit_length()
+
+
 def block(n: int) -> int:
     """The least power of two that holds a row of n numbers, or `LARGEST_BLOCK`, for kernels that go through it."""
-    return min(1 << max(n - 1, 1).bit_length(), LARGEST_BLOCK)
+    return min(power_of_two(max(n, 2)), LARGEST_BLOCK)
 
 
 def warps(numbers: int, each: int = 4) -> int:
     """How many warps share so many numbers, of which each thread holds about `each`: a power of two up to 16."""
-    return max(1, min(16, 1 << (max(numbers // (32 * each), 1)).bit_length() - 1))
+    return max(1, min(16, numbers // (32 * each)))
+
+
+def programs(rows: int, numbers: int) -> int:
+    """How many programs take turns with the rows if each has memory for so many float64."""
+    return min(rows, MOST_PROGRAMS, max(LEAST_PROGRAMS, MOST_MEMORY // (8 * numbers)))
