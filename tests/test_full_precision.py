@@ -11,6 +11,7 @@ from torch.distributions import (
     Gumbel,
     Independent,
     Laplace,
+    MultivariateNormal,
     Normal,
     SigmoidTransform,
     TransformedDistribution,
@@ -129,6 +130,19 @@ def test_logits_made_under_autocast():
     assert_frequency(u.argmax(-1) < 500, 0.5)
     (gradient,) = torch.autograd.grad(u.sum(), linear.bias)
     assert (gradient == 4000).all()
+
+
+def test_tricks_draw_outside_of_autocast():
+    """Inside, the samples of a multivariate normal are products in half precision."""
+    trick = sst.StochasticSoftmaxTrick(
+        sst.OneHot(4), MultivariateNormal(torch.zeros(4), torch.eye(4)), 1.0, sst.CategoricalEntropy()
+    )
+    torch.manual_seed(0)
+    expected = trick.draw((1000,)).utility
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(trick.draw((1000,)).utility, expected)
+        assert torch.is_autocast_enabled("cpu")
 
 
 def test_a_learnt_transform_keeps_its_dtype():

@@ -47,8 +47,8 @@ def _in_place_of_the_default(generator: torch.Generator) -> Iterator[None]:
 def standard_exponential(like: Tensor, shape: torch.Size) -> Tensor:
     """Exponential numbers of rate 1 and of this shape, on the device of another tensor.
 
-    They are in its dtype, or in float32 where that is narrower: numbers rounded to half precision have no tail and tie.
-    Between two exponentials the smaller decides, often by a small one; so they are −log V with V near 1 of 53 bits.
+    They are in its dtype, or in float32 where that is narrower: in half precision they would tie. The smallest of them
+    decide an argmax, so they are −log V of V with 53 bits: with 24 bits none would be below 6e-8.
 
     Args:
         like: The other tensor.

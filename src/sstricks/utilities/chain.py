@@ -7,7 +7,7 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
-from sstricks.utilities.utility import Utility
+from sstricks.utilities.utility import Utility, known, reparameterised
 
 
 class ChainUtility(Utility):
@@ -81,21 +81,21 @@ class ChainUtility(Utility):
     @property
     def mean(self) -> Tensor:
         """The items' means, and θ."""
-        return torch.cat([self.unary.mean, self.pairwise], -1)
+        return torch.cat([known(self.unary, "mean"), self.pairwise], -1)
 
     @property
     def mode(self) -> Tensor:
         """The items' modes, and θ."""
-        return torch.cat([self.unary.mode, self.pairwise], -1)
+        return torch.cat([known(self.unary, "mode"), self.pairwise], -1)
 
     @property
     def variance(self) -> Tensor:
         """The items' variances, and 0."""
-        return torch.cat([self.unary.variance, torch.zeros_like(self.pairwise)], -1)
+        return torch.cat([known(self.unary, "variance"), torch.zeros_like(self.pairwise)], -1)
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, differentiable in the parameters of the items and in θ."""
-        return self._with_pairs(self.unary.rsample(torch.Size(sample_shape)))
+        return self._with_pairs(reparameterised(self.unary, sample_shape))
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples without gradient."""
@@ -111,10 +111,10 @@ class ChainUtility(Utility):
 
     def entropy(self) -> Tensor:
         """That of the items' utilities, as `log_prob` is their density."""
-        return self.unary.entropy()
+        return known(self.unary, "entropy")
 
     def __repr__(self) -> str:
-        return f"ChainUtility({self.unary}, pairwise: {tuple(self.pairwise.shape)})"
+        return f"{type(self).__name__}({self.unary}, pairwise: {tuple(self.pairwise.shape)})"
 
     def _with_pairs(self, items: Tensor) -> Tensor:
         return torch.cat([items, self.pairwise.expand(*items.shape[:-1], self.pairwise.shape[-1])], -1)

@@ -9,7 +9,7 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
-from sstricks.utilities.utility import Utility
+from sstricks.utilities.utility import Utility, known, reparameterised
 
 
 class _WhereMasked(Constraint):
@@ -69,21 +69,21 @@ class Masked(Utility):
     @property
     def mean(self) -> Tensor:
         """The base's, −∞ where masked."""
-        return self.base.mean.masked_fill(~self.mask, -torch.inf)
+        return known(self.base, "mean").masked_fill(~self.mask, -torch.inf)
 
     @property
     def mode(self) -> Tensor:
         """The base's, −∞ where masked."""
-        return self.base.mode.masked_fill(~self.mask, -torch.inf)
+        return known(self.base, "mode").masked_fill(~self.mask, -torch.inf)
 
     @property
     def variance(self) -> Tensor:
         """The base's, 0 where masked."""
-        return self.base.variance.masked_fill(~self.mask, 0.0)
+        return known(self.base, "variance").masked_fill(~self.mask, 0.0)
 
     def entropy(self) -> Tensor:
         """The base's, 0 where masked."""
-        return self.base.entropy().masked_fill(~self.mask, 0.0)
+        return known(self.base, "entropy").masked_fill(~self.mask, 0.0)
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law with a larger batch shape."""
@@ -93,7 +93,7 @@ class Masked(Utility):
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, −∞ where masked."""
-        return self.base.rsample(torch.Size(sample_shape)).masked_fill(~self.mask, -torch.inf)
+        return reparameterised(self.base, sample_shape).masked_fill(~self.mask, -torch.inf)
 
     def sample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples without gradient, −∞ where masked."""
@@ -107,14 +107,14 @@ class Masked(Utility):
     def cdf(self, value: Tensor) -> Tensor:
         """The base's, 1 where masked."""
         inside = torch.where(self.mask, value, _inside(self.base))
-        return self.base.cdf(inside).masked_fill(~self.mask, 1.0)
+        return known(self.base, "cdf", inside).masked_fill(~self.mask, 1.0)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The base's, −∞ where masked."""
-        return self.base.icdf(value).masked_fill(~self.mask, -torch.inf)
+        return known(self.base, "icdf", value).masked_fill(~self.mask, -torch.inf)
 
     def __repr__(self) -> str:
-        return f"Masked({self.base}, mask: {tuple(self.mask.shape)})"
+        return f"{type(self).__name__}({self.base}, mask: {tuple(self.mask.shape)})"
 
 
 def _inside(base: Distribution) -> Tensor:

@@ -39,6 +39,42 @@ def _on_device(value: Tensor | float, *values: Tensor | float) -> Tensor | float
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
+def known(base: Distribution, name: str, *arguments: Tensor) -> Tensor:
+    """What the base of a utility has under this name, a property or a method.
+
+    Args:
+        base: The base.
+        name: That of a moment, of `cdf`, `icdf` or `entropy`.
+        arguments: Those of the method.
+
+    Raises:
+        NotImplementedError: Nothing.
+    """
+    try:
+        found = getattr(base, name)
+        return found(*arguments) if callable(found) else found  # pyright: ignore[reportReturnType]
+    except NotImplementedError:
+        raise NotImplementedError(f"{name}: not known for {base!r}. Estimate it from samples.") from None
+
+
+def reparameterised(base: Distribution, sample_shape: Shape) -> Tensor:
+    """Samples of the base of a utility, with a gradient.
+
+    Args:
+        base: The base.
+        sample_shape: How many.
+
+    Raises:
+        NotImplementedError: It has none.
+    """
+    if base.has_rsample:
+        return base.rsample(torch.Size(sample_shape))
+    raise NotImplementedError(
+        f"rsample: {base!r} is not reparameterised: its samples have no gradient. Use sample(), or a score-function "
+        "estimator (sst.estimators)."
+    )
+
+
 class Utility(Distribution):
     """What the utilities share: how they are checked, expanded, and what they say of what is not known."""
 
