@@ -75,7 +75,7 @@ INSTANCES = [
 
 
 def classes() -> set[type[Distribution]]:
-    """Every distribution that is defined in the library and is not there to be inherited from."""
+    """Every distribution that is defined in the library, but those from which others there are derived."""
     found = set()
     for module in pkgutil.walk_packages(sst.__path__, "sstricks."):
         if not module.name.startswith("sstricks.experiments") and module.name != "sstricks.__main__":

@@ -12,6 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch.distributions import Distribution
 
 from distribution_contract import INSTANCES, Instance
+from test_distribution_contract import known
 
 READY = [instance for instance in INSTANCES if "expand_keeps_subclasses" not in instance.pending]
 EACH = pytest.mark.parametrize("instance", READY, ids=str)
@@ -45,9 +46,10 @@ def test_plates_expand_it(instance: Instance):
     x = trace.nodes["x"]["value"]
     assert x.shape == torch.Size([3, 5]) + as_event(instance.distribution()).event_shape
     assert len(x.flatten(0, 1).unique(dim=0)) > 1
-    trace.compute_log_prob()
-    expected = as_event(instance.distribution()).log_prob(x)
-    torch.testing.assert_close(trace.nodes["x"]["log_prob"], expected)
+    expected = known(lambda: as_event(instance.distribution()).log_prob(x))
+    if expected is not None:
+        trace.compute_log_prob()
+        torch.testing.assert_close(trace.nodes["x"]["log_prob"], expected)
 
 
 @EACH
@@ -59,9 +61,10 @@ def test_subsampled_plates_scale_its_density(instance: Instance):
 
     trace = poutine.trace(model).get_trace()
     x = trace.nodes["x"]["value"]
-    trace.compute_log_prob()
-    expected = as_event(instance.distribution()).log_prob(x).sum() * 25
-    torch.testing.assert_close(trace.nodes["x"]["log_prob_sum"], expected)
+    expected = known(lambda: as_event(instance.distribution()).log_prob(x))
+    if expected is not None:
+        trace.compute_log_prob()
+        torch.testing.assert_close(trace.nodes["x"]["log_prob_sum"], 25 * expected.sum())
 
 
 @EACH
@@ -78,6 +81,10 @@ def test_batches_of_parameters_meet_plates(instance: Instance):
 
 @EACH
 def test_the_evidence_lower_bound_has_a_gradient(instance: Instance):
+    d = instance.distribution()
+    if known(lambda: d.log_prob(d.sample())) is None:
+        return
+
     def model() -> None:
         with pyro.plate("data", 4):
             pyro.sample("x", as_event(instance.distribution()))
@@ -91,4 +98,4 @@ def test_the_evidence_lower_bound_has_a_gradient(instance: Instance):
     (gradient,) = torch.autograd.grad(loss, pyro.param("a").unconstrained())
     assert loss.isfinite()
     assert gradient.isfinite().all()
-    assert gradient.any()
+    assert gradient.any() or not d.has_rsample  # the score is weighted by 0 where model and guide are the same
