@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types bench install
+.PHONY: demo test lint types bench gpu install
 .DELETE_ON_ERROR:
 
 demo: install
@@ -23,6 +23,10 @@ types: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# On a machine with a GPU, in an environment whose torch can use it.
+gpu:
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 install: $(INSTALLED)
 
