@@ -21,7 +21,7 @@ class Gumbel(Utility, distributions.Gumbel):
         scale: β > 0, broadcasts with `loc`.
 
     Raises:
-        ValueError: A parameter is NaN, or a scale is not positive.
+        ValueError: A parameter is NaN or an integer, a scale is not positive, or the shapes do not broadcast.
 
     Example:
         >>> sst.Gumbel(torch.zeros(3)).mean
