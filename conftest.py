@@ -10,6 +10,19 @@ SEED = 7
 collect_ignore_glob = [] if find_spec("triton") else ["src/sstricks/ops/cuda/*"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the law suite run on a GPU."""
+    parser.addoption("--device", help="where structures of the law suite work, as in --device cuda; the oracles do not")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the device before cases are built."""
+    if (device := config.getoption("--device")) is not None:
+        from devices import choose
+
+        choose(device)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test begins with the same random numbers, before its fixtures, whatever ran in the process before it.

@@ -14,6 +14,7 @@ import sstricks as sst
 from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, complete_directed
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
+from devices import placed
 from exact_optimum import Separable, binary, categorical, euclidean
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
@@ -72,7 +73,7 @@ class Case:
     structure: sst.Structure = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "structure", self.problem.build())
+        object.__setattr__(self, "structure", placed(self.problem.build()))
 
     def __str__(self) -> str:
         name = type(self.problem).__name__.removesuffix("Problem")
@@ -85,7 +86,8 @@ class Case:
     @property
     def has_family(self) -> bool:
         """Whether the exponential family of the structure is tractable: log-partition, entropy, samples."""
-        return (type(self.structure), sst.ExponentialFamilyEntropy) in registered_pairs()
+        pairs = registered_pairs()
+        return any((kind, sst.ExponentialFamilyEntropy) in pairs for kind in type(self.structure).__mro__)
 
     @property
     def iterative(self) -> bool:
