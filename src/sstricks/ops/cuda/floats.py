@@ -37,18 +37,22 @@ def normalised(m, e):
 
 @triton.jit
 def exponential(x, base):
-    """exp(x − base) for x ≤ base; zero where x is −∞ or NaN.
-
-    What rounding takes from the difference is given back. Beyond 1e16 it is lost, and only the order of the exponents
-    matters.
-    """
+    """exp(x − base) for x ≤ base; zero where x is −∞ or NaN. What rounding takes from the difference is given back."""
     near = x - base
-    here = near > -_FARTHEST
     back = near - x
-    error = (x - (near - back)) - (base + back)
-    near = tl.where(here, near, 0.0)
-    k = tl.floor(near * _LOG2_E + 0.5)
-    rest = (near - k * _LN2_HIGH) - k * _LN2_LOW + tl.where(here, error, 0.0)
+    return split_exponential(near, (x - (near - back)) - (base + back))
+
+
+@triton.jit
+def split_exponential(x, low):
+    """exp(x + low) for x ≤ 0 and a small rest `low`; zero where x is −∞ or NaN.
+
+    Beyond 1e16 the rest is lost, and only the order of the exponents matters.
+    """
+    here = x > -_FARTHEST
+    x = tl.where(here, x, 0.0)
+    k = tl.floor(x * _LOG2_E + 0.5)
+    rest = (x - k * _LN2_HIGH) - k * _LN2_LOW + tl.where(here, low, 0.0)
     m = tl.exp(tl.minimum(tl.maximum(rest, -0.5), 0.5))
     return tl.where(here, m, 0.0), tl.where(here, k, ABSENT)
 

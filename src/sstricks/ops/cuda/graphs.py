@@ -12,7 +12,7 @@ from torch import Tensor
 from sstricks.ops.cuda.blocks import OPTIONS
 
 MEMORY = 2**28  # so many bytes the programs that run at a time take together, if they are more than a few
-FEW = 16
+FEW = 4
 
 
 @triton.jit
@@ -120,32 +120,39 @@ def launch(
     kernel: triton.JITFunction, inputs: tuple[Tensor, ...], edges: Tensor, out: Tensor, nodes: int,
     floats: int, integers: int, *, warps: int = 8, **constants: bool,
 ) -> Tensor:  # fmt: skip
-    """Call `kernel(*inputs, edges, out, float64 memory, int32 memory, rows, E, nodes, …)`, and return `out`.
+    """`run`, of a kernel that takes an edge list after its inputs."""
+    return run(kernel, (*inputs, edges), out, nodes, edges.shape[1], floats, integers, warps=warps, **constants)
+
+
+def run(
+    kernel: triton.JITFunction, inputs: tuple[Tensor, ...], out: Tensor, nodes: int, edges: int,
+    floats: int, integers: int, *, warps: int = 8, **constants: bool,
+) -> Tensor:  # fmt: skip
+    """Call `kernel(*inputs, out, float64 memory, int32 memory, rows, edges, nodes, …)`, and return `out`.
 
     Args:
         kernel: Its programs take rows in turns.
         inputs: One row for each graph.
-        edges: The edges of all graphs.
         out: What the kernel writes.
         nodes: Their number.
+        edges: Their number.
         floats: How many float64 of memory a program needs.
         integers: How many int32.
         warps: How many warps a program has at most.
         **constants: Handed on.
     """
-    rows, count = len(out), edges.shape[1]
+    rows = len(out)
     programs = min(rows, max(FEW, MEMORY // (8 * floats + 4 * integers)))
     columns = max(16, triton.next_power_of_2(nodes))
     tile = max(1, min(columns // 2, 1024 // columns))  # four numbers a thread: eight do not fit in its registers
     if rows:
         kernel[(programs,)](
             *inputs,
-            edges,
             out,
             out.new_empty(programs * floats, dtype=torch.float64),
             out.new_empty(programs * integers, dtype=torch.int32),
             rows,
-            count,
+            edges,
             nodes,
             **constants,
             R=tile,
