@@ -34,6 +34,15 @@ def graph(module: str, nodes: int) -> None:
     (arborescence.maximum_arborescence if directed else spanning_tree.maximum_spanning_tree)(u, edges, nodes)
 
 
+def projective(nodes: int) -> None:
+    from sstricks.ops.cuda import projective_arborescence as launchers
+
+    u = torch.empty(ROWS, (nodes - 1) ** 2, dtype=torch.float64)
+    launchers.marginals_jvp(u, launchers.marginals(u, nodes), nodes)
+    launchers.log_partition(u, nodes)
+    launchers.maximum_projective_arborescence(u, nodes)
+
+
 def separable(n: int, k: int) -> None:
     from sstricks.ops.cuda import separable as launchers
 
@@ -71,6 +80,7 @@ CALLS: dict[str, Callable[[], None]] = {
     "spanning_tree-50": lambda: graph("spanning_tree", 50),
     "arborescence-10": lambda: graph("arborescence", 10),
     "arborescence-50": lambda: graph("arborescence", 50),
+    "projective-20": lambda: projective(20),
     "separable": lambda: separable(350, 10),
     "separable-of-one": lambda: separable(1, 1),
     "k-subset": lambda: k_subset(350, 10),
@@ -81,7 +91,7 @@ CALLS: dict[str, Callable[[], None]] = {
 
 
 # What the passes over a graph keep from one node to the next may be put aside while they work on a tile.
-SPILLED = {"arborescence": 512}
+SPILLED = {"arborescence": 512, "projective": 512}
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -42,7 +42,10 @@ def test_an_operator_without_a_kernel_is_counted_step_by_step():
     assert device.launches.total() > 4
 
 
-@pytest.mark.parametrize("trees", [sst.SpanningTree.complete(6), sst.Arborescence.complete(6)], ids=str)
+TREES = [sst.SpanningTree.complete(6), sst.Arborescence.complete(6), sst.ProjectiveArborescence(6)]
+
+
+@pytest.mark.parametrize("trees", TREES, ids=str)
 def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
     with EmulatedDevice() as device:
         u = device.put(torch.randn(3, *trees.event_shape, requires_grad=True))

@@ -44,7 +44,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
 
 _Numbers = TypeVar("_Numbers", int, Tensor)
@@ -110,6 +110,21 @@ def check_feasible(feasible: Tensor) -> None:
             "edges that hold at least one tree",
             "Unmask edges: those out of node 0 always allow one. A node without any edge is absent and is skipped.",
         )
+
+
+def _with_trees(x: Tensor, feasible: Tensor) -> Tensor:
+    """What was computed, or NaN for rows without a tree, where nobody looks (see `is_checked`)."""
+    if is_checked(x):
+        check_feasible(feasible)
+        return x
+    return torch.where(feasible.reshape(feasible.shape + (1,) * (x.dim() - feasible.dim())), x, torch.nan)
+
+
+def _looked_at(x: Tensor, u: Tensor, nodes: int) -> Tensor:
+    """What a device computed, which complains of nothing itself."""
+    if is_checked(u):
+        check_feasible(inside(u, nodes).feasible)
+    return x
 
 
 class Shares(NamedTuple):
@@ -299,28 +314,25 @@ def marginals(u: Tensor, nodes: int) -> Tensor:
         ValueError: Some row has no projective tree.
     """
     work = inside(u, nodes)
-    check_feasible(work.feasible)
     x = outside(work, work.shares, nodes)
     # Rounding errors must not leave anything to doubt where a node can have one head only.
     to = edge_ends(nodes, u.device)[1]
     total = x.new_zeros(len(x), nodes).index_add(-1, to, x)[..., to]
-    return x / torch.where(total > 0, total, 1.0)
+    return _with_trees(x / torch.where(total > 0, total, 1.0), work.feasible)
 
 
 @operator("sstricks::projective_arborescence_marginals_jvp", core=(1, 1))
 def marginals_jvp(u: Tensor, g: Tensor, nodes: int) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, (n−1)²)."""
     work = inside(u, nodes)
-    check_feasible(work.feasible)
-    return tangent(work, g, nodes)
+    return _with_trees(tangent(work, g, nodes), work.feasible)
 
 
 @operator("sstricks::projective_arborescence_log_partition", core=(1,), output_core=0)
 def log_partition(u: Tensor, nodes: int) -> Tensor:
     """The log-partition function log Σ_T exp(Σ_{e∈T} u_e) over the projective trees, shape (*batch)."""
     work = inside(u, nodes)
-    check_feasible(work.feasible)
-    return work.log_z
+    return _with_trees(work.log_z, work.feasible)
 
 
 @marginals.cpu
@@ -342,6 +354,27 @@ def _(u: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import log_partition as kernel
 
     return _launch(kernel, u.new_empty(len(u)), nodes, 3, u)
+
+
+@marginals.cuda
+def _(u: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.projective_arborescence import marginals as launch
+
+    return _looked_at(launch(u, nodes), u, nodes)
+
+
+@marginals_jvp.cuda
+def _(u: Tensor, g: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.projective_arborescence import marginals_jvp as launch
+
+    return _looked_at(launch(u, g, nodes), u, nodes)
+
+
+@log_partition.cuda
+def _(u: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.projective_arborescence import log_partition as launch
+
+    return _looked_at(launch(u, nodes), u, nodes)
 
 
 attach_gradients(marginals, marginals_jvp, log_partition, lambda u, g, nodes: tangent(inside(u, nodes), g, nodes))
@@ -399,9 +432,9 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
         right = _grown(right, _best(rightward, right, divisions(nodes, width, 1, 1, u.device)))
         left = _grown(left, _best(left, leftward, divisions(nodes, width, 0, 0, u.device)))
     root = offset(nodes, (count - 1).clamp(min=0)).unsqueeze(-1)
-    check_feasible((count > 0) & (right[0].gather(-1, root).squeeze(-1) > -torch.inf))
+    feasible = (count > 0) & (right[0].gather(-1, root).squeeze(-1) > -torch.inf)
     key = right[1].gather(-1, root.unsqueeze(-2).expand(-1, words, -1)).squeeze(-1)
-    return ((key[..., number // _BITS] & bit) > 0).to(u.dtype)
+    return _with_trees(((key[..., number // _BITS] & bit) > 0).to(u.dtype), feasible)
 
 
 @maximum_projective_arborescence.cpu
@@ -415,6 +448,13 @@ def _(u: Tensor, nodes: int) -> Tensor:
     over_rows(kernel, len(u), work, nodes, u.numpy(), out.numpy(), feasible.numpy())
     check_feasible(feasible)
     return out
+
+
+@maximum_projective_arborescence.cuda
+def _(u: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.projective_arborescence import maximum_projective_arborescence as launch
+
+    return _looked_at(launch(u, nodes), u, nodes)
 
 
 attach_no_gradient(maximum_projective_arborescence)

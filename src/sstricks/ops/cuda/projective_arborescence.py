@@ -461,9 +461,7 @@ def _keys(chart, keys, among, order, words, count, n, S: tl.constexpr, N: tl.con
             tl.store(to_rightward + word * square + at, inner + _bit(there, word), mask=here)
             tl.store(to_leftward + word * square + at, inner + tl.where(low > 0, _bit(back, word), 0), mask=here)
         tl.debug_barrier()
-        _first_of_best(
-            rightward, right, right, to_rightward, to_right, to_right, among, words, w, count, n, 1, 1, S, N
-        )
+        _first_of_best(rightward, right, right, to_rightward, to_right, to_right, among, words, w, count, n, 1, 1, S, N)
         tl.debug_barrier()
         _first_of_best(left, leftward, left, to_left, to_leftward, to_left, among, words, w, count, n, 0, 0, S, N)
         tl.debug_barrier()
@@ -471,7 +469,7 @@ def _keys(chart, keys, among, order, words, count, n, S: tl.constexpr, N: tl.con
 
 @triton.jit
 def _prepared(u, order, m, weight, n, S: tl.constexpr, N: tl.constexpr):
-    """The weights of all edges; how many nodes are present, what was taken out of log Z, and whether a number is NaN."""
+    """The weights of all edges; how many nodes are present, what log Z lost, its scale, and whether a number is NaN."""
     square = n * n
     count, odd = _present(u, order, n, S, N)
     top, far = _tops(u, order, count, n, S, N)
@@ -501,7 +499,7 @@ def _marginals(
     b = tl.arange(0, N)
     for row in range(program, rows, tl.num_programs(0)):
         begin = row * edges
-        count, base, stretch, odd = _prepared(u + begin, order, m, weight, n, R, N)
+        count, _base, _stretch, odd = _prepared(u + begin, order, m, weight, n, R, N)
         if TANGENT:
             _load(g + begin, order, m + 12 * square, 0.0, count, n, R, N)
         _inside(m, weight, count, n, TANGENT, R, N)
@@ -520,7 +518,7 @@ def _marginals(
         # Rounding errors must not leave anything to doubt where a node can have one head only.
         for first in range(0, count, R):
             a = first + tl.arange(0, R)
-            where, inside, span = _pairs(u, order, a[:, None], b[None, :], count, n)
+            _at, inside, span = _pairs(u, order, a[:, None], b[None, :], count, n)
             total += tl.load(found + span, mask=inside, other=0.0)
         each = tl.sum(total, axis=0)
         each = tl.where(each > 0.0, each, 1.0)
