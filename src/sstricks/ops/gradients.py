@@ -25,17 +25,17 @@ def attach_gradients(
     """
     shared = (None,) * (len(marginals.core) - 1)
 
-    @marginals.backward
+    @marginals.symmetric
     def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, *family: Any) -> tuple[Tensor | None, ...]:
         return marginals_jvp(u, grad, *family), *shared
 
     # J(u)g is linear in g with a symmetric J, so its gradient in g is J(u) applied to the incoming one. In u it is a
     # third derivative of log Z; nobody needs it fast.
-    @marginals_jvp.backward
+    @marginals_jvp.symmetric
     def _(
         needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, *family: Any
     ) -> tuple[Tensor | None, ...]:
-        pull_back = torch.func.vjp(lambda u: derivative(u, g, *family), u)[1]
+        pull_back = torch.func.vjp(lambda u: derivative(u, g.expand_as(y), *family), u.expand_as(y))[1]
         return pull_back(grad)[0], marginals_jvp(u, grad, *family), *shared
 
     @log_partition.backward

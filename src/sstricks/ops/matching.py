@@ -316,7 +316,7 @@ def _(u: Tensor, response: int, partial: bool) -> Tensor:
     return out
 
 
-@matching_softmax.backward
+@matching_softmax.symmetric
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, response: int, partial: bool) -> tuple[Tensor]:
     d = _SLOPES[response](x)
     every = torch.ones((), dtype=torch.bool, device=x.device)

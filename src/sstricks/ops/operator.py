@@ -1,10 +1,11 @@
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import Function, forward_ad
 
 _PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
@@ -39,14 +40,19 @@ def is_checked(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" or torch.is_anomaly_enabled()
 
 
+def is_differentiated(*tensors: Tensor) -> bool:
+    """Whether a derivative of what becomes of these tensors may be asked for, in reverse or in forward mode."""
+    return forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
 class Operator:
     """A torch operator that every transformation understands.
 
     The function given is the pure-torch twin: it serves every device without a kernel of its own and is the
     reference for those that have one. From it, and from what is attached below, come a `torch.library` custom
     operator (opaque to `torch.compile`, with a batching rule), an `autograd.Function` around it (what
-    `torch.func.grad` and `jacrev` need, since gradients registered on custom operators do not compose with them), and
-    another one around the bare kernel of the device, for ordinary eager calls.
+    `torch.func.grad` and `jvp` need, since gradients registered on custom operators do not compose with them, and have
+    no forward mode), and another one around the bare kernel of the device, for ordinary eager calls.
 
     Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
@@ -78,7 +84,7 @@ class Operator:
         """Apply the operator."""
         tensors = args[: len(self.core)]
         if is_eager(*tensors) and (kernel := self._kernels.get(tensors[0].device.type)):
-            if self._eager is None or not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+            if self._eager is None or not is_differentiated(*tensors):
                 return kernel(*args)
             return self._eager.apply(*args)
         if self._function is None or torch.compiler.is_compiling():
@@ -110,21 +116,35 @@ class Operator:
         return kernel
 
     def backward(self, rule: Backward) -> Backward:
-        """Attach the gradient.
+        """Attach the gradient, from which forward mode follows.
 
         Args:
             rule: `rule(needs, grad, output, *args)` returns a gradient, or None, for each tensor argument; `needs` says
                 which of them are wanted.
         """
+        return self._differentiate(rule, symmetric=False)
+
+    def symmetric(self, rule: Backward) -> Backward:
+        """Attach the gradient of an operator with symmetric Jacobians: it is the derivative in the same direction.
+
+        Args:
+            rule: As for `backward`. A tensor that it has no gradient for is one that the result does not depend on.
+        """
+        return self._differentiate(rule, symmetric=True)
+
+    def _differentiate(self, rule: Backward, symmetric: bool) -> Backward:
         tensors = len(self.core)
         library_op = self.library_op
 
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            ctx.save_for_backward(*inputs[:tensors], output)
+            saved = *inputs[:tensors], output
+            ctx.save_for_backward(*saved)
+            ctx.save_for_forward(*saved)
             ctx.numbers = inputs[tensors:]
 
         def apply_rule(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-            *inputs, output = ctx.saved_tensors
+            # What torch.func.vjp returns runs after it, when the tensors that it saved are wrapped for nothing.
+            *inputs, output = unwrap_dead_wrappers(ctx.saved_tensors)
             return (*rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
 
         def eager_forward(ctx: Any, *args: Any) -> Tensor:
@@ -132,16 +152,39 @@ class Operator:
             setup_context(ctx, args, output)
             return output
 
-        eager = {"forward": staticmethod(eager_forward), "backward": staticmethod(apply_rule)}
-        self._eager = type(f"{self.__name__}_eager", (Function,), eager)
+        # The rule maps h to Jᵀh for the Jacobian J in each argument; a tangent is the sum of Jt over the arguments.
+        def apply_tangents(ctx: Any, *tangents: Tensor | None) -> Tensor:
+            # Torch calls this with forward mode off, so that saved tensors, which still have the tangents that are dealt
+            # with here, do not propagate them; but so is it for those of enclosing calls of torch.func.jvp, which must.
+            *inputs, output = (forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
+            lead = output.shape[: output.dim() - self.output_core]
+            args = *self._expanded(inputs, lead), *ctx.numbers
+            parts = []
+            with forward_ad._set_fwd_grad_enabled(True):
+                for i, tangent in enumerate(self._expanded(tangents[:tensors], lead)):
+                    if tangent is None or not tangent.is_floating_point():
+                        continue
+                    pull_back = functools.partial(gradient, i, output, args)
+                    if symmetric and tangent.shape == output.shape:
+                        parts.append(pull_back(tangent))
+                    else:
+                        parts.append(torch.func.vjp(pull_back, torch.zeros_like(output))[1](tangent)[0])
+                return functools.reduce(torch.add, parts)
+
+        def gradient(i: int, output: Tensor, args: tuple[Any, ...], h: Tensor) -> Tensor:
+            """Jᵀh for the argument number i."""
+            grad = rule(tuple(j == i for j in range(tensors)), h, output, *args)[i]
+            return torch.zeros_like(args[i]) if grad is None else grad
+
+        rules = {"backward": staticmethod(apply_rule), "jvp": staticmethod(apply_tangents)}
+        self._eager = type(f"{self.__name__}_eager", (Function,), {"forward": staticmethod(eager_forward), **rules})
         library_op.register_autograd(apply_rule, setup_context=setup_context)
         members = {
-            "generate_vmap_rule": True,
             "forward": staticmethod(lambda *args: library_op(*args)),
             "setup_context": staticmethod(setup_context),
-            "backward": staticmethod(apply_rule),
+            "vmap": staticmethod(self._vmap),
         }
-        self._function = type(f"{self.__name__}_function", (Function,), members)
+        self._function = type(f"{self.__name__}_function", (Function,), members | rules)
         return rule
 
     def _leading(self, tensors: tuple[Tensor, ...]) -> torch.Size:
@@ -152,6 +195,15 @@ class Operator:
             return longest
         return torch.broadcast_shapes(*leads)
 
+    def _expanded(self, tensors: Sequence[Any], lead: torch.Size) -> list[Any]:
+        """The tensors with all the leading dimensions; what is None stays so."""
+        expanded = []
+        for tensor, core in zip(tensors, self.core, strict=True):
+            if tensor is not None and core is not None and tensor.shape[: tensor.dim() - core] != lead:
+                tensor = tensor.expand(lead + tensor.shape[tensor.dim() - core :])
+            expanded.append(tensor)
+        return expanded
+
     def _by_rows(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """The function on arguments laid out as one contiguous row per problem, its result in the caller's shape."""
 
@@ -159,14 +211,10 @@ class Operator:
         def on_rows(*args: Any) -> Tensor:
             tensors, numbers = args[: len(self.core)], args[len(self.core) :]
             lead = self._leading(tensors)
-            rows = []
-            for tensor, core in zip(tensors, self.core, strict=True):
-                if core is not None:
-                    event = tensor.shape[tensor.dim() - core :]
-                    if tensor.shape[: tensor.dim() - core] != lead:
-                        tensor = tensor.expand(lead + event)
-                    tensor = tensor.reshape(lead.numel(), *event).contiguous()
-                rows.append(tensor)
+            rows = [
+                tensor if core is None else tensor.reshape(lead.numel(), *tensor.shape[len(lead) :]).contiguous()
+                for tensor, core in zip(self._expanded(tensors, lead), self.core, strict=True)
+            ]
             output = function(*rows, *numbers)
             return output.reshape(lead + output.shape[1:])
 
@@ -200,7 +248,7 @@ class Operator:
             tensor = tensor.movedim(dim, 0)
             missing = depth - (tensor.dim() - 1 - core)
             moved.append(tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:]))
-        return self.library_op(*moved, *numbers), 0
+        return self(*moved, *numbers), 0
 
 
 def operator(

@@ -102,7 +102,7 @@ def _along(x: Tensor, normals: Tensor, g: Tensor, code: int) -> Tensor:
 
 
 # The point and the face are those of u: they have no gradient of their own.
-@on_face.backward
+@on_face.symmetric
 def _(
     needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, x: Tensor, normals: Tensor, code: int
 ) -> tuple[Tensor, None, None]:

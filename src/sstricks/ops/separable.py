@@ -202,17 +202,17 @@ def _(x: Tensor, g: Tensor, link: int) -> Tensor:
     return launch(x, g, link) if x.shape[1] <= LONGEST_ROW else projection.twin(x, g, link)
 
 
-@capped_simplex.backward
+@capped_simplex.symmetric
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (projection(x, grad, EUCLIDEAN),)
 
 
-@capped_softmax.backward
+@capped_softmax.symmetric
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (projection(x, grad, CATEGORICAL),)
 
 
-@k_subset_sigmoid.backward
+@k_subset_sigmoid.symmetric
 def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, k: int) -> tuple[Tensor]:
     return (projection(x, grad, BINARY),)
 

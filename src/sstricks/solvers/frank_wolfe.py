@@ -9,7 +9,7 @@ from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
-from sstricks.ops.operator import is_eager
+from sstricks.ops.operator import is_differentiated, is_eager
 from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.ops.oracles import handle
 from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer
@@ -94,7 +94,7 @@ class FrankWolfe:
         pair = torch.stack([flat, flat], -2).detach()
         found = frank_wolfe(pair, handle(structure), code, self.max_steps, self.tol)
         x, pull = found.unbind(-2)
-        if is_eager(u) and not (torch.is_grad_enabled() and u.requires_grad):
+        if is_eager(u) and not is_differentiated(u):
             return x.reshape(u.shape)
         frame = torch.empty(flat.shape[-1], flat.shape[-1], dtype=u.dtype, device=u.device)
         normals = face_normals(frame, pull, handle(structure))
