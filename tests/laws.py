@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.autograd.forward_ad as fw
 from scipy.stats import chisquare
+from torch.func import hessian, jacfwd, jacrev, jvp
 
 import sstricks as sst
 from brute_force import ExponentialFamily, best_value, exact, scaled, to_numpy
 from cases import Case
 
 Law = Callable[[Case], None]
+Tensors = tuple[torch.Tensor, ...]
+Mode = Callable[..., Callable[..., Any]]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 LAWS: list[Law] = []
 
@@ -163,6 +168,9 @@ def zero_temperature_is_the_argmax_with_no_gradient(case: Case) -> None:
     du, dt = torch.autograd.grad((x * g).sum(), (u, mixed))
     assert torch.count_nonzero(du[::2]) == 0
     assert torch.count_nonzero(dt[::2]) == 0
+    tangent = tangent_of(case.softmax, (u.detach(), mixed.detach()), (g, torch.ones_like(mixed.detach())))
+    assert torch.count_nonzero(tangent[::2]) == 0
+    assert torch.count_nonzero(tangent_of(lambda v: case.softmax(v, 0.0), (u.detach(),), (g,))) == 0
     assert_slope(case, du[1] * 0.5, u[1], 0.5, g[1])
 
 
@@ -176,7 +184,7 @@ def hot_is_the_minimum_of_the_regularizer(case: Case) -> None:
 def gradients_are_right(case: Case) -> None:
     u = case.utilities(2).requires_grad_()
     t = torch.tensor([0.7, 1.3], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(case.softmax, (u, t))
+    assert torch.autograd.gradcheck(case.softmax, (u, t), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(case.softmax, (u, t))
 
 
@@ -195,8 +203,67 @@ def log_partition_gradients_are_right(case: Case) -> None:
     if not case.has_family:
         return
     u = case.utilities(2).requires_grad_()
-    assert torch.autograd.gradcheck(case.structure.log_partition, u)
+    assert torch.autograd.gradcheck(case.structure.log_partition, u, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(case.structure.log_partition, u)
+
+
+def tangent_of(function: Callable[..., torch.Tensor], primals: Tensors, tangents: Tensors) -> torch.Tensor:
+    """The directional derivative, by `torch.func.jvp` and by dual numbers, which must agree."""
+    _, tangent = jvp(function, primals, tangents)
+    with fw.dual_level():
+        duals = [fw.make_dual(p, t) for p, t in zip(primals, tangents, strict=True)]
+        dual = fw.unpack_dual(function(*duals)).tangent
+    assert_near(torch.zeros_like(tangent) if dual is None else dual, tangent, 1e-12)
+    return tangent
+
+
+@law
+def forward_mode_equals_reverse_mode(case: Case) -> None:
+    u, t = case.utilities(), torch.tensor(0.7, dtype=torch.float64)
+    du, dt = case.utilities(seed=1), torch.tensor(0.3, dtype=torch.float64)
+    in_u, in_t = jacrev(case.softmax, argnums=(0, 1))(u, t)
+    assert_near(tangent_of(case.softmax, (u, t), (du, dt)), in_u @ du + in_t * dt, 1e-9)
+    assert_near(tangent_of(lambda v: case.softmax(v, 0.7), (u,), (du,)), in_u @ du, 1e-9)
+    assert_near(tangent_of(lambda s: case.softmax(u, s), (t,), (dt,)), in_t * dt, 1e-9)
+    for forward, reverse in zip(jacfwd(case.softmax, argnums=(0, 1))(u, t), (in_u, in_t), strict=True):
+        assert_near(forward, reverse, 1e-9)
+
+
+@law
+def forward_mode_of_the_exponential_family_equals_reverse_mode(case: Case) -> None:
+    if not case.has_family:
+        return
+    u, du = case.utilities(2), case.utilities(2, seed=1)
+    for function in (case.structure.log_partition, case.structure.entropy):
+        jacobian = jacrev(function)(u)
+        assert_near(jacfwd(function)(u), jacobian, 1e-9)
+        assert_near(tangent_of(function, (u,), (du,)), (jacobian * du).sum((-2, -1)), 1e-9)
+        assert_near(hessian(function)(u), jacrev(jacrev(function))(u), 1e-9)
+
+
+@law
+def hessians_are_the_same_in_all_modes(case: Case) -> None:
+    u, t = case.utilities(), torch.tensor(0.7, dtype=torch.float64)
+    weights = case.utilities(seed=2)
+
+    def loss(u: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        x = case.softmax(u, t)
+        return (x * weights).sum() + (x * x).sum()
+
+    def blocks(outer: Mode, inner: Mode) -> torch.Tensor:
+        found = outer(inner(loss, argnums=(0, 1)), argnums=(0, 1))(u, t)
+        return torch.cat([torch.cat([block.flatten() for block in row]) for row in found])
+
+    expected = blocks(jacrev, jacrev)
+    for outer, inner in ((jacfwd, jacrev), (jacrev, jacfwd), (jacfwd, jacfwd)):
+        assert_near(blocks(outer, inner), expected, 1e-8)
+    direction = case.utilities(seed=1)
+    with fw.dual_level():
+        v = u.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(fw.make_dual(v, direction), t), v, create_graph=True)
+        along = fw.unpack_dual(gradient).tangent
+    n = u.numel()
+    assert_near(along.detach(), expected[: n * n].reshape(n, n) @ direction, 1e-8)
 
 
 @law
@@ -277,7 +344,7 @@ def entropy_is_that_of_the_exponential_family(case: Case) -> None:
     for row, value in zip(u, case.structure.entropy(u), strict=True):
         heights = torch.from_numpy(case.problem.vertices).double() @ row.detach()
         assert math.isclose(value.item(), torch.distributions.Categorical(logits=heights).entropy(), abs_tol=1e-10)
-    assert torch.autograd.gradcheck(case.structure.entropy, u)
+    assert torch.autograd.gradcheck(case.structure.entropy, u, check_forward_ad=True)
 
 
 @law

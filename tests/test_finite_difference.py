@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.autograd.forward_ad as fw
 
 import sstricks as sst
 from cases import PAIR_CASES, Case
@@ -70,6 +71,17 @@ def test_a_second_derivative_is_refused():
     x = sst.OneHot(3).softmax(u, 1.0, sst.BinaryEntropy(), solver=sst.FiniteDifference())
     with pytest.raises(RuntimeError, match="once only"):
         torch.autograd.grad(x[0], u, create_graph=True)
+
+
+def test_forward_mode_is_refused():
+    def softmax(u: torch.Tensor) -> torch.Tensor:
+        return sst.OneHot(3).softmax(u, 1.0, sst.BinaryEntropy(), solver=sst.FiniteDifference())
+
+    u = torch.zeros(3, dtype=torch.float64)
+    with pytest.raises(NotImplementedError, match="forward mode"):
+        torch.func.jvp(softmax, (u,), (u,))
+    with fw.dual_level(), pytest.raises(NotImplementedError, match="forward mode"):
+        softmax(fw.make_dual(u, u))
 
 
 def test_bad_step():

@@ -47,6 +47,18 @@ def test_gradients_are_single_precision_rounded_once(case: Case, dtype: torch.dt
 
 @HALVES
 @pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+def test_tangents_keep_the_dtype(case: Case, dtype: torch.dtype):
+    """In half precision they are those of single precision, rounded."""
+    u, t = case.utilities(6, dtype=dtype), torch.linspace(0.5, 3, 6).to(dtype)
+    tangents = case.utilities(6, dtype=dtype, seed=1), torch.ones(6, dtype=dtype)
+    _, half = torch.func.jvp(case.softmax, (u, t), tangents)
+    _, single = torch.func.jvp(case.softmax, (u.float(), t.float()), tuple(d.float() for d in tangents))
+    assert half.dtype == dtype
+    torch.testing.assert_close(half, single.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+
+
+@HALVES
+@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 def test_argmax_and_log_partition_keep_the_dtype(case: Case, dtype: torch.dtype):
     u = case.utilities(6, dtype=dtype)
     vertex = case.structure.argmax(u)

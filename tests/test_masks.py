@@ -12,7 +12,7 @@ from brute_force import MP, exact, scaled, to_numpy
 from cases import PAIR_CASES, Case
 from graphs import complete, random_connected
 from hull_optimum import HullOptimum
-from laws import assert_near
+from laws import assert_near, tangent_of
 from problems import tree_problem
 
 EXTRA_TREES = [
@@ -73,6 +73,27 @@ def test_each_mask_is_the_smaller_problem(case: Case, spelling: str):
         assert_near(structure.log_partition(given), small.log_partition(u[keep]), 1e-12)
         (marginals,) = torch.autograd.grad(structure.log_partition(given), given)
         assert torch.count_nonzero(marginals[~keep]) == 0
+
+
+@MASKABLE
+@pytest.mark.parametrize("masked", [True, False], ids=["mask", "infinity"])
+def test_tangents_with_absent_coordinates(case: Case, masked: bool):
+    keep, u, du = masks(case, 3), case.utilities(3), case.utilities(3, seed=1)
+    structure = case.problem.build(keep) if masked else case.structure
+    given = u if masked else torch.where(keep, u, -torch.inf)
+    t = torch.tensor(T, dtype=torch.float64)
+
+    def softmax(v: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return structure.softmax(v, s, case.regularizer)
+
+    tangent = tangent_of(softmax, (given, t), (du, torch.ones_like(t)))
+    in_u, in_t = torch.func.jacrev(softmax, argnums=(0, 1))(given, t)
+    assert torch.count_nonzero(tangent[~keep]) == 0
+    assert_near(tangent, torch.einsum("aibj,bj->ai", in_u, du) + in_t, 1e-9)
+    if case.has_family:
+        for function in (structure.log_partition, structure.entropy):
+            expected = torch.einsum("abj,bj->a", torch.func.jacrev(function)(given), du)
+            assert_near(tangent_of(function, (given,), (du,)), expected, 1e-9)
 
 
 @MASKABLE

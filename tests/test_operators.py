@@ -105,6 +105,27 @@ def test_opcheck(case: Case, gradients: bool):
 
 
 @PAIRS
+def test_tangents_agree_with_gradients(case: Case):
+    """For the Jacobian J in each argument and any h, t: (h, Jt) by forward mode is (Jᵀh, t) by reverse mode."""
+    generator = torch.Generator().manual_seed(0)
+    for call in record(case, case.utilities(3)):
+        wanted = [i for i, a in enumerate(call.args) if differentiable(a)]
+        primals = tuple(call.args[i] for i in wanted)
+
+        def function(*tensors: torch.Tensor, call: Call = call, wanted: list[int] = wanted) -> torch.Tensor:
+            args = dict(enumerate(call.args)) | dict(zip(wanted, tensors, strict=True))
+            return call.operator(*args.values())
+
+        tangents = tuple(torch.randn(a.shape, dtype=a.dtype, generator=generator) for a in primals)
+        output, tangent = torch.func.jvp(function, primals, tangents)
+        h = torch.randn(output.shape, dtype=output.dtype, generator=generator)
+        gradients = torch.func.vjp(function, *primals)[1](h)
+        assert tangent.dtype == output.dtype
+        expected = sum((g * t).sum() for g, t in zip(gradients, tangents, strict=True))
+        assert_near((h * tangent).sum(), torch.as_tensor(expected), 1e-9)
+
+
+@PAIRS
 @pytest.mark.parametrize("pattern", ["ordinary", *PATTERNS])
 def test_kernel_equals_twin(case: Case, pattern: str):
     rng = np.random.default_rng(0)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from torch.func import grad, jacrev, vmap
+from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 
 import sstricks as sst
 from cases import PAIR_CASES, Case
 from laws import assert_near
+from sstricks import functional as F
 
 PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 STRUCTURES = pytest.mark.parametrize("case", {type(c.problem): c for c in PAIR_CASES}.values(), ids=str)
@@ -90,7 +91,6 @@ def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
     assert_near(found, expected, 1e-12)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler warns of torch itself
 def test_one_graph_holds_all_pairs_under_the_default_compiler():
     """Forward and backward through inductor, whose fused code must call the operators as they are."""
     torch.compiler.reset()
@@ -188,6 +188,82 @@ def test_jacrev(case: Case):
     assert_near(jacrev(lambda v: case.softmax(v, 0.6))(u), expected, 1e-12)
     batched = vmap(jacrev(lambda v: case.softmax(v, 0.6)))(torch.stack((u, -u)))
     assert_near(batched[0], expected, 1e-12)
+
+
+@PAIRS
+def test_vmap_of_jvp(case: Case):
+    u, du = case.utilities(3), case.utilities(3, seed=1)
+
+    def tangent(u: torch.Tensor, t: torch.Tensor, du: torch.Tensor) -> torch.Tensor:
+        return jvp(case.softmax, (u, t), (du, torch.ones_like(t)))[1]
+
+    expected = torch.stack([tangent(*args) for args in zip(u, T, du, strict=True)])
+    assert_near(vmap(tangent)(u, T, du), expected, 1e-12)
+    assert_near(tangent(u, T, du), expected, 1e-12)
+    assert_near(jvp(vmap(case.softmax), (u, T), (du, torch.ones_like(T)))[1], expected, 1e-12)
+    columns = vmap(lambda du: tangent(u[0], T[0], du), in_dims=1)(du.mT)
+    assert_near(columns[0], expected[0], 1e-12)
+
+
+@PAIRS
+def test_hessian_vector_products(case: Case):
+    """Forward over reverse, reverse over reverse, and reverse over forward."""
+    u, v = case.utilities(), case.utilities(seed=1)
+
+    def loss(u: torch.Tensor) -> torch.Tensor:
+        return weighted(case, u, T[0])
+
+    expected = jacrev(grad(loss))(u) @ v
+    assert_near(jvp(grad(loss), (u,), (v,))[1], expected, 1e-9)
+    assert_near(vjp(grad(loss), u)[1](v)[0], expected, 1e-9)
+    assert_near(grad(lambda u: jvp(loss, (u,), (v,))[1])(u), expected, 1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the compiler looks at it
+def test_forward_mode_is_not_compiled():
+    """Torch knows no forward mode of custom operators inside a graph: an error, or a break, and never zeros."""
+    pairs, u, v = sst.KSubset(4, 2), torch.randn(4), torch.randn(4)
+
+    def tangent(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return jvp(lambda u: pairs.softmax(u, 0.7, sst.ExponentialFamilyEntropy()), (u,), (v,))[1]
+
+    torch.compiler.reset()
+    assert_near(torch.compile(tangent, backend="eager")(u, v), tangent(u, v), 1e-12)
+    torch.compiler.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="drops tangents"):
+        torch.compile(tangent, backend="eager", fullgraph=True)(u, v)
+
+
+ARROWS, TRIANGLE = torch.tensor([[0, 0, 1, 2], [1, 2, 2, 1]]), torch.tensor([[0, 0, 1], [1, 2, 2]])
+FUNCTIONS = {
+    F.capped_simplex: (5, {"k": 2}),
+    F.capped_softmax: (5, {"k": 2}),
+    F.k_subset_sigmoid: (5, {"k": 2}),
+    F.k_subset_marginals: (5, {"k": 2}),
+    F.k_subset_log_partition: (5, {"k": 2}),
+    F.chain_k_subset_marginals: (7, {"k": 2}),
+    F.chain_k_subset_log_partition: (7, {"k": 2}),
+    F.birkhoff_projection: ((3, 2), {}),
+    F.sinkhorn: ((3, 3), {}),
+    F.matching_sigmoid: ((2, 3), {"partial": True}),
+    F.spanning_tree_marginals: (3, {"edges": TRIANGLE, "num_nodes": 3}),
+    F.spanning_tree_log_partition: (3, {"edges": TRIANGLE, "num_nodes": 3}),
+    F.arborescence_marginals: (4, {"edges": ARROWS, "num_nodes": 3}),
+    F.arborescence_log_partition: (4, {"edges": ARROWS, "num_nodes": 3}),
+    F.projective_arborescence_marginals: (4, {"num_nodes": 3}),
+    F.projective_arborescence_log_partition: (4, {"num_nodes": 3}),
+    F.scaled_utility: (3, {"temperature": 0.5, "mask": torch.tensor([True, False, True])}),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_forward_mode_of_functions(function, dtype: torch.dtype):
+    size, arguments = FUNCTIONS[function]
+    u = torch.randn(size, dtype=dtype)
+    forward, reverse = (jacobian(lambda u: function(u, **arguments))(u) for jacobian in (jacfwd, jacrev))
+    assert torch.count_nonzero(reverse) > 0
+    torch.testing.assert_close(forward, reverse, check_dtype=False)  # of the result, or of the argument
 
 
 UTILITIES = {

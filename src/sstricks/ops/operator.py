@@ -87,7 +87,14 @@ class Operator:
             if self._eager is None or not is_differentiated(*tensors):
                 return kernel(*args)
             return self._eager.apply(*args)
-        if self._function is None or torch.compiler.is_compiling():
+        if self._function is None:
+            return self.library_op(*args)
+        if torch.compiler.is_compiling():
+            if forward_ad._current_level >= 0:
+                raise NotImplementedError(
+                    f"{self.__name__}: found forward mode in torch.compile, which drops tangents of custom operators. "
+                    "Call torch.func.jvp of a function that is not compiled."
+                )
             return self.library_op(*args)
         return self._function.apply(*args)
 
@@ -154,8 +161,8 @@ class Operator:
 
         # The rule maps h to Jᵀh for the Jacobian J in each argument; a tangent is the sum of Jt over the arguments.
         def apply_tangents(ctx: Any, *tangents: Tensor | None) -> Tensor:
-            # Torch calls this with forward mode off, so that saved tensors, which still have the tangents that are dealt
-            # with here, do not propagate them; but so is it for those of enclosing calls of torch.func.jvp, which must.
+            # Torch turns forward mode off, so that what was saved does not propagate the tangents that are dealt with
+            # here. That would turn it off for enclosing calls of torch.func.jvp, too.
             *inputs, output = (forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
             lead = output.shape[: output.dim() - self.output_core]
             args = *self._expanded(inputs, lead), *ctx.numbers

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sstricks.errors import check_number, invalid
 from sstricks.regularizers import Regularizer
@@ -23,7 +24,7 @@ class FiniteDifference:
     symmetric. The error is O(ε²‖g‖³) where x is smooth, plus the error of the values over ε; across a kink (Euclidean
     regularizers) it is a mean of the two sides. The paper's App. D.6 trains top-k models so; the solvers registered
     here all have exact gradients, and need it only where a solver of one's own has none. It can be
-    differentiated once only, and not by torch.func.
+    differentiated once only, in reverse mode, and not by torch.func.
 
     Args:
         solver: What to differentiate; by default the solver registered for the pair.
@@ -60,7 +61,15 @@ class FiniteDifference:
             structure: 𝒳.
             regularizer: f.
             u: Scaled utilities U/t, shape (*batch, *event_shape), −∞ where a coordinate is absent.
+
+        Raises:
+            NotImplementedError: Derivatives are taken in forward mode.
         """
+        if forward_ad._current_level >= 0:
+            raise NotImplementedError(
+                "sst.FiniteDifference: found forward mode, expected reverse mode. Use a solver with an exact gradient, "
+                "such as sst.FrankWolfe()."
+            )
         solver = solver_for(structure, regularizer, self.solver)
         return _Difference.apply(u, lambda v: solver(structure, regularizer, v), self.eps, len(structure.event_shape))
 
