@@ -43,6 +43,12 @@ def projective(nodes: int) -> None:
     launchers.maximum_projective_arborescence(u, nodes)
 
 
+def matching(n: int, m: int, partial: bool) -> None:
+    from sstricks.ops.cuda import assignment
+
+    assignment.assignment(torch.empty(ROWS, n, m, dtype=torch.float64), partial)
+
+
 def separable(n: int, k: int) -> None:
     from sstricks.ops.cuda import separable as launchers
 
@@ -81,6 +87,8 @@ CALLS: dict[str, Callable[[], None]] = {
     "arborescence-10": lambda: graph("arborescence", 10),
     "arborescence-50": lambda: graph("arborescence", 50),
     "projective-20": lambda: projective(20),
+    "matching-20": lambda: matching(20, 20, False),
+    "matching-partial": lambda: matching(20, 30, True),
     "separable": lambda: separable(350, 10),
     "separable-of-one": lambda: separable(1, 1),
     "k-subset": lambda: k_subset(350, 10),

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.ops.gradients import attach_no_gradient
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
 
 
@@ -198,6 +198,15 @@ def _(u: Tensor, partial: bool) -> Tensor:
     over_rows(kernel, len(u), work, partial, u.numpy(), out.numpy(), feasible.numpy())
     check_feasible(feasible)
     return out
+
+
+@assignment.cuda
+def _(u: Tensor, partial: bool) -> Tensor:
+    from sstricks.ops.cuda.assignment import assignment as launch
+
+    if is_checked(u):
+        check_feasible(duals(u, partial)[3])
+    return launch(u, partial)
 
 
 attach_no_gradient(assignment)

@@ -1,0 +1,278 @@
+"""Maximum-weight matchings on a GPU; the mathematics stands in `sstricks.ops.assignment`.
+
+One program adds the rows of one table one after the other. What it knows of columns and rows it holds in registers and
+looks up by a sum over a single term; a table is only read.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sstricks.ops.cuda.blocks import OPTIONS
+from sstricks.ops.cuda.floats import INF, NAN
+from sstricks.ops.cuda.graphs import FEW, MEMORY
+
+
+@triton.jit
+def _at(values, index, place):
+    """The value at one place."""
+    return tl.sum(tl.where(index == place, values, 0), axis=0)
+
+
+@triton.jit
+def _scan(u, n, m, M: tl.constexpr):
+    """Which columns have a pair, and whether a utility is NaN."""
+    j = tl.arange(0, M)
+    present = tl.zeros([M], tl.int32)
+    odd = tl.zeros([M], tl.int32)
+    for i in range(0, n):
+        row = tl.load(u + i * m + j, mask=j < m, other=-INF)
+        present |= (row > -INF).to(tl.int32)
+        odd |= (row != row).to(tl.int32)
+    return present, tl.max(odd, axis=0) > 0
+
+
+@triton.jit
+def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr):
+    """Write multipliers α and β, the column of each row and the row of each column, −1 for none.
+
+    Returns 0 if there is no matching, or a utility is NaN.
+    """
+    i = tl.arange(0, N)
+    j = tl.arange(0, M)
+    alpha = tl.zeros([N], tl.float64)
+    beta = tl.zeros([M], tl.float64)
+    match = tl.full([N], -1, tl.int32)
+    owner = tl.full([M], -1, tl.int32)
+    present, odd = _scan(u, n, m, M)
+    feasible = tl.where(odd, 0, 1)
+    for start in range(0, n):
+        values = tl.load(u + start * m + j, mask=j < m, other=-INF)
+        top = tl.max(values - beta, axis=0)
+        some = (top > -INF) & (feasible > 0)
+        if PARTIAL:
+            top = tl.maximum(top, 0.0)
+        if some:
+            alpha = tl.where(i == start, top, alpha)
+            distance = tl.full([M], INF, tl.float64)
+            before = tl.zeros([M], tl.int32)
+            seen = tl.zeros([M], tl.int32)
+            entered = tl.where(i == start, 0.0, tl.full([N], INF, tl.float64))
+            length = top * 0.0
+            row = start
+            price = top
+            column = -1
+            leaver = start
+            leave = length + INF
+            if PARTIAL:
+                leave = top
+            going = 1
+            while going > 0:
+                d = (length + price) + beta - values
+                better = (d < distance) & (seen == 0)
+                distance = tl.where(better, d, distance)
+                before = tl.where(better, row, before)
+                open_ = tl.where(seen > 0, INF, distance)
+                nearest = tl.min(open_, axis=0)
+                if leave <= nearest:
+                    feasible = tl.where(leave < INF, feasible, 0)
+                    length = leave
+                    column = -1
+                    going = 0
+                else:
+                    length = tl.maximum(length, nearest)
+                    # Of columns that tie, one without an owner ends the search.
+                    ties = tl.where(open_ == nearest, tl.where(owner < 0, j, j + M), 2 * M)
+                    column = tl.min(ties, axis=0) % M
+                    row = _at(owner, j, column)
+                    if row < 0:
+                        going = 0
+                    else:
+                        seen = tl.where(j == column, 1, seen)
+                        entered = tl.where(i == row, length, entered)
+                        price = _at(alpha, i, row)
+                        values = tl.load(u + row * m + j, mask=j < m, other=-INF)
+                        if PARTIAL:
+                            leaver = tl.where(length + price < leave, row, leaver)
+                            leave = tl.minimum(leave, length + price)
+            if feasible > 0:
+                beta = tl.where(seen > 0, beta + (length - distance), beta)
+                alpha = tl.where(entered < INF, alpha - (length - entered), alpha)
+                if column < 0:
+                    column = _at(match, i, leaver)
+                    match = tl.where(i == leaver, -1, match)
+                    alpha = tl.where(i == leaver, 0.0, alpha)
+                while column >= 0:
+                    row = _at(before, j, column)
+                    owner = tl.where(j == column, row, owner)
+                    previous = _at(match, i, row)
+                    match = tl.where(i == row, column, match)
+                    column = tl.where(row == start, -1, previous)
+    if n == m and not PARTIAL:
+        feasible = tl.where(tl.max(tl.where(owner < 0, present, 0), axis=0) > 0, 0, feasible)
+    tl.store(beta_at + j, beta, mask=j < m)
+    tl.store(owner_at + j, owner, mask=j < m)
+    tl.store(match_at + i, match, mask=i < n)
+    tl.debug_barrier()
+    # Of the rows that are matched, exactly tight.
+    mine = (i < n) & (match >= 0)
+    taken = tl.maximum(match, 0)
+    tight = tl.load(u + i * m + taken, mask=mine, other=0.0) - tl.load(beta_at + taken, mask=mine, other=0.0)
+    tl.store(alpha_at + i, tight, mask=i < n)
+    tl.debug_barrier()
+    return feasible
+
+
+@triton.jit
+def _reach(
+    u, n, m, goal, alpha_at, beta_at, match_at, owner_at, after_at,
+    PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """The next node on a way to the row `goal` from every later row and from the ground n, −1: no way.
+
+    The ground owns the columns of nobody and gives a place to rows that may be left unmatched.
+    """
+    k = tl.arange(0, N)
+    j = tl.arange(0, M)
+    match = tl.load(match_at + k, mask=k < n, other=-1)
+    alpha = tl.load(alpha_at + k, mask=k < n, other=0.0)
+    # Which rows the ground would let have one of its columns, or no column.
+    from_ground = tl.zeros([N], tl.int32)
+    if SPARE:
+        beta = tl.load(beta_at + j, mask=j < m, other=0.0)
+        nobody = (tl.load(owner_at + j, mask=j < m, other=0) < 0) & (j < m)
+        for row in range(goal + 1, n):
+            values = tl.load(u + row * m + j, mask=j < m, other=-INF)
+            tight = nobody & ((values - beta) - tl.load(alpha_at + row) >= 0.0)
+            from_ground = tl.where(k == row, tl.max(tight.to(tl.int32), axis=0), from_ground)
+    if PARTIAL:
+        from_ground = tl.where((match >= 0) & (alpha == 0.0), 1, from_ground)
+    after = tl.where(k == goal, goal, -1)
+    waiting = (k == goal).to(tl.int32)
+    node = goal
+    while node < N:
+        waiting = tl.where(k == node, 0, waiting)
+        takes = from_ground
+        if node < n:
+            column = tl.load(match_at + node)
+            place = tl.maximum(column, 0)
+            price = tl.load(beta_at + place)
+            values = tl.load(u + k * m + place, mask=k < n, other=-INF)
+            takes = ((values - price) - alpha >= 0.0).to(tl.int32)
+            to_ground = 1
+            if column >= 0:
+                to_ground = tl.where(price == 0.0, 1, 0) if SPARE else 0
+            else:
+                takes = tl.zeros([N], tl.int32)
+            takes = tl.where(k == n, to_ground, takes)
+        found = (takes > 0) & (after < 0) & (k > goal) & (k <= n)
+        after = tl.where(found, node, after)
+        waiting = tl.where(found, 1, waiting)
+        node = tl.min(tl.where(waiting > 0, k, N), axis=0)
+    tl.store(after_at + k, after, mask=k <= n)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _rotate(u, n, m, i, j, had, alpha_at, beta_at, match_at, owner_at, after_at, N: tl.constexpr, M: tl.constexpr):
+    """Give column j to row i, and to every node on the way from its owner back to i what the next one had."""
+    k = tl.arange(0, N)
+    columns = tl.arange(0, M)
+    nobody = (tl.load(owner_at + columns, mask=columns < m, other=0) < 0) & (columns < m)
+    beta = tl.load(beta_at + columns, mask=columns < m, other=0.0)
+    node = tl.load(owner_at + j)
+    node = tl.where(node < 0, n, node)
+    match = tl.load(match_at + k, mask=k < n, other=-1)
+    old = match
+    match = tl.where(k == i, j, match)
+    while node != i:
+        onward = tl.load(after_at + node)
+        if node < n:
+            gets = tl.where(onward == i, had, _at(old, k, onward))
+            if onward == n:
+                values = tl.load(u + node * m + columns, mask=columns < m, other=-INF)
+                free = nobody & ((values - beta) - tl.load(alpha_at + node) >= 0.0)
+                gets = tl.min(tl.where(free, columns, M), axis=0)
+                gets = tl.where(gets < M, gets, -1)
+            match = tl.where(k == node, gets, match)
+        node = onward
+    tl.debug_barrier()
+    tl.store(match_at + k, match, mask=k < n)
+    tl.store(owner_at + columns, -1, mask=columns < m)
+    tl.debug_barrier()
+    tl.store(owner_at + match, k, mask=(k < n) & (match >= 0))
+    tl.debug_barrier()
+
+
+@triton.jit
+def _prefer_low(
+    u, n, m, alpha_at, beta_at, match_at, owner_at, after_at,
+    PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    """Among all optima, the one with the lowest coordinates: cycles of tight pairs, through the ground where allowed."""
+    j = tl.arange(0, M)
+    for i in range(0, n):
+        had = tl.load(match_at + i)
+        now = tl.where(had < 0, m, had)
+        values = tl.load(u + i * m + j, mask=j < m, other=-INF)
+        beta = tl.load(beta_at + j, mask=j < m, other=0.0)
+        owner = tl.load(owner_at + j, mask=j < m, other=0)
+        lower = (j < now) & ((values - beta) - tl.load(alpha_at + i) >= 0.0) & ((owner < 0) | (owner > i))
+        if tl.max(lower.to(tl.int32), axis=0) > 0:
+            _reach(u, n, m, i, alpha_at, beta_at, match_at, owner_at, after_at, PARTIAL, SPARE, N, M)
+            giver = tl.where(owner < 0, n, owner)
+            lower = lower & (tl.load(after_at + giver, mask=lower, other=-1) >= 0)
+            best = tl.min(tl.where(lower, j, M), axis=0)
+            if best < M:
+                _rotate(u, n, m, i, best, had, alpha_at, beta_at, match_at, owner_at, after_at, N, M)
+
+
+@triton.jit(do_not_specialize=["tables", "n", "m"])
+def _assignment(
+    u, out, floats, integers, tables, n, m,
+    PARTIAL: tl.constexpr, SQUARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    alpha_at = floats + program * (n + m)
+    beta_at = alpha_at + n
+    match_at = integers + program * (2 * n + m + 1)
+    owner_at = match_at + n
+    after_at = owner_at + m
+    j = tl.arange(0, M)
+    for table in range(program, tables, tl.num_programs(0)):
+        begin = table * n * m
+        feasible = duals(u + begin, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL, N, M)
+        if feasible > 0:
+            _prefer_low(
+                u + begin, n, m, alpha_at, beta_at, match_at, owner_at, after_at, PARTIAL, PARTIAL or not SQUARE, N, M
+            )
+        for i in range(0, n):
+            row = tl.where(j == tl.load(match_at + i), 1.0, 0.0)
+            tl.store(out + begin + i * m + j, tl.where(feasible > 0, row, NAN), mask=j < m)
+        tl.debug_barrier()
+
+
+def assignment(u: Tensor, partial: bool) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    tables, n, m = u.shape
+    out = torch.empty_like(u)
+    programs = min(tables, max(FEW, MEMORY // (12 * (2 * n + m))))
+    if tables:
+        columns = max(16, triton.next_power_of_2(m))
+        _assignment[programs,](
+            u,
+            out,
+            u.new_empty(programs * (n + m)),
+            u.new_empty(programs * (2 * n + m + 1), dtype=torch.int32),
+            tables,
+            n,
+            m,
+            partial,
+            n == m,
+            max(16, triton.next_power_of_2(n + 1)),
+            columns,
+            **OPTIONS,
+            num_warps=max(1, min(8, columns // 256)),
+        )
+    return out

@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sstricks.ops import assignment as assignments
+from sstricks.ops.cuda import assignment as assignment_launchers
+
+SHAPES = pytest.mark.parametrize(
+    ("n", "m", "partial"), [(1, 1, False), (5, 5, False), (4, 6, False), (5, 5, True), (3, 5, True)]
+)
+
+
+def utilities(n: int, m: int) -> Tensor:
+    """Of any range, with ties, and without some pairs."""
+    u = torch.randn(6, n, m, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    u[1] *= 1e6
+    u[2] = u[2].round()
+    u[3] = u[3].round().clamp(-1, 0)
+    u[4] = 0
+    u[5, u[5] < -0.3] = -math.inf
+    u[5].diagonal().fill_(0.1)
+    return u
+
+
+@SHAPES
+def test_argmax_equals_that_of_the_cpu(n: int, m: int, partial: bool):
+    u = utilities(n, m)
+    assert torch.equal(assignment_launchers.assignment(u, partial), assignments.assignment(u, partial))
+
+
+def test_argmax_of_many_ties_equals_that_of_the_cpu():
+    u = torch.randint(-1, 2, (6, 7, 7)).double()
+    for partial in (False, True):
+        assert torch.equal(assignment_launchers.assignment(u, partial), assignments.assignment(u, partial))
+
+
+def test_invalid_tables_are_nan():
+    u = torch.randn(4, 3, 3, dtype=torch.float64)
+    u[0, 1] = -math.inf  # two rows for three columns
+    u[1, 0, 0] = math.nan
+    u[2, 1] = u[2, :, 1] = -math.inf  # a row and a column less
+    found = assignment_launchers.assignment(u, False)
+    assert found.isnan().flatten(1).all(-1).tolist() == [True, True, False, False]
+    assert torch.equal(found[2:], assignments.assignment(u[2:], False))
