@@ -1,5 +1,7 @@
 """The public API on an emulated device: it never waits for it, and launches few kernels."""
 
+import copy
+
 import pytest
 import torch
 
@@ -120,3 +122,35 @@ def test_a_trick_does_not_wait(name: str):
         sst.StraightThrough(trick).rsample().sum().backward()
         sst.StochasticArgmaxTrick(structure, utility).sample((3,))
     assert not device.waits
+
+
+MASKED = {
+    "subset": sst.KSubset(N, K, mask=torch.arange(N) > 1),
+    "tree": sst.SpanningTree.complete(5, mask=torch.arange(10) > 0),
+    "arborescence": sst.Arborescence.complete(4, root=2, mask=torch.arange(9) > 0),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_tensors_of_a_structure_are_copied_to_a_device_once(name: str):
+    structure = MASKED[name]
+    with EmulatedDevice() as device:
+        u = on_device(device, structure)
+        for _ in range(2):
+            device.reset()
+            x = structure.softmax(u, 1.0, sst.ExponentialFamilyEntropy())
+            structure.contains(structure.argmax(u))
+            x.backward(torch.ones_like(x))
+    assert not device.waits
+    assert copy.deepcopy(structure).mask.device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_that_is_added_is_not_mistaken_for_the_one_before(name: str):
+    structure = MASKED[name]
+    further = structure.mask & (torch.arange(len(structure.mask)) != 3)
+    with EmulatedDevice() as device:
+        u = on_device(device, structure)
+        structure.argmax(u)
+        found = structure.masked(further).argmax(u)
+        assert not bool(found[:, 3].any())

@@ -39,6 +39,7 @@ class Arborescence(GraphStructure):
     def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
+        self._rooted = arborescence.rooted(edges.clone(), root)
         super().__init__(edges, num_nodes, mask, usable=edges[1] != root)
 
     @classmethod
@@ -89,7 +90,7 @@ class Arborescence(GraphStructure):
 
     def _graph(self, u: Tensor) -> tuple[Tensor, int]:
         """What the operators take: the edges with the root as node 0, on the device of u, and the number of nodes."""
-        return arborescence.rooted(self.edges, self.root).to(u.device), self.num_nodes
+        return self._placed("_rooted", u.device), self.num_nodes
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)

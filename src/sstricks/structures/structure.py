@@ -1,7 +1,7 @@
 from abc import abstractmethod
 from copy import copy
 from math import log10
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Structure(Oracle):
     def to(self, device: torch.device | str) -> Self:
         """The same structure with its own copies of all tensors (mask, edges) on a device.
 
-        A structure works on utilities of any device; on theirs it has nothing to copy in each call.
+        A structure works on utilities of any device, and copies its tensors to a device where it meets the first ones.
 
         Args:
             device: The device.
@@ -91,6 +91,19 @@ class Structure(Oracle):
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         vars(other).update({name: value.to(device, copy=True) for name, value in tensors.items()})
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_copies"}
+
+    def _placed(self, name: str, device: torch.device) -> Tensor:
+        """The tensor of this name on a device, copied there once: to copy it in each call would mean to wait for it."""
+        tensor: Tensor = vars(self)[name]
+        if tensor.device == device or torch.compiler.is_compiling():
+            return tensor.to(device)
+        copies: dict[tuple[str, torch.device], Tensor] = vars(self).setdefault("_copies", {})
+        if (name, device) not in copies:
+            copies[name, device] = tensor.to(device)
+        return copies[name, device]
 
     def argmax(self, u: Tensor) -> Tensor:
         """The embedding x ∈ 𝒳 of largest uᵀx (eq. 4). Ties go to the coordinates with the lower indices.
@@ -149,7 +162,7 @@ class Structure(Oracle):
         value = self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
-            infinite = infinite & self.mask.to(u.device)
+            infinite = infinite & self._placed("mask", u.device)
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
     def entropy(self, u: Tensor) -> Tensor:
@@ -205,7 +218,7 @@ class Structure(Oracle):
         self.check_shape("x", x)
         binary = (x == 0) | (x == 1)
         if self.mask is not None:
-            binary = binary & ((x == 0) | self.mask.to(x.device))
+            binary = binary & ((x == 0) | self._placed("mask", x.device))
         events = tuple(range(-len(self.event_shape), 0))
         # The counts of half precision end at 256.
         return binary.all(dim=events) & self._contains((x != 0).to(torch.float32))
@@ -259,7 +272,7 @@ class Structure(Oracle):
             temperature = check_temperature(temperature)
         check_floating("u", u)
         depth = len(self.event_shape)
-        mask = None if self.mask is None else self.mask.flatten(-depth)
+        mask = None if self.mask is None else self._placed("mask", u.device).flatten(-depth)
         u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
 
