@@ -4,15 +4,17 @@ from threading import RLock
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
+from sstricks.errors import invalid
 from sstricks.ops.precision import working_dtype
 
 _lock = RLock()
 
 
 @contextmanager
-def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
-    """Let torch's distributions, which know the default generator only, draw from `generator` instead.
+def drawing_from(generator: torch.Generator | None, law: Distribution) -> Iterator[None]:
+    """Let a torch distribution, which knows the default generator only, draw from `generator` instead.
 
     The default generator lends its place, not its numbers: it resumes where it was, and `generator` moves on. Autocast
     is off meanwhile: it would round the samples of a multivariate normal to half precision, where they tie.
@@ -22,8 +24,32 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         if generator is not None:
+            _check_generator(generator, law)
             stack.enter_context(_in_place_of_the_default(generator))
         yield
+
+
+def device_of(law: Distribution) -> torch.device | None:
+    """Where a distribution has its parameters, if it has any."""
+    for value in vars(law).values():
+        if isinstance(value, Tensor):
+            return value.device
+        if isinstance(value, Distribution) and (device := device_of(value)) is not None:
+            return device
+    return None
+
+
+def _check_generator(generator: torch.Generator, law: Distribution) -> None:
+    device = device_of(law) or generator.device
+    if generator.device.type != device.type or device.type not in ("cpu", "cuda"):
+        raise invalid(
+            "generator",
+            f"a generator on {generator.device}",
+            f"one on {device}, where the utility has its parameters",
+            f"Write torch.Generator('{device}')."
+            if device.type in ("cpu", "cuda")
+            else "Seed with torch.manual_seed there: torch's distributions draw from the default generator.",
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 import sstricks as sst
-from emulated_device import EmulatedDevice
+from emulated_device import DEVICE, EmulatedDevice
 from sstricks import functional as F
 
 
@@ -154,3 +154,44 @@ def test_a_mask_that_is_added_is_not_mistaken_for_the_one_before(name: str):
         structure.argmax(u)
         found = structure.masked(further).argmax(u)
         assert not bool(found[:, 3].any())
+
+
+def test_log_prob_takes_the_mask_of_a_structure_on_the_cpu():
+    subset = sst.KSubset(N, 2, mask=torch.arange(N) > 1)
+    with EmulatedDevice() as device:
+        trick = sst.StochasticArgmaxTrick(subset, sst.Gumbel(on_device(device, subset), validate_args=False))
+        assert trick.log_prob(trick.sample()).device == DEVICE
+
+
+def test_duality_gap_takes_temperatures_on_the_cpu():
+    subset = sst.KSubset(N, K)
+    with EmulatedDevice() as device:
+        u, t = on_device(device, subset).detach(), torch.linspace(0.5, 2.0, 4)
+        x = subset.softmax(u, t, sst.Euclidean())
+        assert sst.duality_gap(subset, sst.Euclidean(), x, u, t).max().item() < 1e-5
+
+
+def test_diagnosis_runs_on_a_device():
+    subset = sst.KSubset(4, 2)
+    with EmulatedDevice() as device:
+        theta = device.put(torch.zeros(4, requires_grad=True))
+        utility = sst.Gumbel(theta, validate_args=False)
+        trick = sst.StochasticSoftmaxTrick(subset, utility, 0.5, sst.ExponentialFamilyEntropy())
+        weights = device.put(torch.arange(4.0))
+        found = sst.diagnose(trick, lambda x: (x * weights).sum(-1).square(), samples=64)
+        assert "REINFORCE" in str(found)
+
+
+def test_support_of_a_trick_is_where_its_utility_is():
+    with EmulatedDevice() as device:
+        utility = sst.Gumbel(device.put(torch.zeros(4)), validate_args=False)
+        assert sst.StochasticArgmaxTrick(sst.KSubset(4, 2), utility).enumerate_support().device == DEVICE
+
+
+def test_a_generator_of_another_device_is_refused():
+    generator = torch.Generator()
+    with EmulatedDevice() as device:
+        utility = sst.Masked(sst.Gumbel(device.put(torch.zeros(4)), validate_args=False), device.put(torch.ones(4) > 0))
+        trick = sst.StochasticArgmaxTrick(sst.KSubset(4, 2), utility)
+        with pytest.raises(ValueError, match="generator: found a generator on cpu, expected one on meta"):
+            trick.sample(generator=generator)

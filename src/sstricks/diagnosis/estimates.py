@@ -44,7 +44,7 @@ class Sampled:
         self, trick: Trick, loss: Loss, leaves: tuple[Tensor, ...], size: int, generator: torch.Generator | None
     ) -> None:
         self.trick, self.loss, self.leaves = trick, loss, leaves
-        with torch.enable_grad(), drawing_from(generator):
+        with torch.enable_grad(), drawing_from(generator, trick.utility):
             shape = torch.Size((size,))
             self.u = trick.utility.rsample(shape) if trick.utility.has_rsample else trick.utility.sample(shape)
 
@@ -130,7 +130,7 @@ class Estimators:
 def _averages_before(loss: Tensor, average: MovingAverage) -> Tensor:
     """What the moving average was when each loss came."""
     values = []
-    for one in loss:
+    for one in loss.cpu():
         values.append(average.value)
         average.update(one)
-    return torch.stack(values)
+    return torch.stack(values).to(loss.device)

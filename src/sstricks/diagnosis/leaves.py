@@ -20,7 +20,7 @@ def find_leaves(trick: Trick, generator: torch.Generator | None = None) -> tuple
     Raises:
         ValueError: There are none, or some without which there would be the same density, but not the same samples.
     """
-    with torch.enable_grad(), drawing_from(None if generator is None else generator.clone_state()):
+    with torch.enable_grad(), drawing_from(None if generator is None else generator.clone_state(), trick.utility):
         u = trick.utility.rsample() if trick.utility.has_rsample else trick.utility.sample()
         score = trick.utility.log_prob(u.detach())
     leaves, of_score = _leaves(u, score), _leaves(score)

@@ -52,6 +52,6 @@ def draw_action(
     """
     if not isinstance(trick, Trick):
         raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "Make one from a structure.")
-    with torch.no_grad(), drawing_from(generator):
+    with torch.no_grad(), drawing_from(generator, trick.utility):
         u = trick.utility.sample(check_sizes("sample_shape", sample_shape))
     return Action(trick.utility.log_prob(u), u, trick.structure.argmax(u))

@@ -82,4 +82,5 @@ def duality_gap(
         return torch.where(present, u_finite * point - regularizer.density(point), 0.0)
 
     bound = (value(y.detach()) - value(x) + finite * (vertex - y.detach())).sum(events).amin(0)
-    return (bound * temperature).clamp(min=0.0).to(u.dtype)
+    t = temperature.to(bound.device) if isinstance(temperature, Tensor) else temperature
+    return (bound * t).clamp(min=0.0).to(u.dtype)

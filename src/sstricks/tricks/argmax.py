@@ -5,7 +5,7 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import check_sizes
-from sstricks.randomness import drawing_from
+from sstricks.randomness import device_of, drawing_from
 from sstricks.structures.structure import Structure
 from sstricks.tricks.log_prob import find_log_prob
 from sstricks.tricks.trick import Trick
@@ -68,7 +68,7 @@ class StochasticArgmaxTrick(Trick):
             sample_shape: How many.
             generator: Where the randomness comes from, if not from torch's default generator.
         """
-        with torch.no_grad(), drawing_from(generator):
+        with torch.no_grad(), drawing_from(generator, self.utility):
             return self.structure.argmax(self.utility.sample(check_sizes("sample_shape", sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -86,6 +86,7 @@ class StochasticArgmaxTrick(Trick):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All embeddings, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
         support = self.structure.enumerate_support()
+        support = support.to(device_of(self.utility) or support.device)
         support = support.reshape(-1, *[1] * len(self.batch_shape), *self.event_shape)
         return support.expand(-1, *self.batch_shape, *self.event_shape) if expand else support
 

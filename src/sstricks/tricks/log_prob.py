@@ -24,7 +24,7 @@ def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
     base, mask = utility, structure.mask
     while isinstance(base, Independent | Masked):
         if isinstance(base, Masked):
-            mask = base.mask if mask is None else mask & base.mask
+            mask = base.mask if mask is None else mask.to(base.mask.device) & base.mask
             base = base.base
         else:
             base = base.base_dist
@@ -50,7 +50,7 @@ def find_log_prob(structure: Structure, utility: Distribution) -> LogProb:
 def _with_absences(structure: Structure, logits: Tensor, mask: Tensor | None) -> Tensor:
     """The logits, −∞ where a coordinate is absent; refused where utilities with as many absences are."""
     if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
+        logits = logits.masked_fill(~mask.to(logits.device), -torch.inf)
     structure.scaled(logits.detach(), 1.0)
     return logits
 

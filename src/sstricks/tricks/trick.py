@@ -45,7 +45,7 @@ class Trick(Distribution):
         super().__init__(batch, structure.event_shape, validate_args=False)
 
     def _detached_utility(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
-        with torch.no_grad(), drawing_from(generator):
+        with torch.no_grad(), drawing_from(generator, self.utility):
             sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
             return sample(check_sizes("sample_shape", shape))
 
@@ -55,7 +55,7 @@ class Trick(Distribution):
                 f"rsample: found {self.utility!r}, which is not reparameterised: its samples have no gradient. Use "
                 "sample(), or a score-function estimator (sst.estimators), or another utility."
             )
-        with drawing_from(generator):
+        with drawing_from(generator, self.utility):
             return self.utility.rsample(check_sizes("sample_shape", shape))
 
     def _expanded_utility(self, batch_shape: Shape) -> Distribution:
