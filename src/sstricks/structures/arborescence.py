@@ -90,7 +90,7 @@ class Arborescence(GraphStructure):
 
     def _graph(self, u: Tensor) -> tuple[Tensor, int]:
         """What the operators take: the edges with the root as node 0, on the device of u, and the number of nodes."""
-        return self._placed("_rooted", u.device), self.num_nodes
+        return self.placed("_rooted", u.device), self.num_nodes
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency = self._from_to(x)

@@ -61,7 +61,7 @@ class GraphStructure(Structure):
                     [1., 1., 0.]])
         """
         check_mask(nodes, torch.Size([self.num_nodes]), "nodes")
-        i, j = self._placed("edges", nodes.device)
+        i, j = self.placed("edges", nodes.device)
         return nodes[..., i] & nodes[..., j]
 
     @abstractmethod
@@ -71,14 +71,14 @@ class GraphStructure(Structure):
     def _from_to(self, x: Tensor) -> Tensor:
         """The matrix with x of edge (i, j) at [i, j]."""
         self.check_shape("x", x)
-        i, j = self._placed("edges", x.device)
+        i, j = self.placed("edges", x.device)
         flat = x.new_zeros(*x.shape[:-1], self.num_nodes**2)
         flat = flat.scatter_add(-1, (i * self.num_nodes + j).expand(x.shape), x)
         return flat.unflatten(-1, (self.num_nodes, self.num_nodes))
 
     def _present(self, device: torch.device) -> Tensor:
         """Which nodes have an edge that is not masked, shape (*batch_shape, n)."""
-        mask = None if self.mask is None else self._placed("mask", device).float()
+        mask = None if self.mask is None else self.placed("mask", device).float()
         matrix = self._from_to(torch.ones(self.event_shape, device=device) if mask is None else mask)
         return (matrix.sum(-1) + matrix.sum(-2)) > 0
 

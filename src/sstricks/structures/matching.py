@@ -93,7 +93,7 @@ class Matching(Structure):
         inside = (rows <= 1).all(-1) & (columns <= 1).all(-1)
         if self.partial:
             return inside
-        mask = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self._placed("mask", x.device)
+        mask = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self.placed("mask", x.device)
         if self.n <= self.m:
             inside = inside & (rows == mask.any(-1)).all(-1)
         if self.n >= self.m:

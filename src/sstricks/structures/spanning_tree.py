@@ -84,7 +84,7 @@ class SpanningTree(GraphStructure):
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return spanning_tree.maximum_spanning_tree(u.detach(), self._placed("edges", u.device), self.num_nodes)
+        return spanning_tree.maximum_spanning_tree(u.detach(), self.placed("edges", u.device), self.num_nodes)
 
     def _contains(self, x: Tensor) -> Tensor:
         present = self._present(x.device)
@@ -106,10 +106,10 @@ class SpanningTree(GraphStructure):
         return candidates[self.contains(candidates)]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return spanning_tree.log_partition(u, self._placed("edges", u.device), self.num_nodes)
+        return spanning_tree.log_partition(u, self.placed("edges", u.device), self.num_nodes)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return spanning_tree.draw(u, self._placed("edges", u.device), self.num_nodes, generator)
+        return spanning_tree.draw(u, self.placed("edges", u.device), self.num_nodes, generator)
 
 
 def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
@@ -131,7 +131,7 @@ def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
 
 @register_solver(SpanningTree, ExponentialFamilyEntropy)
 def _(trees: SpanningTree, f: Regularizer, u: Tensor) -> Tensor:
-    return spanning_tree.marginals(u, trees._placed("edges", u.device), trees.num_nodes)
+    return spanning_tree.marginals(u, trees.placed("edges", u.device), trees.num_nodes)
 
 
 register_frank_wolfe(SpanningTree)

@@ -95,8 +95,17 @@ class Structure(Oracle):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_copies"}
 
-    def _placed(self, name: str, device: torch.device) -> Tensor:
-        """The tensor of this name on a device, copied there once: to copy it in each call would mean to wait for it."""
+    def placed(self, name: str, device: torch.device) -> Tensor:
+        """One of the tensors of this structure on a device, copied there once, since each copy waits for the device.
+
+        Args:
+            name: Of the attribute: "mask", "edges".
+            device: Where it is needed.
+
+        Example:
+            >>> sst.SpanningTree.complete(3).placed("edges", torch.device("cpu")).shape
+            torch.Size([2, 3])
+        """
         tensor: Tensor = vars(self)[name]
         if tensor.device == device or torch.compiler.is_compiling():
             return tensor.to(device)
@@ -162,7 +171,7 @@ class Structure(Oracle):
         value = self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
-            infinite = infinite & self._placed("mask", u.device)
+            infinite = infinite & self.placed("mask", u.device)
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
     def entropy(self, u: Tensor) -> Tensor:
@@ -218,7 +227,7 @@ class Structure(Oracle):
         self.check_shape("x", x)
         binary = (x == 0) | (x == 1)
         if self.mask is not None:
-            binary = binary & ((x == 0) | self._placed("mask", x.device))
+            binary = binary & ((x == 0) | self.placed("mask", x.device))
         events = tuple(range(-len(self.event_shape), 0))
         # The counts of half precision end at 256.
         return binary.all(dim=events) & self._contains((x != 0).to(torch.float32))
@@ -272,7 +281,7 @@ class Structure(Oracle):
             temperature = check_temperature(temperature)
         check_floating("u", u)
         depth = len(self.event_shape)
-        mask = None if self.mask is None else self._placed("mask", u.device).flatten(-depth)
+        mask = None if self.mask is None else self.placed("mask", u.device).flatten(-depth)
         u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
         return u.unflatten(-1, self.event_shape)
 

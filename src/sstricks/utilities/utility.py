@@ -1,4 +1,3 @@
-from numbers import Number
 from typing import Self
 
 import torch
@@ -34,7 +33,7 @@ def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tens
 def _on_device(value: Tensor | float, *values: Tensor | float) -> Tensor | float:
     """A number as a tensor like those among the values: filled in, since to copy it would mean to wait for a device."""
     like = next((x for x in values if isinstance(x, Tensor)), None)
-    if like is None or not isinstance(value, Number):
+    if like is None or not isinstance(value, int | float):
         return value
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
