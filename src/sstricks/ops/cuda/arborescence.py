@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
+from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
 from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, turns
 
 
@@ -231,7 +231,7 @@ def _marginals(
                 value = tl.where(tl.abs(value) > least, value, 0.0)
             else:
                 value = tl.clamp(weight * y, 0.0, 1.0)  # the error of 1 − S is absolute: it may leave [0, 1]
-            tl.store(out + begin + x, tl.where(odd | (unreached > 0), NAN, value), mask=inside)
+            tl.store(out + begin + x, tl.where(odd | (unreached > 0), float("nan"), value), mask=inside)
         tl.debug_barrier()
 
 
@@ -254,7 +254,7 @@ def _log_partition(
         log_z, unreached = _eliminate(m, e, m, tops + nodes, nodes, False, R, N)
         top = tl.load(tops + j, mask=j < nodes, other=0.0, cache_modifier=".cg")
         log_z += tl.sum(tl.where(top > -INF, top, 0.0), axis=0)
-        tl.store(out + row, tl.where(odd | (unreached > 0), NAN, log_z))
+        tl.store(out + row, tl.where(odd | (unreached > 0), float("nan"), log_z))
         tl.debug_barrier()
 
 
@@ -394,7 +394,7 @@ def _maximum(
                     w = tl.load(outer + w)
         if odd | (unreached > 0):
             tl.debug_barrier()
-            fill(out + begin, edges, NAN, BLOCK)
+            fill(out + begin, edges, float("nan"), BLOCK)
         tl.debug_barrier()
 
 

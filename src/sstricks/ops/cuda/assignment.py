@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sstricks.ops.cuda.blocks import OPTIONS
-from sstricks.ops.cuda.floats import INF, NAN
+from sstricks.ops.cuda.floats import INF
 from sstricks.ops.cuda.graphs import FEW, MEMORY
 
 
@@ -249,7 +249,7 @@ def _assignment(
             )
         for i in range(0, n):
             row = tl.where(j == tl.load(match_at + i), 1.0, 0.0)
-            tl.store(out + begin + i * m + j, tl.where(feasible > 0, row, NAN), mask=j < m)
+            tl.store(out + begin + i * m + j, tl.where(feasible > 0, row, float("nan")), mask=j < m)
         tl.debug_barrier()
 
 

@@ -22,7 +22,6 @@ _LN2 = tl.constexpr(0.6931471805599453)
 _LN2_HIGH = tl.constexpr(6.93147180369123816490e-01)
 _LN2_LOW = tl.constexpr(1.90821492927058770002e-10)
 _INF = tl.constexpr(float("inf"))
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
@@ -164,8 +163,8 @@ def _marginals(u, g, out, memory, rows, n, k, STATES: tl.constexpr, TANGENT: tl.
                 item = tl.minimum(item, 1.0)
                 pair = tl.minimum(pair, 1.0)
             at = out + row * size + items
-            tl.store(at, tl.where(valid, item, _NAN), mask=items < n)
-            tl.store(at + n - 1, tl.where(valid, pair, _NAN), mask=(items > 0) & (items < n))
+            tl.store(at, tl.where(valid, item, float("nan")), mask=items < n)
+            tl.store(at + n - 1, tl.where(valid, pair, float("nan")), mask=(items > 0) & (items < n))
         tl.debug_barrier()
         row += tl.num_programs(0)
 
@@ -184,7 +183,7 @@ def _log_partition(u, out, memory, rows, n, k, STATES: tl.constexpr, BLOCK: tl.c
         m = tl.sum(tl.where(lane == k, m, 0.0))
         e = tl.sum(tl.where(lane == k, e, 0.0))
         value = tl.log(tl.where(m > 0.0, m, 1.0)) + e * _LN2
-        tl.store(out + row, tl.where(m > 0.0, value, _NAN))
+        tl.store(out + row, tl.where(m > 0.0, value, float("nan")))
         tl.debug_barrier()
         row += tl.num_programs(0)
 
@@ -201,8 +200,8 @@ def _read(n, k, share, uniform, out, valid, STATES: tl.constexpr, SAMPLE: tl.con
         else:
             chosen = tl.load(share + at) > 0
         now = chosen.to(tl.int32)
-        tl.store(out + i, tl.where(valid, now.to(tl.float64), _NAN))
-        tl.store(out + n + i - 1, tl.where(valid, (now * last).to(tl.float64), _NAN), mask=i > 0)
+        tl.store(out + i, tl.where(valid, now.to(tl.float64), float("nan")))
+        tl.store(out + n + i - 1, tl.where(valid, (now * last).to(tl.float64), float("nan")), mask=i > 0)
         left -= now
         last = now
 

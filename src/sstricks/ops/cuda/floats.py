@@ -9,7 +9,6 @@ import triton.language as tl
 ABSENT = tl.constexpr(-1e307)  # below the exponent of every weight, and no sum of a few of them overflows
 LN2 = tl.constexpr(0.6931471805599453)
 INF = tl.constexpr(float("inf"))
-NAN = tl.constexpr(float("nan"))
 _FARTHEST = tl.constexpr(1e305)
 _EXACT = tl.constexpr(2.0**52)  # whole numbers below it can be added without rounding
 _LOG2_E = tl.constexpr(1.4426950408889634)

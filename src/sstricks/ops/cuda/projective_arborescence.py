@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, normalised, power, quotient, split_exponential, summed
+from sstricks.ops.cuda.floats import ABSENT, INF, LN2, normalised, power, quotient, split_exponential, summed
 from sstricks.ops.cuda.graphs import fill, run
 from sstricks.ops.precision import FAR as _FAR
 
@@ -524,7 +524,7 @@ def _marginals(
         each = tl.where(each > 0.0, each, 1.0)
         for first in range(0, edges, BLOCK):
             k = first + tl.arange(0, BLOCK)
-            tl.store(out + begin + k, tl.where(odd, NAN, 0.0), mask=k < edges)
+            tl.store(out + begin + k, tl.where(odd, float("nan"), 0.0), mask=k < edges)
         tl.debug_barrier()
         for first in range(0, count, R):
             a = first + tl.arange(0, R)
@@ -532,7 +532,7 @@ def _marginals(
             value = tl.load(found + span, mask=inside, other=0.0)
             if not TANGENT:
                 value /= each[None, :]
-            tl.store(to, tl.where(odd, NAN, value), mask=inside)
+            tl.store(to, tl.where(odd, float("nan"), value), mask=inside)
         tl.debug_barrier()
 
 
@@ -550,7 +550,7 @@ def _log_partition(
         root = m + tl.maximum(count - 1, 0) * n
         z = tl.load(root, mask=count > 0, other=0.0)
         log_z = base + (tl.log(z) + tl.load(root + 5 * square) * LN2) * stretch
-        tl.store(out + row, tl.where(odd | (z == 0.0), NAN, log_z))
+        tl.store(out + row, tl.where(odd | (z == 0.0), float("nan"), log_z))
         tl.debug_barrier()
 
 
@@ -576,7 +576,7 @@ def _maximum(
         odd = odd | (value == -INF)
         for first in range(0, edges, BLOCK):
             k = first + tl.arange(0, BLOCK)
-            tl.store(out + begin + k, tl.where(odd, NAN, 0.0), mask=k < edges)
+            tl.store(out + begin + k, tl.where(odd, float("nan"), 0.0), mask=k < edges)
         tl.debug_barrier()
         if most > 1:
             _keys(chart, keys, order + n, order, words, count, n, R, N)
@@ -584,14 +584,14 @@ def _maximum(
                 k = first + tl.arange(0, BLOCK)
                 word = tl.load(keys + (k // BITS) * square + root, mask=k < edges, other=0)
                 bit = (word >> _place(k)) & 1
-                tl.store(out + begin + k, tl.where(odd, NAN, bit.to(tl.float64)), mask=k < edges)
+                tl.store(out + begin + k, tl.where(odd, float("nan"), bit.to(tl.float64)), mask=k < edges)
         else:
             _trace(chart, 5 * square, count, n, R, N, BLOCK)
             for first in range(0, count, R):
                 a = first + tl.arange(0, R)
                 to, inside, span = _pairs(out + begin, order, a[:, None], b[None, :], count, n)
                 mark = tl.load(chart + 7 * square + span, mask=inside, other=0.0)
-                tl.store(to, tl.where(odd, NAN, mark), mask=inside)
+                tl.store(to, tl.where(odd, float("nan"), mark), mask=inside)
         tl.debug_barrier()
 
 

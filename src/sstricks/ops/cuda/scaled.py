@@ -13,7 +13,6 @@ COLDEST = tl.constexpr(precision.COLDEST)
 LARGEST = tl.constexpr(precision.LARGEST)
 SURE = tl.constexpr(precision.SURE)
 INF = tl.constexpr(float("inf"))
-NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
@@ -48,7 +47,7 @@ def _scaled(u, t, mask, out, n, at_least, MASKED: tl.constexpr, BLOCK: tl.conste
         i = start + tl.arange(0, BLOCK)
         x, v, here = _divided(u, mask, i, n, divisor, MASKED)
         v = tl.where(here, tl.where(x == INF, sure, v), -INF)
-        tl.store(out + i, tl.where(valid, v, NAN), mask=i < n)
+        tl.store(out + i, tl.where(valid, v, float("nan")), mask=i < n)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -69,7 +68,7 @@ def _scaled_backward(grad, u, t, mask, out, n, MASKED: tl.constexpr, BLOCK: tl.c
         x, _, here = _divided(u, mask, i, n, divisor, MASKED)
         g = tl.load(grad + i, mask=i < n, other=0.0) / divisor
         g = tl.where(here & (tl.abs(x) < INF), g, 0.0)
-        g = tl.where(nans > 0, NAN, g)
+        g = tl.where(nans > 0, float("nan"), g)
         if out.dtype.element_ty != tl.float64:  # half precision is rounded twice, as torch does
             g = g.to(tl.float32)
         tl.store(out + i, g.to(out.dtype.element_ty), mask=i < n)

@@ -15,7 +15,6 @@ EUCLIDEAN = tl.constexpr(costs.EUCLIDEAN)
 CATEGORICAL = tl.constexpr(costs.CATEGORICAL)
 _EPSILON = tl.constexpr(2.220446049250313e-16)
 _STEPS = tl.constexpr(100)
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
@@ -74,7 +73,7 @@ def _solve(u, out, n, k, LINK: tl.constexpr, BLOCK: tl.constexpr):
         x = tl.where(x < 2.0 * tolerance, 0.0, x)
     present = (v > -INF).to(tl.float64)
     x = tl.where(tl.sum(present) == wanted, present, x)  # no choice: exactly one
-    x = tl.where(tl.sum((v != v).to(tl.int32)) > 0, _NAN, x)
+    x = tl.where(tl.sum((v != v).to(tl.int32)) > 0, float("nan"), x)
     tl.store(out + row * n + i, x, mask=i < n)
 
 
@@ -105,7 +104,7 @@ def _top_k(u, out, n, k, BLOCK: tl.constexpr):
     tied = (v == edge) & (i < n)
     room = k - tl.sum((v > edge).to(tl.int32))
     chosen = (v > edge) | (tied & (tl.cumsum(tied.to(tl.int32), 0) <= room))
-    x = tl.where(tl.sum((v != v).to(tl.int32)) > 0, _NAN, chosen.to(tl.float32))
+    x = tl.where(tl.sum((v != v).to(tl.int32)) > 0, float("nan"), chosen.to(tl.float32))
     tl.store(out + row * n + i, x.to(out.dtype.element_ty), mask=i < n)
 
 

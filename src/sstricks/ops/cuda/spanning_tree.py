@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.floats import ABSENT, INF, LN2, NAN, exponential, normalised, power, quotient, summed
+from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
 from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, transposed, turns
 from sstricks.ops.precision import FAR as _FAR
 
@@ -208,7 +208,7 @@ def _marginals(
                 value = weight * (y * growth + tl.load(dy + at, mask=inside, other=0.0))
             else:
                 value = tl.clamp(weight * y, 0.0, 1.0)  # the error of 1 − S is absolute: it may leave [0, 1]
-            tl.store(out + begin + x, tl.where(odd | (components > 1), NAN, value), mask=inside)
+            tl.store(out + begin + x, tl.where(odd | (components > 1), float("nan"), value), mask=inside)
         tl.debug_barrier()
 
 
@@ -228,7 +228,7 @@ def _log_partition(
         _load(u + begin, u, ends, edges, nodes, best, m, e, m, owner, owner + square, False, BLOCK)
         log_z, present, components = _eliminate(m, e, m, e + square, nodes, False, R, N)
         value = log_z + tl.maximum(present - 1, 0) * best
-        tl.store(out + row, tl.where(odd | (components > 1), NAN, value))
+        tl.store(out + row, tl.where(odd | (components > 1), float("nan"), value))
         tl.debug_barrier()
 
 
@@ -270,7 +270,7 @@ def _maximum(
             reached = reached & (top > -INF)
         if odd | (not reached):
             tl.debug_barrier()
-            fill(out + begin, edges, NAN, BLOCK)
+            fill(out + begin, edges, float("nan"), BLOCK)
         tl.debug_barrier()
 
 
