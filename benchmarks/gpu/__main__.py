@@ -20,7 +20,7 @@ import torch
 from benchmarks.gpu.record import read
 from benchmarks.gpu.subjects import SUBJECTS
 
-CHECKING, TIMING = 75, 45  # seconds that a process may take
+CHECKING, TIMING = 150, 40  # seconds that all checks, and the timings of one structure, may take
 
 
 def card(device: str) -> dict[str, Any]:
@@ -39,17 +39,25 @@ def start(module: str, *args: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", f"benchmarks.gpu.{module}", *args], env=environment)
 
 
-def finish(processes: dict[str, subprocess.Popen[bytes]], seconds: float) -> dict[str, str]:
-    """Wait for all, no longer than so many seconds in all; how those ended that did not end well."""
+def finish(tasks: list[tuple[str, list[str]]], jobs: int, seconds: float) -> dict[str, str]:
+    """Run all tasks, so many at once, no longer than so many seconds in all; how those ended that did not end well."""
     end, ended = time.monotonic() + seconds, {}
-    for name, process in processes.items():
-        try:
-            code = process.wait(max(0.1, end - time.monotonic()))
-            if code:
-                ended[name] = f"exit code {code}"
-        except subprocess.TimeoutExpired:
-            process.kill()
-            ended[name] = "no end in time"
+    waiting, running = list(tasks), {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            name, args = waiting.pop(0)
+            running[f"{name} {' '.join(args[3:])}".strip()] = start(*args)
+        for name, process in list(running.items()):
+            if (code := process.poll()) is not None:
+                del running[name]
+                if code:
+                    ended[name] = f"exit code {code}"
+            elif time.monotonic() > end:
+                process.kill()
+                process.wait()
+                del running[name]
+                ended[name] = "no end in time"
+        time.sleep(0.05)
     return ended
 
 
@@ -60,7 +68,8 @@ def table(names: list[str], lines: list[dict[str, Any]], ended: dict[str, str], 
         mine = [line for line in lines if line["subject"] == name]
         checks = [line for line in mine if line["kind"] not in ("time", "device", "kernels", "large", "peer")]
         wrong = [line for line in checks if not line["ok"]]
-        out.append(f"{name:18s} checks {len(checks) - len(wrong)}/{len(checks)} {ended.get(name, '')}")
+        unfinished = ", ".join(f"{what}: {how}" for what, how in ended.items() if what.split()[0] == name)
+        out.append(f"{name:18s} checks {len(checks) - len(wrong)}/{len(checks)} {unfinished}")
         shown: dict[str, list[str]] = {}
         for line in wrong:
             shown.setdefault(f"{line['kind']}: {line['error'].splitlines()[0][:90]}", []).append(line["what"])
@@ -95,31 +104,33 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of gpu.json")
     parser.add_argument("--seconds", type=float, default=0.3, help="budget of each timed call")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--jobs", type=int, default=5, help="structures that are checked at once")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that check at once")
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():
         parser.error("there is no GPU that torch can use here")
     options.out.mkdir(parents=True, exist_ok=True)
     began, ended, about = time.monotonic(), {}, card(options.device)
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{name}.jsonl" for name in options.only}
 
         def save() -> list[dict[str, Any]]:
-            lines = [line for file in files.values() for line in read(file)]
+            lines = [line for file in sorted(Path(folder).glob("*.jsonl")) for line in read(file)]
             about["seconds"] = round(time.monotonic() - began, 1)
             (options.out / "gpu.json").write_text(json.dumps({**about, "ended": ended, "results": lines}, indent=1))
             return lines
 
-        waiting = list(options.only)
-        while waiting:
-            batch, waiting = waiting[: options.jobs], waiting[options.jobs :]
-            running = {name: start("checks", name, str(files[name]), options.device) for name in batch}
-            ended |= finish(running, CHECKING)
-            save()
+        sizes = max(len(SUBJECTS[name].sizes) for name in options.only)
+        tasks = [
+            (name, ["checks", name, f"{folder}/{name}-{size}.jsonl", options.device, str(size)])
+            for size in range(sizes)
+            for name in options.only
+            if size < len(SUBJECTS[name].sizes)
+        ]
+        ended |= finish(tasks, options.jobs, CHECKING)
+        save()
         print(f"checked after {time.monotonic() - began:.0f} s", flush=True)
         for name in [] if options.quick else options.only:
-            args = (name, str(files[name]), str(options.seconds), options.device)
-            ended |= finish({name: start("timings", *args)}, TIMING)
+            args = ["timings", name, f"{folder}/{name}.jsonl", options.device, str(options.seconds)]
+            ended |= finish([(name, args)], 1, TIMING)
             save()
         lines = save()
     print(*(f"{key}: {value}" for key, value in about.items()), sep=", ")

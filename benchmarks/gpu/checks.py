@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.checks SUBJECT FILE`: a structure on the device against itself on the CPU."""
+"""`python -m benchmarks.gpu.checks SUBJECT FILE DEVICE SIZE`: a structure on the device against itself on the CPU."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -166,18 +166,17 @@ def check_device(note: Recorder, subject: Subject, structure: sst.Structure, dev
             note.attempt("graph", f"{structure} {name}", captured)
 
 
-def main(name: str, path: str, device: str = "cuda") -> None:
+def main(name: str, path: str, device: str, size: str) -> None:
     torch.set_num_threads(2)
     subject, note = SUBJECTS[name], Recorder(name, Path(path))
-    note.attempt("import", "device", lambda: {"device": str(torch.zeros(1, device=device).device)})
-    for build in (*subject.small, subject.full):
-        structure = build()
-        family = not isinstance(structure, sst.Matching)
-        rows = 6 if build is not subject.full else 16
-        check_structure(note, structure, subject.relaxations, device, rows, family)
-        if family:
-            check_samples(note, subject.small[0](), device)
-    check_device(note, subject, subject.full(), device, family)
+    build = subject.sizes[int(size)]
+    structure, family = build(), not isinstance(build(), sst.Matching)
+    if build is subject.full:
+        check_device(note, subject, structure, device, family)
+    check_structure(note, structure, subject.relaxations, device, 16 if build is subject.full else 6, family)
+    if family:
+        check_samples(note, structure, device)
+    note.note("end", str(structure), ok=True)
 
 
 if __name__ == "__main__":

@@ -46,4 +46,4 @@ class Recorder:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """All lines that were written."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text().splitlines()]

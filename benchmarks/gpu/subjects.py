@@ -23,6 +23,11 @@ class Subject:
     slow: tuple[str, ...] = field(default=())
     """Works that are measured for one batch only."""
 
+    @property
+    def sizes(self) -> tuple[Callable[[], sst.Structure], ...]:
+        """All that are checked; the largest has the most to compile."""
+        return (self.full, *self.small)
+
 
 def name_of(regularizer: sst.Regularizer) -> str:
     return type(regularizer).__name__

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.timings SUBJECT FILE SECONDS`: the works of a structure, and what peers take for them."""
+"""`python -m benchmarks.gpu.timings SUBJECT FILE DEVICE SECONDS`: the works of a structure beside those of peers."""
 
 import statistics
 import sys
@@ -90,7 +90,7 @@ def work(structure: sst.Structure, name: str, u: Tensor) -> Callable[[], object]
     return differentiated
 
 
-def main(name: str, path: str, seconds: str = "0.4", device: str = "cuda") -> None:
+def main(name: str, path: str, device: str, seconds: str) -> None:
     subject, note, budget = SUBJECTS[name], Recorder(name, Path(path)), float(seconds)
     structure = subject.full().to(device)
     for what, target in subject.cells.items():
