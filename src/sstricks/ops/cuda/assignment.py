@@ -210,7 +210,7 @@ def _prefer_low(
     u, n, m, alpha_at, beta_at, match_at, owner_at, after_at,
     PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """Among all optima, the one with the lowest coordinates: cycles of tight pairs, through the ground where allowed."""
+    """Among all optima, the one with the lowest coordinates, by cycles of tight pairs and of the ground."""
     j = tl.arange(0, M)
     for i in range(0, n):
         had = tl.load(match_at + i)
