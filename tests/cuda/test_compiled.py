@@ -45,8 +45,14 @@ def projective(nodes: int) -> None:
 
 def matching(n: int, m: int, partial: bool) -> None:
     from sstricks.ops.cuda import assignment
+    from sstricks.ops.cuda import matching as launchers
 
-    assignment.assignment(torch.empty(ROWS, n, m, dtype=torch.float64), partial)
+    u = torch.empty(ROWS, n, m, dtype=torch.float64)
+    rows, columns = torch.empty(ROWS, n, dtype=torch.bool), torch.empty(ROWS, m, dtype=torch.bool)
+    assignment.assignment(u, partial)
+    launchers.fit(u, u, rows, columns)
+    for response in range(3):
+        launchers.matching_softmax(u, response, partial, 1e-13, 1e-10, 300)
 
 
 def separable(n: int, k: int) -> None:
@@ -99,7 +105,7 @@ CALLS: dict[str, Callable[[], None]] = {
 
 
 # What the passes over a graph keep from one node to the next may be put aside while they work on a tile.
-SPILLED = {"arborescence": 512, "projective": 512}
+SPILLED = {"arborescence": 512, "projective": 512, "matching": 512}
 
 
 @pytest.mark.parametrize("name", CALLS)

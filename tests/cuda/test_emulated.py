@@ -59,6 +59,23 @@ def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
         assert device.launches.total() <= 6
 
 
+MATCHINGS = [sst.Matching(4), sst.Matching(3, 5), sst.Matching(5, 3, partial=True)]
+
+
+@pytest.mark.parametrize("f", [sst.Euclidean(), sst.CategoricalEntropy(), sst.BinaryEntropy()], ids=str)
+@pytest.mark.parametrize("matching", MATCHINGS, ids=str)
+def test_matchings_take_few_launches_and_never_wait(matching: sst.Matching, f: sst.Regularizer):
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, *matching.event_shape, requires_grad=True))
+        x = matching.softmax(u, 0.5, f)
+        x.backward(torch.ones_like(x))
+        assert device.launches.total() <= 20, device.launches
+        device.reset()
+        matching.argmax(u)
+        assert device.launches.total() <= 6
+    assert not device.waits
+
+
 N, K = 12, 3
 SUBSETS = {"one-hot": sst.OneHot(N), "k-subset": sst.KSubset(N, K)}
 CHAIN = {"chain": sst.ChainKSubset(N, K)}

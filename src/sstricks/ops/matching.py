@@ -45,7 +45,7 @@ from torch import Tensor
 from sstricks.errors import ConvergenceWarning
 from sstricks.ops.assignment import check_feasible, duals
 from sstricks.ops.costs import EUCLIDEAN
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.separable import capped_simplex, k_subset_sigmoid
 from sstricks.ops.threads import over_rows
 
@@ -227,6 +227,13 @@ def _(d: Tensor, k: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return out
 
 
+@fit.cuda
+def _(d: Tensor, k: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    from sstricks.ops.cuda.matching import fit as launch
+
+    return launch(d, k, rows, columns)
+
+
 @fit.backward
 def _(
     needs: tuple[bool, ...], grad: Tensor, out: Tensor, d: Tensor, k: Tensor, rows: Tensor, columns: Tensor
@@ -314,6 +321,17 @@ def _(u: Tensor, response: int, partial: bool) -> Tensor:
     check_feasible(residual >= 0)
     _warn(residual)
     return out
+
+
+@matching_softmax.cuda
+def _(u: Tensor, response: int, partial: bool) -> Tensor:
+    from sstricks.ops.cuda.matching import matching_softmax as launch
+
+    x, residual = launch(u, response, partial, _tolerance(u.shape[-1]), ALLOWED, _STEPS)
+    if is_checked(u):
+        check_feasible(residual >= 0)
+        _warn(residual)
+    return x
 
 
 @matching_softmax.symmetric

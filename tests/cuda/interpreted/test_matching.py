@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from sstricks.ops import assignment as assignments
+from sstricks.ops import matching as operators
 from sstricks.ops.cuda import assignment as assignment_launchers
+from sstricks.ops.cuda import matching as launchers
 
 SHAPES = pytest.mark.parametrize(
     ("n", "m", "partial"), [(1, 1, False), (5, 5, False), (4, 6, False), (5, 5, True), (3, 5, True)]
@@ -44,3 +46,38 @@ def test_invalid_tables_are_nan():
     found = assignment_launchers.assignment(u, False)
     assert found.isnan().flatten(1).all(-1).tolist() == [True, True, False, False]
     assert torch.equal(found[2:], assignments.assignment(u[2:], False))
+
+
+def relaxed(u: Tensor, response: int, partial: bool) -> tuple[Tensor, Tensor]:
+    return launchers.matching_softmax(u, response, partial, 1e-14 * u.shape[-1], 1e-10, 300)
+
+
+@SHAPES
+@pytest.mark.parametrize("response", [0, 1, 2])
+def test_relaxations_equal_those_of_the_cpu(n: int, m: int, partial: bool, response: int):
+    u = utilities(n, m)
+    found, residual = relaxed(u, response, partial)
+    torch.testing.assert_close(found, operators.matching_softmax(u, response, partial), rtol=0, atol=1e-12)
+    assert residual.max() < 1e-11
+
+
+def test_two_way_fit_equals_that_of_the_cpu():
+    d = torch.rand(3, 4, 6, dtype=torch.float64)
+    d[1] *= torch.rand(4, 6) > 0.5
+    d[2] *= 10.0 ** torch.randint(-25, 1, (4, 6))
+    rows, columns = torch.rand(3, 4) > 0.2, torch.rand(3, 6) > 0.2
+    k = d * torch.randn(3, 4, 6)
+    torch.testing.assert_close(
+        launchers.fit(d, k, rows, columns), operators.fit(d, k, rows, columns), rtol=1e-9, atol=1e-12
+    )
+    k[0, 0, 0] = math.nan
+    assert launchers.fit(d, k, rows, columns).isnan().flatten(1).all(-1).tolist() == [True, False, False]
+
+
+def test_relaxations_of_invalid_tables_are_nan():
+    u = torch.randn(3, 3, 3, dtype=torch.float64)
+    u[0, 1] = -math.inf
+    u[1, 0, 0] = math.nan
+    found, residual = relaxed(u, 1, False)
+    assert found.isnan().flatten(1).all(-1).tolist() == [True, True, False]
+    assert (residual < 0).tolist() == [True, True, False]

@@ -12,7 +12,7 @@ from torch import Tensor
 from sstricks.ops import costs
 from sstricks.ops.cuda.assignment import duals
 from sstricks.ops.cuda.blocks import OPTIONS
-from sstricks.ops.cuda.floats import INF, NAN, quotient
+from sstricks.ops.cuda.floats import INF, quotient
 from sstricks.ops.cuda.graphs import FEW, MEMORY
 
 EUCLIDEAN = tl.constexpr(costs.EUCLIDEAN)
@@ -148,7 +148,7 @@ def _fit(
             i = first + tl.arange(0, R)
             inside = (i[:, None] < n) & (j[None, :] < m)
             effect = tl.load(p_at + i, mask=i < n, other=0.0)[:, None] - q[None, :]
-            tl.store(out + begin + i[:, None] * m + j[None, :], tl.where(wrong, NAN, effect), mask=inside)
+            tl.store(out + begin + i[:, None] * m + j[None, :], tl.where(wrong, float("nan"), effect), mask=inside)
         tl.debug_barrier()
 
 
@@ -474,7 +474,7 @@ def _relax(
                 x = tl.where(x < 1e-13, 0.0, x)
             vertex = tl.where(tl.load(match_at + i, mask=i < n, other=-1)[:, None] == j[None, :], 1.0, 0.0)
             x = tl.where(worst > allowed, vertex, x)  # a point of the hull all the same
-            tl.store(at, tl.where(feasible > 0, x, NAN), mask=inside)
+            tl.store(at, tl.where(feasible > 0, x, float("nan")), mask=inside)
         tl.debug_barrier()
 
 
