@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 
 import sstricks as sst
@@ -117,14 +118,59 @@ def test_batch_size_may_be_dynamic(case: Case):
         assert_near(compiled(u, 0.5), case.softmax(u, 0.5), 1e-12)
 
 
-@PAIRS
-def test_an_annealed_float_temperature_compiles(case: Case):
-    """From its second value on, torch.compile makes a Python float symbolic."""
+ANNEALED = [4 * 0.8**step for step in range(20)]
+
+
+def compiled_twice(function):
+    """The compiled function, which has been called with every temperature and compiled twice, and what it returned."""
     torch.compiler.reset()
-    compiled = torch.compile(case.softmax, fullgraph=True, backend="aot_eager")
+    backend = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(function, fullgraph=True, backend=backend)
+    found = [compiled(t) for t in ANNEALED]
+    assert backend.frame_count == 2
+    return compiled, found
+
+
+@PAIRS
+def test_one_graph_serves_all_float_temperatures_but_the_first(case: Case):
     u = case.utilities(2)
-    for t in (1.0, 0.5, 0.25):
-        assert_near(compiled(u, t), case.softmax(u, t), 1e-12)
+    compiled, found = compiled_twice(lambda t: case.softmax(u, t))
+    for t, x in zip(ANNEALED, found, strict=True):
+        assert_near(x, case.softmax(u, t), 1e-12)
+    assert torch.equal(compiled(0.0), case.structure.argmax(u))
+
+
+@STRUCTURES
+def test_one_graph_serves_tricks_of_all_float_temperatures_but_the_first(case: Case):
+    """Made and drawn inside the compiled function, with a scale that is annealed as well."""
+    loc = case.utilities(2).requires_grad_()
+
+    def sample(t: float) -> torch.Tensor:
+        return sst.StochasticSoftmaxTrick(case.structure, sst.Gumbel(loc, t), t, case.regularizer).rsample()
+
+    torch.manual_seed(0)
+    _, found = compiled_twice(sample)
+    torch.manual_seed(0)
+    for t, x in zip(ANNEALED, found, strict=True):
+        expected = sample(t)
+        assert_near(x, expected, 1e-12)
+        gradients = [torch.autograd.grad(y[0, 0], loc)[0] for y in (x, expected)]
+        assert_near(*gradients, 1e-12)
+
+
+@STRUCTURES
+def test_export(case: Case):
+    """With any number of examples, and the temperature as a number or a tensor."""
+
+    class Model(torch.nn.Module):
+        def forward(self, u: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return case.softmax(u, t), case.softmax(u, 0.7), case.structure.argmax(u)
+
+    u, t = case.utilities(3), torch.tensor(0.5, dtype=torch.float64)
+    program = torch.export.export(Model(), (u, t), dynamic_shapes=({0: torch.export.Dim("batch")}, None))
+    u, t = case.utilities(5), torch.tensor(2.0, dtype=torch.float64)
+    for found, expected in zip(program.module()(u, t), Model()(u, t), strict=True):
+        assert_near(found, expected, 1e-12)
 
 
 @PAIRS

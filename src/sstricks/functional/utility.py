@@ -67,7 +67,7 @@ def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, 
     """What `scaled_utility` returns, of shapes and types that have been checked."""
     dtype = working_dtype(u)
     if not isinstance(temperature, Tensor):
-        temperature = torch.full((), temperature, dtype=dtype, device=u.device)
+        temperature = filled(temperature, dtype, u.device)
     if mask is None:
         mask = torch.ones(0, dtype=torch.bool, device=u.device)
     return scaled(
@@ -76,3 +76,16 @@ def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, 
         mask.to(u.device),
         at_least,
     )
+
+
+def filled(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The number as a tensor, without a copy to the device, which would have to wait for it.
+
+    Args:
+        number: Its value.
+        dtype: Of the tensor.
+        device: Where it is to be.
+    """
+    if torch.compiler.is_compiling():  # a product is compiled once for all numbers, `full` once for each
+        return torch.ones((), dtype=dtype, device=device) * number
+    return torch.full((), number, dtype=dtype, device=device)

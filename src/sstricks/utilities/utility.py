@@ -7,6 +7,7 @@ from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
 from sstricks.errors import check_floating, expanded_shape, invalid
+from sstricks.functional.utility import filled
 
 
 def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -31,11 +32,11 @@ def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tens
 
 
 def _on_device(value: Tensor | float, *values: Tensor | float) -> Tensor | float:
-    """A number as a tensor like those among the values: filled in, since to copy it would mean to wait for a device."""
+    """A number as a tensor like those among the values."""
     like = next((x for x in values if isinstance(x, Tensor)), None)
     if like is None or not isinstance(value, int | float):
         return value
-    return torch.full((), value, dtype=like.dtype, device=like.device)
+    return filled(value, like.dtype, like.device)
 
 
 def known(base: Distribution, name: str, *arguments: Tensor) -> Tensor:
