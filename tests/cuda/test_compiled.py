@@ -31,6 +31,9 @@ def graph(module: str, nodes: int) -> None:
     u = torch.empty(ROWS, edges.shape[1], dtype=torch.float64)
     found.marginals_jvp(u, found.marginals(u, edges, nodes), edges, nodes)
     found.log_partition(u, edges, nodes)
+    if directed:
+        uniforms = torch.empty(ROWS, (nodes - 1) * (nodes + 2) // 2, dtype=torch.float64)
+        arborescence.sample(u, uniforms, edges, nodes)
     (arborescence.maximum_arborescence if directed else spanning_tree.maximum_spanning_tree)(u, edges, nodes)
 
 

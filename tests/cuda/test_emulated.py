@@ -59,6 +59,17 @@ def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
         assert device.launches.total() <= 6
 
 
+@pytest.mark.parametrize("trees", [sst.SpanningTree.complete(5), sst.Arborescence.complete(5)], ids=str)
+def test_random_trees_take_few_launches(trees: sst.Structure):
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, *trees.event_shape))
+        trees.sample(u)
+        device.reset()
+        trees.sample(u, (4,))
+    assert device.launches.total() <= 30, device.launches
+    assert not device.waits
+
+
 MATCHINGS = [sst.Matching(4), sst.Matching(3, 5), sst.Matching(5, 3, partial=True)]
 
 

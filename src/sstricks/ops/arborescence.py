@@ -294,7 +294,6 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
         ValueError: The root does not reach all present nodes of some graph.
     """
     work = _eliminate(u, edges, nodes)
-    check_reached(work.unreached)
     parent = _draw_tree(uniforms, nodes, work)
     tail, head = edges
     # Of parallel edges, the last of those before which the shares add up to no more than the head's number.
@@ -304,7 +303,7 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     before = work.share @ earlier.to(u.dtype)
     own = uniforms[..., nodes * (nodes - 1) // 2 + (head - 1).clamp(min=0)]
     begun = ((parent[..., head] == tail) & (work.share > 0) & (before <= own)).to(u.dtype)
-    return begun * (begun @ earlier.mT.to(u.dtype) == 0)
+    return _reached(begun * (begun @ earlier.mT.to(u.dtype) == 0), work.unreached)
 
 
 def draw(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
@@ -369,6 +368,13 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.cuda.arborescence import log_partition as launch
 
     return _looked_at(launch(u, edges, nodes), u, edges, nodes)
+
+
+@sample.cuda
+def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import sample as launch
+
+    return _looked_at(launch(u, uniforms, edges, nodes), u, edges, nodes)
 
 
 attach_gradients(

@@ -58,6 +58,14 @@ def test_argmax_contracts_contractions():
     assert torch.equal(found, operators.maximum_arborescence(u, edges, 10))
 
 
+@GRAPHS
+def test_samples_equal_those_of_the_cpu(graph: str):
+    u, _, edges, nodes = problem(graph)
+    uniforms = torch.rand(len(u), (nodes - 1) * (nodes + 2) // 2, dtype=torch.float64)
+    found = launchers.sample(u, uniforms, edges, nodes)
+    assert torch.equal(found, operators.sample(u, uniforms, edges, nodes))
+
+
 def test_invalid_rows_are_nan():
     edges = torch.tensor([[i, j] for i in range(4) for j in range(4) if i != j]).T.contiguous()
     u = torch.randn(4, 12, dtype=torch.float64)
@@ -69,6 +77,7 @@ def test_invalid_rows_are_nan():
         launchers.marginals(u, edges, 4),
         launchers.marginals_jvp(u, torch.ones_like(u), edges, 4),
         launchers.maximum_arborescence(u, edges, 4),
+        launchers.sample(u, torch.rand(4, 9, dtype=torch.float64), edges, 4),
         launchers.log_partition(u, edges, 4).unsqueeze(-1),
     ):
         assert torch.equal(found.isnan(), odd.unsqueeze(-1).expand(found.shape))

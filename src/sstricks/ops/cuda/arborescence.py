@@ -83,10 +83,19 @@ def _edges_at(m, e, at, inside):
 
 
 @triton.jit
-def _eliminate(m, e, a, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr):
+def _stage(v):
+    """Where the ratios of the stage that eliminates node v begin: after those of all lower ones, each v × v."""
+    return v * (v - 1) * (2 * v - 1) // 6
+
+
+@triton.jit
+def _eliminate(
+    m, e, a, at_nodes, ratios, nodes, TANGENT: tl.constexpr, RATIOS: tl.constexpr, R: tl.constexpr, N: tl.constexpr
+):  # fmt: skip
     """Eliminate nodes n−1, …, 1; return log Z and how many nodes the root does not reach.
 
-    `at_nodes` gets, of each node, the sum of the weights into it d·2^top and the mean of their d log w.
+    `at_nodes` gets, of each node, the sum of the weights into it d·2^top and the mean of their d log w; `ratios`, if
+    they are wanted, those of all stages.
     """
     j = tl.arange(0, N)
     present = any_above(m, 0.0, 1, nodes, nodes, R, N) | any_above(m, 0.0, nodes, 1, nodes, R, N)
@@ -118,6 +127,9 @@ def _eliminate(m, e, a, at_nodes, nodes, TANGENT: tl.constexpr, R: tl.constexpr,
                 quotient(m_i, d)[:, None] * m_out[None, :],
                 (e_i - top)[:, None] + e_out[None, :],
             )
+            if RATIOS:
+                to = ratios + _stage(v) + i[:, None] * v + j[None, :]
+                tl.store(to, quotient(part, total), mask=inside)
             if TANGENT:
                 t = tl.load(a + i * nodes + v, mask=i < v, other=0.0) - mean
                 ratio = quotient(part, total)
@@ -210,7 +222,7 @@ def _marginals(
         begin = row * edges
         odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
         _load(u + begin, g + begin, ends, edges, nodes, tops, m, e, a, owner, owner + square, TANGENT, BLOCK)
-        _, unreached = _eliminate(m, e, a, at_nodes, nodes, TANGENT, R, N)
+        _, unreached = _eliminate(m, e, a, at_nodes, m, nodes, TANGENT, False, R, N)
         _restore(m, e, a, dy, at_nodes, nodes, TANGENT, R, N)
         if TANGENT:
             steepest, odd_slope = _steepest(g + begin, edges, BLOCK)
@@ -251,10 +263,111 @@ def _log_partition(
         begin = row * edges
         odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
         _load(u + begin, u, ends, edges, nodes, tops, m, e, m, owner, owner + square, False, BLOCK)
-        log_z, unreached = _eliminate(m, e, m, tops + nodes, nodes, False, R, N)
+        log_z, unreached = _eliminate(m, e, m, tops + nodes, m, nodes, False, False, R, N)
         top = tl.load(tops + j, mask=j < nodes, other=0.0, cache_modifier=".cg")
         log_z += tl.sum(tl.where(top > -INF, top, 0.0), axis=0)
         tl.store(out + row, tl.where(odd | (unreached > 0), float("nan"), log_z))
+        tl.debug_barrier()
+
+
+@triton.jit
+def _pick(
+    u, uniforms, ends, edges, nodes, tops, m, e, left_at, which, owner, done, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Of the edges of each pair of nodes, the one that the head's number falls to, by its share of their weight."""
+    for begin in range(0, edges, BLOCK):
+        x = begin + tl.arange(0, BLOCK)
+        at = pair(ends, x, edges, nodes, True)
+        tl.store(left_at + at, tl.load(uniforms + tl.maximum(at % nodes - 1, 0)), mask=x < edges)
+        tl.store(done + x, 0, mask=x < edges)
+    fill(which, nodes * nodes, 0, BLOCK)
+    tl.debug_barrier()
+    left = edges
+    while left > 0:
+        claim(owner, done, ends, edges, nodes, True, BLOCK)
+        drawn = tl.zeros([BLOCK], tl.int32)
+        for begin in range(0, edges, BLOCK):
+            x = begin + tl.arange(0, BLOCK)
+            at, turn = turns(owner, done, ends, x, edges, nodes, True)
+            weight, e_weight = _weight(u, ends, x, edges, tops, turn)
+            whole = tl.load(m + at, mask=turn, other=0.0)
+            share = quotient(weight * power(e_weight - tl.load(e + at, mask=turn, other=0.0)), whole)
+            number = tl.load(left_at + at, mask=turn, other=-1.0)
+            reached = turn & (share > 0.0) & (number >= 0.0)
+            tl.store(which + at, x, mask=reached)
+            tl.store(left_at + at, number - share, mask=reached)
+            drawn += turn.to(tl.int32)
+        left -= tl.sum(drawn, axis=0)
+        tl.debug_barrier()
+
+
+@triton.jit
+def _draw(m, e, ratios, uniforms, parent_at, nodes, N: tl.constexpr):
+    """Give every node its parent, restoring nodes in the reverse order; an absent node is its own."""
+    j = tl.arange(0, N)
+    parent = tl.zeros([N], tl.int32)
+    for v in range(1, nodes):
+        used = v * (v - 1) // 2
+        lower = (j > 0) & (j < v)
+        here = lower & (parent != j)
+        through = tl.load(ratios + _stage(v) + parent * v + j, mask=here, other=0.0)
+        parent = tl.where(here & (tl.load(uniforms + used + j - 1, mask=lower, other=1.0) < through), v, parent)
+        ancestor = tl.where(j == v, v, parent)
+        hops = 1
+        while hops < v:
+            tl.debug_barrier()
+            tl.store(parent_at + j, ancestor, mask=j <= v)
+            tl.debug_barrier()
+            ancestor = tl.load(parent_at + ancestor, mask=j <= v, other=0)
+            hops *= 2
+        m_in, e_in = _edges_at(m, e, j * nodes + v, j < v)
+        among = (j < v) & (ancestor == 0) & (m_in > 0.0)
+        e_in = tl.where(among, e_in, ABSENT)
+        weight = tl.where(among, m_in * power(e_in - tl.max(e_in, axis=0)), 0.0)
+        sums = tl.cumsum(weight, axis=0)
+        number = tl.load(uniforms + used + v - 1) * tl.sum(weight, axis=0)
+        last = tl.max(tl.where(weight > 0.0, j, -1), axis=0)
+        chosen = tl.minimum(tl.min(tl.where((weight > 0.0) & (sums > number), j, N), axis=0), last)
+        parent = tl.where(j == v, tl.where(last < 0, v, chosen), parent)
+    return parent
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _sample(
+    u, uniforms, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    m = floats + program * (3 * square + 4 * nodes + _stage(nodes))
+    e = m + square
+    left_at = e + square
+    tops = left_at + square
+    at_nodes = tops + nodes
+    ratios = at_nodes + 3 * nodes
+    which = integers + program * (2 * square + edges + nodes)
+    owner = which + square
+    done = owner + square
+    parent_at = done + edges
+    j = tl.arange(0, N)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        numbers = uniforms + row * ((nodes - 1) * (nodes + 2) // 2)
+        odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
+        fill(out + begin, edges, 0.0, BLOCK)
+        _load(u + begin, u, ends, edges, nodes, tops, m, e, m, owner, done, False, BLOCK)
+        _pick(
+            u + begin, numbers + nodes * (nodes - 1) // 2, ends, edges, nodes, tops, m, e, left_at, which, owner, done,
+            BLOCK,
+        )  # fmt: skip
+        _log_z, unreached = _eliminate(m, e, m, at_nodes, ratios, nodes, False, True, R, N)
+        parent = _draw(m, e, ratios, numbers, parent_at, nodes, N)
+        there = (j > 0) & (j < nodes) & (parent != j)
+        edge = tl.load(which + parent * nodes + j, mask=there, other=0)
+        tl.store(out + begin + edge, 1.0, mask=there)
+        if odd | (unreached > 0):
+            tl.debug_barrier()
+            fill(out + begin, edges, float("nan"), BLOCK)
         tl.debug_barrier()
 
 
@@ -421,3 +534,10 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     memory = 2 * nodes**2 + 2 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
     warps = max(1, triton.next_power_of_2(nodes) // 128)
     return launch(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
+
+
+def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    floats = 3 * nodes**2 + 4 * nodes + nodes * (nodes - 1) * (2 * nodes - 1) // 6
+    integers = 2 * nodes**2 + u.shape[1] + nodes
+    return launch(_sample, (u, uniforms), edges, torch.empty_like(u), nodes, floats, integers)
