@@ -237,6 +237,17 @@ def test_jacrev(case: Case):
 
 
 @PAIRS
+def test_jacobians_by_a_batch_of_cotangents(case: Case):
+    """`is_grads_batched` maps over cotangents by another vmap than torch.func's."""
+    u = case.utilities(2)
+    batched, looped = (
+        torch.autograd.functional.jacobian(lambda u: case.softmax(u, 0.7), u, vectorize=vectorize)
+        for vectorize in (True, False)
+    )
+    assert_near(batched, looped, 1e-12)
+
+
+@PAIRS
 def test_vmap_of_jvp(case: Case):
     u, du = case.utilities(3), case.utilities(3, seed=1)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import Function, forward_ad
 
@@ -20,7 +21,7 @@ def is_eager(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return (
-        all(type(t) in _PLAIN for t in tensors)
+        all(type(t) in _PLAIN and not is_legacy_batchedtensor(t) for t in tensors)
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
