@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Gumbel
 
 import sstricks as sst
+from sstricks.distributions import PlackettLuceRanking, PlackettLuceSubset
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,12 @@ class Instance:
         shape: That of the parameters of one example.
         bad: The distribution with invalid arguments and with this `validate_args`, if it takes that.
         smooth: Whether the gradient of `rsample` is the derivative of its value.
-        pending: Properties that it does not have yet, by the names of their tests without `test_`.
     """
 
     build: Callable[[Tensor], Distribution]
     shape: tuple[int, ...] = ()
     bad: Callable[[bool | None], Distribution] | None = None
     smooth: bool = True
-    pending: frozenset[str] = field(default_factory=frozenset)
 
     def parameters(self, *batch: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
         return torch.randn((*batch, *self.shape), dtype=dtype, generator=torch.Generator().manual_seed(seed))
@@ -43,14 +42,26 @@ class Instance:
 
 
 NAN = torch.tensor([torch.nan, 0.0, 1.0])
-SUBSETS = sst.KSubset(4, 2)
 MASK = torch.tensor([True, False, True, True])
-TRICKS = frozenset({"expand_keeps_subclasses", "moments_are_known_or_say_what_to_use", "distribution_function"})
-VERTICES = TRICKS | {"vmap_of_log_prob"}
+ONE_HOT, MASKED, SUBSET, PAIRS = sst.OneHot(4), sst.OneHot(4, mask=MASK), sst.Subset(4), sst.KSubset(4, 2)
+MATCHING, TREES, ROOTED = sst.Matching(3), sst.SpanningTree.complete(4), sst.Arborescence.complete(3)
+FAMILY = sst.ExponentialFamilyEntropy()
 
 
-def softmax_trick(a: Tensor) -> sst.StochasticSoftmaxTrick:
-    return sst.StochasticSoftmaxTrick(SUBSETS, sst.Gumbel(a), 0.7, sst.ExponentialFamilyEntropy())
+# Structures with a utility under which the law of the argmax is known, and one under which it is not.
+TRICKS: list[tuple[Callable[[Tensor], tuple[sst.Structure, Distribution]], tuple[int, ...]]] = [
+    (lambda a: (ONE_HOT, sst.Gumbel(a)), (4,)),
+    (lambda a: (MASKED, Gumbel(a, torch.full_like(a, 0.5), validate_args=False)), (4,)),
+    (lambda a: (SUBSET, sst.Logistic(a, 2.0)), (4,)),
+    (lambda a: (PAIRS, sst.Masked(sst.NegativeExponential(a.exp()), MASK)), (4,)),
+    (lambda a: (MATCHING, sst.Sorting(a)), (3,)),
+    (lambda a: (TREES, sst.Gumbel(a)), (6,)),
+]
+
+
+def softmax_trick(structure: sst.Structure, utility: Distribution) -> sst.StochasticSoftmaxTrick:
+    regularizer = sst.BinaryEntropy() if isinstance(structure, sst.Subset | sst.Matching) else FAMILY
+    return sst.StochasticSoftmaxTrick(structure, utility, 0.7, regularizer)
 
 
 INSTANCES = [
@@ -64,13 +75,16 @@ INSTANCES = [
         bad=lambda v: sst.ChainUtility(sst.Gumbel(torch.zeros(4)), NAN, validate_args=v),
     ),
     Instance(sst.Sorting, (3,), bad=lambda v: sst.Sorting(NAN, validate_args=v)),
-    Instance(
-        lambda a: sst.StochasticArgmaxTrick(SUBSETS, sst.Gumbel(a)),
-        (4,),
-        pending=VERTICES | {"rsample_follows_the_seed"},
-    ),
-    Instance(softmax_trick, (4,), pending=TRICKS),
-    Instance(lambda a: sst.StraightThrough(softmax_trick(a)), (4,), smooth=False, pending=VERTICES),
+    Instance(lambda a: sst.ExponentialFamily(PAIRS, a), (4,)),
+    Instance(lambda a: sst.ExponentialFamily(ROOTED, a), (4,)),
+    Instance(lambda a: PlackettLuceSubset(PAIRS, a), (4,)),
+    Instance(lambda a: PlackettLuceRanking(MATCHING, a), (3,)),
+    *[Instance(lambda a, build=build: sst.StochasticArgmaxTrick(*build(a)), shape) for build, shape in TRICKS],
+    *[Instance(lambda a, build=build: softmax_trick(*build(a)), shape) for build, shape in TRICKS],
+    *[
+        Instance(lambda a, build=build: sst.StraightThrough(softmax_trick(*build(a))), shape, smooth=False)
+        for build, shape in TRICKS
+    ],
 ]
 
 

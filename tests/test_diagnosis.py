@@ -125,7 +125,7 @@ def test_relaxed_estimates_are_the_gradients_of_relaxed_samples():
     """One utility, one temperature, by hand."""
     logits = theta()
     found = sst.diagnose(gumbel_one_hot(logits), loss, temperatures=[0.7], samples=40, generator=seeded(3))
-    u = gumbel_one_hot(logits)._utility_sample((40,), seeded(3))
+    u = gumbel_one_hot(logits).sample_utility((40,), seeded(3))
     x = (u / 0.7).softmax(-1)
     hard = sst.OneHot(4).argmax(u)
     for name, value in (("relaxed", x), ("straight-through", hard + x - x.detach())):

@@ -23,8 +23,6 @@ SAMPLES = ((), (3,), (2, 3), (0,))
 
 @pytest.fixture(params=INSTANCES, ids=str)
 def instance(request: pytest.FixtureRequest) -> Instance:
-    if request.node.originalname.removeprefix("test_") in request.param.pending:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="still to be done"))
     return request.param
 
 
@@ -292,8 +290,8 @@ def test_rsample_follows_the_seed(instance: Instance):
         assert not d.has_rsample
         return
     assert d.has_rsample
-    assert torch.equal(seeded(lambda: d.rsample((3,))), seeded(lambda: d.sample((3,))))
-    assert not torch.equal(seeded(lambda: d.rsample((3,))), seeded(lambda: d.rsample((3,)), 1))
+    assert torch.equal(seeded(lambda: d.rsample((30,))), seeded(lambda: d.sample((30,))))
+    assert not torch.equal(seeded(lambda: d.rsample((30,))), seeded(lambda: d.rsample((30,)), 1))
 
 
 def test_rsample_is_differentiable(instance: Instance):
@@ -333,7 +331,7 @@ def test_vmap_of_samples(instance: Instance):
     for randomness in ("different", "same"):
         x = torch.func.vmap(lambda a: instance.build(a).sample((50,)), randomness=randomness)(a)
         assert x.shape == torch.Size([3]) + instance.distribution().sample((50,)).shape
-        assert len(x.unique(dim=0)) == (3 if randomness == "different" else 1)
+        assert len(x.round(decimals=9).unique(dim=0)) == (3 if randomness == "different" else 1)
 
 
 def test_vmap_of_log_prob(instance: Instance):

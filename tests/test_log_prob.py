@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Gumbel, Normal
 
 import sstricks as sst
-from cases import PAIR_CASES, Case
 from sampling_processes import k_subset_probabilities
 
 
@@ -68,14 +67,6 @@ def test_log_prob_at_a_large_range_is_finite():
     assert math.isclose(found[1].item(), -1500 + math.log(2), abs_tol=1e-9)  # either order: e^-500 e^-1000
 
 
-@pytest.mark.parametrize("case", PAIR_CASES, ids=str)
-def test_log_prob_where_there_is_none_says_what_to_use(case: Case):
-    utility = Gumbel(case.utilities(3), 1.0)
-    relaxed = sst.StochasticSoftmaxTrick(case.structure, utility, 0.5, case.regularizer)
-    with pytest.raises((NotImplementedError, ValueError), match=r"(?s)utility.*kl_divergence|kl_divergence.*utility"):
-        relaxed.log_prob(relaxed.sample())
-
-
 def test_log_prob_of_trees_and_of_other_utilities_is_refused():
     trees = sst.SpanningTree.complete(3)
     for hard in (
@@ -88,13 +79,20 @@ def test_log_prob_of_trees_and_of_other_utilities_is_refused():
             hard.log_prob(hard.sample())
 
 
-def test_log_prob_of_what_is_no_vertex_is_minus_infinity_or_an_error():
-    hard = sst.StochasticArgmaxTrick(sst.OneHot(3), Gumbel(torch.zeros(3), 1.0))
-    try:
-        found = hard.log_prob(torch.tensor([1.0, 1.0, 0.0]))
-    except ValueError:
-        return
-    assert found == -math.inf
+def test_log_prob_of_what_is_no_vertex():
+    """An error where arguments are validated, as torch does unless told otherwise, and else no mass."""
+    utility = Gumbel(torch.zeros(3), 1.0)
+    outside = torch.tensor([[1.0, 1.0, 0.0], [0.5, 0.5, 0.0], [math.nan, 0.0, 1.0]])
+    for validate_args in (None, True):
+        hard = sst.StochasticArgmaxTrick(sst.OneHot(3), utility, validate_args=validate_args)
+        for value in outside:
+            with pytest.raises(ValueError, match=r"value: found a point outside of X, expected .*OneHot\(3\)"):
+                hard.log_prob(value)
+    unchecked = sst.StochasticArgmaxTrick(sst.OneHot(3), utility, validate_args=False)
+    assert unchecked.log_prob(outside).tolist() == [-math.inf] * 3
+    assert unchecked.expand((2,)).log_prob(outside[0]).tolist() == [-math.inf] * 2
+    soft = sst.StochasticSoftmaxTrick(sst.OneHot(3), utility, 1.0, sst.CategoricalEntropy(), validate_args=False)
+    assert sst.StraightThrough(soft).log_prob(outside[0]) == -math.inf
 
 
 MASKED = {

@@ -7,7 +7,19 @@ import pickle
 
 import pytest
 import torch
-from torch.distributions import Distribution, Gumbel, Independent, Normal, Poisson
+from torch.distributions import (
+    AffineTransform,
+    ComposeTransform,
+    Distribution,
+    ExpTransform,
+    Gumbel,
+    Independent,
+    Normal,
+    Poisson,
+    SigmoidTransform,
+    Transform,
+    TransformedDistribution,
+)
 
 import sstricks as sst
 from cases import PAIR_CASES, Case
@@ -65,7 +77,7 @@ def test_they_are_torch_distributions(case: Case):
     through = sst.StraightThrough(relaxed)
     assert all(isinstance(d, Distribution) for d in (relaxed, hard, through))
     assert (relaxed.has_rsample, hard.has_rsample, through.has_rsample) == (True, False, True)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match=r"StraightThrough\(StochasticSoftmaxTrick\(.*\)\)\.rsample\(\)"):
         hard.rsample()
 
 
@@ -184,6 +196,46 @@ def test_expand(case: Case):
         assert wide.sample((4,)).shape == (4, 2, 3, case.problem.size)
 
 
+@PAIRS
+def test_expand_keeps_subclasses_and_their_attributes(case: Case):
+    _, relaxed = trick(case, 3)
+
+    class OwnRelaxed(sst.StochasticSoftmaxTrick):
+        colour = "red"
+
+    class OwnHard(sst.StochasticArgmaxTrick):
+        def __init__(self, loc):
+            super().__init__(case.structure, Gumbel(loc, 1.0))
+            self.loc = loc
+
+        def expand(self, batch_shape, _instance=None):
+            new = self._get_checked_instance(OwnHard, _instance)
+            new.loc = self.loc.expand(*batch_shape, -1)
+            return super().expand(batch_shape, _instance=new)
+
+    class OwnThrough(sst.StraightThrough):
+        pass
+
+    own = OwnRelaxed(case.structure, relaxed.utility, 0.5, case.regularizer, validate_args=False)
+    own.note = "kept"
+    wide = own.expand((2, 3))
+    assert (type(wide), wide.note, wide._validate_args) == (OwnRelaxed, "kept", False)
+    assert (wide.temperature, wide.regularizer, wide.structure) == (0.5, case.regularizer, case.structure)
+    wide = OwnHard(case.utilities(3)).expand((2, 3))
+    assert (type(wide), wide.loc.shape) == (OwnHard, (2, 3, case.problem.size))
+    assert wide.sample().shape == (2, 3, case.problem.size)
+    wide = OwnThrough(own).expand((2, 3))
+    assert (type(wide), type(wide.trick)) == (OwnThrough, OwnRelaxed)
+    assert wide.rsample().shape == wide.sample().shape == (2, 3, case.problem.size)
+
+    class Forgetful(OwnHard):
+        def __init__(self):
+            super().__init__(case.utilities(3))
+
+    with pytest.raises(NotImplementedError, match="expand"):
+        Forgetful().expand((2, 3))
+
+
 def test_expanded_draws_are_independent():
     wide = sst.StochasticArgmaxTrick(sst.OneHot(5), Gumbel(torch.zeros(5), 1.0)).expand((200,))
     assert len({tuple(row) for row in wide.sample(generator=seeded(0)).tolist()}) == 5
@@ -203,6 +255,74 @@ def test_masked_structures_batch_against_utilities():
     x = hard.sample((50,))
     assert torch.count_nonzero(x[..., ~mask]) == 0
     assert torch.equal(x.sum(-1), torch.ones(50, 2))
+
+
+def test_repr_is_one_line_with_everything_in_it():
+    mask = torch.tensor([[True, True, False], [False, True, True]])
+    utility = sst.Gumbel(torch.zeros(2, 3))
+    shown = repr(sst.StochasticSoftmaxTrick(sst.OneHot(3, mask=mask), utility, 0.5, sst.Euclidean()))
+    for word in ("StochasticSoftmaxTrick(OneHot(3, mask", "Gumbel(loc", "temperature=0.5", "regularizer=Euclidean()"):
+        assert word in shown
+    assert "solver" not in shown
+    t = torch.rand(50, 1, 1)
+    soft = sst.StochasticSoftmaxTrick(sst.OneHot(3), utility, t[0, 0, 0], ENTROPY, solver=sst.FrankWolfe(max_steps=7))
+    assert "FrankWolfe(" in repr(soft)
+    assert f"temperature={t[0, 0, 0]}" in repr(soft)
+    for d in (
+        soft,
+        soft.expand((4, 2)),
+        sst.StochasticSoftmaxTrick(sst.OneHot(3), utility, t, ENTROPY),
+        sst.StraightThrough(soft),
+        sst.StochasticArgmaxTrick(sst.OneHot(3), utility),
+    ):
+        assert "\n" not in repr(d)
+        assert repr(d).startswith(f"{type(d).__name__}(")
+        assert "OneHot(3" in repr(d)
+        assert "Gumbel(" in repr(d)
+    assert repr(soft) in repr(sst.StraightThrough(soft))
+
+
+def test_supports_follow_the_mask_of_the_utility():
+    """A masked utility that removes a node leaves the trees of a smaller graph, as a mask of the structure does."""
+    keep = torch.tensor([True, False, True, False, True, False])  # of the pairs of four nodes, those without node 2
+    utility = sst.Masked(sst.Gumbel(torch.zeros(2, 6)), keep)
+    hard = sst.StochasticArgmaxTrick(sst.SpanningTree.complete(4), utility)
+    soft = sst.StochasticSoftmaxTrick(sst.SpanningTree.complete(4), utility, 0.5, ENTROPY)
+    assert hard.support.check(hard.sample((20,))).all()
+    assert soft.support.check(soft.sample((20,))).all()
+    assert not hard.support.check(torch.tensor([1.0, 1, 1, 0, 0, 0])).any()
+
+
+def test_vectors_have_no_distribution_function():
+    relaxed = sst.StochasticSoftmaxTrick(sst.OneHot(3), sst.Gumbel(torch.zeros(3)), 0.5, ENTROPY)
+    for d in (relaxed, sst.StraightThrough(relaxed), sst.StochasticArgmaxTrick(sst.OneHot(3), relaxed.utility)):
+        for question in (d.cdf, d.icdf):
+            with pytest.raises(NotImplementedError, match="more than one number"):
+                question(torch.zeros(3))
+
+
+class Sampler(torch.nn.Module):
+    def __init__(self, structure: sst.Structure, straight: bool) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, structure.event_shape[0])
+        self.structure, self.straight = structure, straight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        d = sst.StochasticSoftmaxTrick(self.structure, sst.Gumbel(self.linear(x)), 0.5, ENTROPY)
+        return sst.StraightThrough(d).rsample((2,)) if self.straight else d.rsample((2,))
+
+
+@pytest.mark.parametrize("straight", [False, True])
+@pytest.mark.parametrize("structure", [sst.OneHot(3), sst.KSubset(3, 2), sst.SpanningTree.complete(3)], ids=repr)
+def test_modules_with_a_trick_can_be_exported(structure: sst.Structure, straight: bool):
+    x = torch.randn(4, 2)
+    module = Sampler(structure, straight)
+    exported = torch.export.export(module, (x,)).module()
+    torch.manual_seed(0)
+    expected = module(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(exported(x), expected)
+    assert structure.contains(exported(x).round()).all() or not straight
 
 
 def count_tricks() -> tuple[sst.StochasticSoftmaxTrick, sst.StraightThrough]:
@@ -240,11 +360,53 @@ def test_vertices_can_be_enumerated_and_relaxed_samples_cannot():
     assert torch.equal(Independent(hard, 0).enumerate_support(), hard.enumerate_support())
 
 
-def test_tricks_can_be_copied_and_pickled():
-    matchings = sst.Matching(3)
-    relaxed = sst.StochasticSoftmaxTrick(matchings, Normal(torch.zeros(3, 3), 1.0), 0.5, sst.CategoricalEntropy())
-    for twin in (copy.deepcopy(relaxed), pickle.loads(pickle.dumps(relaxed))):
-        assert torch.equal(twin.rsample(generator=seeded(0)), relaxed.rsample(generator=seeded(0)))
+def logistic(loc: torch.Tensor) -> Distribution:
+    """As torch's documentation makes one."""
+    uniform = torch.distributions.Uniform(torch.zeros_like(loc), 1.0)
+    return TransformedDistribution(uniform, [SigmoidTransform().inv, AffineTransform(loc, 1.0)])
+
+
+def there_and_back() -> list[Transform]:
+    return [ExpTransform(), ExpTransform().inv]
+
+
+UTILITIES = {
+    "Gumbel": lambda loc: Gumbel(loc, 1.0),
+    "Independent": lambda loc: Independent(Gumbel(loc, 1.0), 1),
+    "Masked": lambda loc: sst.Masked(Gumbel(loc, 1.0), torch.tensor([True, True, False, True])),
+    "inverse transform": logistic,
+    "composed": lambda loc: TransformedDistribution(
+        Normal(loc, 1.0), ComposeTransform([ExpTransform(), ExpTransform().inv])
+    ),
+    "ours": sst.Gumbel,
+    "Normal": lambda loc: Normal(loc, 1.0),
+}
+COPIES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda d: pickle.loads(pickle.dumps(d))}
+
+
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("utility", UTILITIES.values(), ids=UTILITIES)
+def test_copied_tricks_sample(utility, duplicate):
+    """Copies of torch's Gumbel lose their inverse transforms; copies of a trick, and their copies, keep them."""
+    relaxed = sst.StochasticSoftmaxTrick(sst.KSubset(4, 2), utility(torch.zeros(3, 4)), 0.5, ENTROPY)
+    for d in (relaxed, sst.StraightThrough(relaxed), sst.StochasticArgmaxTrick(sst.KSubset(4, 2), relaxed.utility)):
+        twin = duplicate(d)
+        assert type(twin) is type(d)
+        expected = d.sample((5,), generator=seeded(0))
+        for again in (twin, duplicate(twin), duplicate(d)):
+            assert torch.equal(again.sample((5,), generator=seeded(0)), expected)
+        u = d.utility.sample()
+        assert torch.equal(twin.utility.log_prob(u), d.utility.log_prob(u))
+        assert twin.expand((2, 3)).sample().shape == (2, 3, 4)
+
+
+def test_copies_are_independent_of_what_they_are_copied_from():
+    loc = torch.zeros(4)
+    hard = sst.StochasticArgmaxTrick(sst.OneHot(4), Gumbel(loc, 1.0))
+    twin = copy.deepcopy(hard)
+    loc[0] = 100.0
+    assert (hard.sample((50,))[:, 0] == 1).all()
+    assert (twin.sample((50,))[:, 0] == 0).any()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from sstricks import baselines, estimators, functional
 from sstricks.diagnosis import diagnose
+from sstricks.distributions import ExponentialFamily
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -51,6 +52,7 @@ __all__ = [
     "ConvergenceWarning",
     "Draw",
     "Euclidean",
+    "ExponentialFamily",
     "ExponentialFamilyEntropy",
     "FiniteDifference",
     "FrankWolfe",

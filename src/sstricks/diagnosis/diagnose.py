@@ -11,7 +11,7 @@ from sstricks.diagnosis.row import Row
 from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
-from sstricks.tricks.log_prob import find_log_prob
+from sstricks.tricks.known_law import known_law
 from sstricks.tricks.trick import Trick
 from sstricks.utilities import Masked
 
@@ -130,7 +130,7 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:
     """The argmax trick, if its law can be enumerated."""
     try:
-        find_log_prob(trick.structure, trick.utility)
+        known_law(trick.structure, trick.utility)
         vertices = len(trick.structure.enumerate_support())
     except (NotImplementedError, ValueError):
         return None

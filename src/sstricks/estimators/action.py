@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.types import _size as Shape
 
-from sstricks.errors import check_sizes, invalid
-from sstricks.randomness import drawing_from
+from sstricks.errors import invalid
 from sstricks.tricks.trick import Trick
 
 
@@ -52,6 +51,6 @@ def draw_action(
     """
     if not isinstance(trick, Trick):
         raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "Make one from a structure.")
-    with torch.no_grad(), drawing_from(generator, trick.utility):
-        u = trick.utility.sample(check_sizes("sample_shape", sample_shape))
-    return Action(trick.utility.log_prob(u), u, trick.structure.argmax(u))
+    with torch.no_grad():
+        u = trick.sample_utility(sample_shape, generator)
+    return Action(trick.utility.log_prob(u), u, trick.vertex(u))

@@ -1,19 +1,21 @@
+from typing import Self
+
 import torch
 from torch import Tensor
-from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.errors import invalid
 from sstricks.tricks.argmax import StochasticArgmaxTrick
 from sstricks.tricks.draw import Draw
 from sstricks.tricks.softmax import StochasticSoftmaxTrick
-from sstricks.tricks.trick import Trick
 
 
-class StraightThrough(Trick):
+class StraightThrough(StochasticArgmaxTrick):
     """The straight-through estimator on a softmax trick: hard forward, soft backward.
 
-    `rsample` has exactly the value of the argmax X, and the gradient of the relaxed sample X_t of the same utility.
+    It is the argmax trick of the same structure and utility, law and all, with an `rsample` that has exactly the value
+    of the argmax X, and the gradient of the relaxed sample X_t of the same utility. That gradient is biased, but no
+    soft sample reaches the loss, so that the model is trained on what it will see: vertices.
 
     Args:
         trick: The relaxation.
@@ -22,15 +24,23 @@ class StraightThrough(Trick):
         ValueError: `trick` is not a softmax trick.
 
     Example:
-        >>> from torch.distributions import Gumbel
-        >>> trick = sst.StochasticSoftmaxTrick(
-        ...     sst.OneHot(3), Gumbel(torch.zeros(3), 1.0), 1.0, sst.CategoricalEntropy()
-        ... )
-        >>> bool(sst.OneHot(3).contains(sst.StraightThrough(trick).rsample()))
-        True
-    """
+        Learn the utilities under which pairs of items have a small loss:
 
-    has_enumerate_support = True
+        >>> _ = torch.manual_seed(0)
+        >>> logits, cost = torch.zeros(4, requires_grad=True), torch.tensor([1.0, 0.0, 2.0, 0.0])
+        >>> optimizer = torch.optim.Adam([logits], lr=0.1)
+        >>> for step in range(100):
+        ...     relaxed = sst.StochasticSoftmaxTrick(
+        ...         sst.KSubset(4, 2), sst.Gumbel(logits), 0.5, sst.ExponentialFamilyEntropy()
+        ...     )
+        ...     pairs = sst.StraightThrough(relaxed).rsample((16,))  # zeros and ones
+        ...     loss = (pairs @ cost).mean()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> sst.KSubset(4, 2).argmax(logits)
+        tensor([0., 1., 0., 1.])
+    """
 
     def __init__(self, trick: StochasticSoftmaxTrick) -> None:
         if not isinstance(trick, StochasticSoftmaxTrick):
@@ -42,47 +52,36 @@ class StraightThrough(Trick):
             )
         self.trick = trick
         super().__init__(trick.structure, trick.utility)
+        self._dtype, self._validate_args = trick._dtype, trick._validate_args
 
     @property
     def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  torch's own idiom
         """Whether the utility is reparameterised."""
         return self.trick.has_rsample
 
-    @property
-    def support(self) -> Constraint:
-        """𝒳."""
-        return self._hard.support
-
     def rsample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
-        """Vertices of 𝒳, shape (*sample_shape, *batch_shape, *event_shape), with the gradient of `trick.rsample`."""
+        """Vertices of 𝒳, shape (*sample_shape, *batch_shape, *event_shape), with the gradient of `trick.rsample`.
+
+        Args:
+            sample_shape: How many.
+            generator: Where the randomness comes from, if not from torch's default generator.
+
+        Raises:
+            NotImplementedError: The utility is not reparameterised.
+        """
         draw = self.draw(sample_shape, generator=generator)
         return draw.discrete + (draw.relaxed - draw.relaxed.detach())
-
-    def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
-        """As `rsample`, detached."""
-        return self.structure.argmax(self._detached_utility(sample_shape, generator))
 
     def draw(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Draw:
         """The trick's draw."""
         return self.trick.draw(sample_shape, generator=generator)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log P(X = value), as for the `StochasticArgmaxTrick`, whose law the values have.
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same estimator with a larger batch shape, and independent noise in it."""
+        new = self._expanded(StraightThrough, batch_shape, _instance)
+        new.trick = self.trick.expand(batch_shape)
+        new.utility = new.trick.utility
+        return new
 
-        Raises:
-            NotImplementedError: It is not known for this structure and utility.
-            ValueError: `value` is not in 𝒳.
-        """
-        return self._hard.log_prob(value)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All embeddings, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
-        return self._hard.enumerate_support(expand)
-
-    @property
-    def _hard(self) -> StochasticArgmaxTrick:
-        return StochasticArgmaxTrick(self.structure, self.utility)
-
-    def expand(self, batch_shape: Shape, _instance: object = None) -> "StraightThrough":
-        """The same estimator with a larger batch shape."""
-        return StraightThrough(self.trick.expand(batch_shape))
+    def __repr__(self) -> str:
+        return f"StraightThrough({self.trick!r})"

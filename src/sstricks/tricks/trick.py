@@ -1,12 +1,20 @@
+from abc import abstractmethod
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, kl_divergence, register_kl
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.distributions import VertexDistribution
 from sstricks.errors import check_distribution, check_sizes, invalid, joint_shape
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
+from sstricks.tricks.known_law import coordinates
+from sstricks.utilities.parts import portable
+from sstricks.utilities.precision import in_full_precision, parameter_dtype
+from sstricks.utilities.utility import Utility
 
 
 def fitted(utility: Distribution, structure: Structure) -> Distribution:
@@ -27,47 +35,98 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
     return utility
 
 
-class Trick(Distribution):
-    """What stochastic argmax and softmax tricks share: a structure and a random utility."""
+class Trick(Utility):
+    """What stochastic argmax and softmax tricks share: a structure and a random utility.
+
+    A utility whose parameters are in half precision is drawn in float32, where its law is another one only by what
+    float32 cannot tell apart; what comes of it has the dtype of the parameters.
+    """
 
     @property
     def arg_constraints(self) -> dict[str, Constraint]:
         """None: what goes in is checked by structure and utility."""
         return {}
 
-    def __init__(self, structure: Structure, utility: Distribution, temperature: torch.Size = torch.Size()) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        utility: Distribution,
+        temperature: torch.Size = torch.Size(),
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
         utility = fitted(utility, structure)
         batch = joint_shape("structure", structure.batch_shape, utility.batch_shape, "utility")
         batch = joint_shape("temperature", temperature, batch, "utility and structure")
         self.structure = structure
+        wide = in_full_precision(utility)
+        self._dtype = None if wide is utility else parameter_dtype(utility)
         # Every example of the batch gets noise of its own, also where one utility serves them all.
-        self.utility = utility if utility.batch_shape == batch else utility.expand(batch)
-        super().__init__(batch, structure.event_shape, validate_args=False)
+        self.utility = wide if wide.batch_shape == batch else wide.expand(batch)
+        super().__init__(batch, structure.event_shape, validate_args=validate_args)
 
-    def _detached_utility(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
-        with torch.no_grad(), drawing_from(generator, self.utility):
-            sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
-            return sample(check_sizes("sample_shape", shape))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "utility": portable(self.utility)}
 
-    def _utility_sample(self, shape: Shape, generator: torch.Generator | None) -> Tensor:
+    def _present(self) -> Structure:
+        """The structure without the coordinates that the utility masks."""
+        mask = coordinates(self.utility)[1]
+        return self.structure if mask is None else self.structure.masked(mask)
+
+    @abstractmethod
+    def _law(self) -> VertexDistribution:
+        """The law of the samples, if its probabilities are known."""
+
+    def _in_dtype(self, x: Tensor, value: Tensor | None = None) -> Tensor:
+        """In the dtype of the utility's parameters, if it is narrower than that of its samples.
+
+        Args:
+            x: What was computed from the samples, or from parameters in full precision.
+            value: What else it was computed from.
+        """
+        if self._dtype is None:
+            return x
+        return x.to(self._dtype if value is None else torch.promote_types(self._dtype, value.dtype))
+
+    def vertex(self, u: Tensor) -> Tensor:
+        """The argmax of samples of the utility, in the dtype of its parameters.
+
+        Args:
+            u: Shape (*batch, *event_shape).
+        """
+        return self._in_dtype(self.structure.argmax(u))
+
+    def sample_utility(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
+        """Samples of the utility, with a gradient where it has one, shape (*sample_shape, *batch_shape, *event_shape).
+
+        Args:
+            sample_shape: How many.
+            generator: Where the randomness comes from, if not from torch's default generator.
+        """
+        sample = self.utility.rsample if self.utility.has_rsample else self.utility.sample
+        with drawing_from(generator, self.utility):
+            return sample(check_sizes("sample_shape", sample_shape))
+
+    def _rsample_utility(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
         if not self.utility.has_rsample:
             raise NotImplementedError(
                 f"rsample: found {self.utility!r}, which is not reparameterised: its samples have no gradient. Use "
                 "sample(), or a score-function estimator (sst.estimators), or another utility."
             )
-        with drawing_from(generator, self.utility):
-            return self.utility.rsample(check_sizes("sample_shape", shape))
-
-    def _expanded_utility(self, batch_shape: Shape) -> Distribution:
-        batch = check_sizes("batch_shape", batch_shape)
-        if joint_shape("batch_shape", batch, self.batch_shape, "trick") != batch:
-            raise invalid(
-                "batch_shape",
-                tuple(batch),
-                f"one that {tuple(self.batch_shape)}, that of the trick, can be expanded to",
-                "Expanding makes a batch larger: new dimensions come first, and those of size 1 may grow.",
-            )
-        return self.utility.expand(batch)
+        return self.sample_utility(sample_shape, generator)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.structure!r}, {self.utility!r})"
+        return f"{type(self).__name__}({', '.join(self._words())})"
+
+    def _words(self) -> list[str]:
+        return [repr(self.structure), repr(self.utility)]
+
+
+@register_kl(Trick, Trick)
+@register_kl(Trick, VertexDistribution)
+@register_kl(VertexDistribution, Trick)
+def _(p: Trick | VertexDistribution, q: Trick | VertexDistribution) -> Tensor:
+    """That of the vertices, where both their laws are known."""
+    value = kl_divergence(*(d._law() if isinstance(d, Trick) else d for d in (p, q)))
+    dtypes = (d._dtype or value.dtype if isinstance(d, Trick) else d.dtype for d in (p, q))
+    return value.to(torch.promote_types(*dtypes))
