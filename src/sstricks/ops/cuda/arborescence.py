@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sstricks.ops.cuda.blocks import power_of_two
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
-from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, turns
+from sstricks.ops.cuda.graphs import any_above, claim, fill, pair, run_on_edges, strongest, turns
 
 
 @triton.jit
@@ -514,30 +515,30 @@ def _maximum(
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 2 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
-    return launch(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, TANGENT=False)
+    return run_on_edges(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, constants=(False,))
 
 
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 4 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
-    return launch(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, TANGENT=True)
+    return run_on_edges(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, constants=(True,))
 
 
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 2 * nodes**2 + 4 * nodes, nodes**2 + u.shape[1]
-    return launch(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
+    return run_on_edges(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
 
 
 def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 2 * nodes**2 + 2 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
-    warps = max(1, triton.next_power_of_2(nodes) // 128)
-    return launch(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
+    warps = max(1, power_of_two(nodes) // 128)
+    return run_on_edges(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
 
 
 def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     floats = 3 * nodes**2 + 4 * nodes + nodes * (nodes - 1) * (2 * nodes - 1) // 6
     integers = 2 * nodes**2 + u.shape[1] + nodes
-    return launch(_sample, (u, uniforms), edges, torch.empty_like(u), nodes, floats, integers)
+    return run_on_edges(_sample, (u, uniforms), edges, torch.empty_like(u), nodes, floats, integers)

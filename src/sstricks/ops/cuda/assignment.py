@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.blocks import OPTIONS
+from sstricks.ops.cuda.blocks import launch, power_of_two
 from sstricks.ops.cuda.floats import INF
 from sstricks.ops.cuda.graphs import FEW, MEMORY
 
@@ -259,20 +259,8 @@ def assignment(u: Tensor, partial: bool) -> Tensor:
     out = torch.empty_like(u)
     programs = min(tables, max(FEW, MEMORY // (12 * (2 * n + m))))
     if tables:
-        columns = max(16, triton.next_power_of_2(m))
-        _assignment[programs,](
-            u,
-            out,
-            u.new_empty(programs * (n + m)),
-            u.new_empty(programs * (2 * n + m + 1), dtype=torch.int32),
-            tables,
-            n,
-            m,
-            partial,
-            n == m,
-            max(16, triton.next_power_of_2(n + 1)),
-            columns,
-            **OPTIONS,
-            num_warps=max(1, min(8, columns // 256)),
-        )
+        columns = max(16, power_of_two(m))
+        memory = u.new_empty(programs * (n + m)), u.new_empty(programs * (2 * n + m + 1), dtype=torch.int32)
+        constants = partial, n == m, max(16, power_of_two(n + 1)), columns
+        launch(_assignment, programs, (u, out, *memory, tables, n, m), constants, max(1, min(8, columns // 256)))
     return out

@@ -1,4 +1,8 @@
-"""With what kernels are launched: how much of a row a program holds in registers, of how many warps it is."""
+"""How kernels are launched: how much of a row a program holds in registers, of how many warps it is."""
+
+from typing import Any
+
+from torch import Tensor
 
 LARGEST_BLOCK = 1024
 
@@ -9,8 +13,35 @@ LONGEST_ROW = 1 << 16
 LEAST_PROGRAMS, MOST_PROGRAMS = 264, 2048
 MOST_MEMORY = 1 << 29
 
-# Triton asks to say whether a product and a sum may be rounded once: they may.
-OPTIONS = {"enable_fp_fusion": True}
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def launch(kernel: Any, programs: int, args: tuple[Any, ...], constants: tuple[Any, ...], num_warps: int) -> None:
+    """Launch a kernel on the device of its first argument.
+
+    It takes Triton longer than most kernels run to find out that it has compiled one for such arguments. So this is
+    asked once for each kind of arguments, and what has been compiled is launched from then on.
+
+    Args:
+        kernel: What `triton.jit` made, with `do_not_specialize` of all numbers that are not constants.
+        programs: How many there are.
+        args: Tensors and numbers.
+        constants: What follows them in the kernel's signature.
+        num_warps: Of a program.
+    """
+    kinds = [
+        (a.dtype, a.data_ptr() % 16 == 0) if isinstance(a, Tensor) else a.bit_length() > 31 if type(a) is int else None
+        for a in args
+    ]
+    key = (kernel, args[0].get_device(), num_warps, constants, *kinds)
+    found = _compiled.get(key)
+    if found is not None:
+        found[programs, 1, 1](*args, *constants)
+        return
+    # Triton asks to say whether a product and a sum may be rounded once: they may.
+    found = kernel[programs,](*args, *constants, num_warps=num_warps, enable_fp_fusion=True)
+    if found is not None:  # in Triton's interpreter it is
+        _compiled[key] = found
 
 
 def power_of_two(n: int) -> int:

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.blocks import OPTIONS, power_of_two, programs
+from sstricks.ops.cuda.blocks import launch, power_of_two, programs
 
 _ALIGN = tl.constexpr(1.5 * 2.0**52 + 1023.0)
 _WHOLE = tl.constexpr(0x433 << 52)
@@ -258,7 +258,7 @@ def _tangent_or_not(u: Tensor, g: Tensor, k: int, tangent: bool) -> Tensor:
     n, states, out = (size + 1) // 2, power_of_two(k + 1), torch.empty_like(u)
     memory = _memory(rows, 2 * size + (1 + tangent) * 2 * states * n, u)
     if rows:
-        _marginals[len(memory),](u, g, out, memory, rows, n, k, states, tangent, _BLOCK, num_warps=1, **OPTIONS)
+        launch(_marginals, len(memory), (u, g, out, memory, rows, n, k), (states, tangent, _BLOCK), 1)
     return out
 
 
@@ -281,9 +281,8 @@ def log_partition(u: Tensor, k: int) -> Tensor:
     rows, size = u.shape
     out, memory = u.new_empty(rows), _memory(rows, 2 * size, u)
     if rows:
-        _log_partition[len(memory),](
-            u, out, memory, rows, (size + 1) // 2, k, power_of_two(k + 1), _BLOCK, num_warps=1, **OPTIONS
-        )
+        args = u, out, memory, rows, (size + 1) // 2, k
+        launch(_log_partition, len(memory), args, (power_of_two(k + 1), _BLOCK), 1)
     return out
 
 
@@ -293,7 +292,7 @@ def argmax(u: Tensor, k: int) -> Tensor:
     n, states, out = (size + 1) // 2, power_of_two(k + 1), torch.empty_like(u)
     if rows:
         memory = torch.empty(programs(rows, 2 * states * n), 2 * states * n, dtype=torch.int8, device=u.device)
-        _argmax[len(memory),](u, out, memory, rows, n, k, states, _BLOCK, num_warps=1, **OPTIONS)
+        launch(_argmax, len(memory), (u, out, memory, rows, n, k), (states, _BLOCK), 1)
     return out
 
 
@@ -303,5 +302,5 @@ def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
     n, states, out = (size + 1) // 2, power_of_two(k + 1), torch.empty_like(u)
     memory = _memory(rows, 2 * size + 2 * states * n, u)
     if rows:
-        _sample[len(memory),](u, uniform, out, memory, rows, n, k, states, _BLOCK, num_warps=1, **OPTIONS)
+        launch(_sample, len(memory), (u, uniform, out, memory, rows, n, k), (states, _BLOCK), 1)
     return out

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.blocks import OPTIONS
+from sstricks.ops.cuda.blocks import launch, power_of_two
 
 MEMORY = 2**28  # so many bytes the programs that run at a time take together, if they are more than a few
 FEW = 4
@@ -116,19 +116,19 @@ def transposed(at, nodes):
     return at % nodes * nodes + at // nodes
 
 
-def launch(
+def run_on_edges(
     kernel: triton.JITFunction, inputs: tuple[Tensor, ...], edges: Tensor, out: Tensor, nodes: int,
-    floats: int, integers: int, *, warps: int = 8, **constants: bool,
+    floats: int, integers: int, *, warps: int = 8, constants: tuple[bool, ...] = (),
 ) -> Tensor:  # fmt: skip
     """`run`, of a kernel that takes an edge list after its inputs."""
-    return run(kernel, (*inputs, edges), out, nodes, edges.shape[1], floats, integers, warps=warps, **constants)
+    return run(kernel, (*inputs, edges), out, nodes, edges.shape[1], floats, integers, warps=warps, constants=constants)
 
 
 def run(
     kernel: triton.JITFunction, inputs: tuple[Tensor, ...], out: Tensor, nodes: int, edges: int,
-    floats: int, integers: int, *, warps: int = 8, **constants: bool,
+    floats: int, integers: int, *, warps: int = 8, constants: tuple[bool, ...] = (),
 ) -> Tensor:  # fmt: skip
-    """Call `kernel(*inputs, out, float64 memory, int32 memory, rows, edges, nodes, …)`, and return `out`.
+    """Call `kernel(*inputs, out, float64 memory, int32 memory, rows, edges, nodes, *constants, …)`, and return `out`.
 
     Args:
         kernel: Its programs take rows in turns.
@@ -139,26 +139,18 @@ def run(
         floats: How many float64 of memory a program needs.
         integers: How many int32.
         warps: How many warps a program has at most.
-        **constants: Handed on.
+        constants: Those of the kernel's own.
     """
     rows = len(out)
     programs = min(rows, max(FEW, MEMORY // (8 * floats + 4 * integers)))
-    columns = max(16, triton.next_power_of_2(nodes))
+    columns = max(16, power_of_two(nodes))
     tile = max(1, min(columns // 2, 1024 // columns))  # four numbers a thread: eight do not fit in its registers
     if rows:
-        kernel[(programs,)](
-            *inputs,
-            out,
+        memory = (
             out.new_empty(programs * floats, dtype=torch.float64),
             out.new_empty(programs * integers, dtype=torch.int32),
-            rows,
-            edges,
-            nodes,
-            **constants,
-            R=tile,
-            N=columns,
-            BLOCK=min(256, 4 * columns),
-            **OPTIONS,
-            num_warps=min(8, warps, max(1, tile * columns // 128)),
         )
+        args = (*inputs, out, *memory, rows, edges, nodes)
+        constants = (*constants, tile, columns, min(256, 4 * columns))
+        launch(kernel, programs, args, constants, min(8, warps, max(1, tile * columns // 128)))
     return out

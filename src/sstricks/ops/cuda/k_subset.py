@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sstricks.ops.cuda.blocks import OPTIONS, power_of_two, programs, warps
+from sstricks.ops.cuda.blocks import launch, power_of_two, programs, warps
 from sstricks.ops.cuda.order import INF, kth_largest
 
 _ENOUGH = tl.constexpr(0.25)  # Σσ(u+ν) need only be near k: then P(Σ=k) is near the mode of its law
@@ -254,10 +254,8 @@ def _launch(u: Tensor, g: Tensor, k: int, tangent: bool) -> Tensor:
     if rows:
         memory = torch.empty(count, size, dtype=u.dtype, device=u.device)
         threads = 4 * warps(leaves, 8)
-        _marginals[count,](
-            u, g, out, memory, rows, n, k, size, leaves, states, min(512, 2 * leaves), tangent,
-            num_warps=max(1, min(threads, 8)), **OPTIONS,
-        )  # fmt: skip
+        constants = leaves, states, min(512, 2 * leaves), tangent
+        launch(_marginals, count, (u, g, out, memory, rows, n, k, size), constants, max(1, min(threads, 8)))
     return out
 
 
@@ -280,9 +278,7 @@ def log_partition(u: Tensor, k: int) -> Tensor:
     if rows:
         memory = torch.empty(count, size, dtype=u.dtype, device=u.device)
         block = min(512, 2 * leaves)
-        _log_partition[count,](
-            u, out, memory, rows, n, k, size, leaves, states, block, num_warps=warps(leaves), **OPTIONS
-        )
+        launch(_log_partition, count, (u, out, memory, rows, n, k, size), (leaves, states, block), warps(leaves))
     return out
 
 
@@ -294,6 +290,6 @@ def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
         p, q = torch.empty_like(u), torch.empty_like(u)
         leaves, states, _ = _sizes(n, k)
         share = torch.empty(rows, n, states, dtype=u.dtype, device=u.device)
-        _toss[rows,](u, p, q, n, k, leaves, num_warps=warps(leaves), **OPTIONS)
-        _walk[rows,](p, q, uniform, out, share, n, k, states, num_warps=1, **OPTIONS)
+        launch(_toss, rows, (u, p, q, n, k), (leaves,), warps(leaves))
+        launch(_walk, rows, (p, q, uniform, out, share, n, k), (states,), 1)
     return out

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sstricks.ops import costs
 from sstricks.ops.cuda.assignment import duals
-from sstricks.ops.cuda.blocks import OPTIONS
+from sstricks.ops.cuda.blocks import launch, power_of_two
 from sstricks.ops.cuda.floats import INF, quotient
 from sstricks.ops.cuda.graphs import FEW, MEMORY
 
@@ -478,10 +478,11 @@ def _relax(
         tl.debug_barrier()
 
 
-def _sizes(n: int, m: int) -> dict[str, int]:
-    columns, rows = max(16, triton.next_power_of_2(m)), max(16, triton.next_power_of_2(n + 1))
+def _sizes(n: int, m: int) -> tuple[tuple[int, int, int], int]:
+    """R, N and M, and how many warps a program has."""
+    columns, rows = max(16, power_of_two(m)), max(16, power_of_two(n + 1))
     tile = max(1, min(rows, 1024 // columns))
-    return {"R": tile, "N": rows, "M": columns, "num_warps": max(1, min(8, tile * columns // 128))}
+    return (tile, rows, columns), max(1, min(8, tile * columns // 128))
 
 
 def fit(d: Tensor, k: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -492,7 +493,7 @@ def fit(d: Tensor, k: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     programs = min(tables, max(FEW, MEMORY // (8 * memory)))
     if tables:
         floats, integers = d.new_empty(programs * memory), d.new_empty(programs * n, dtype=torch.int32)
-        _fit[programs,](d, k, rows, columns, out, floats, integers, tables, n, m, **OPTIONS, **_sizes(n, m))
+        launch(_fit, programs, (d, k, rows, columns, out, floats, integers, tables, n, m), *_sizes(n, m))
     return out
 
 
@@ -516,7 +517,7 @@ def matching_softmax(
     if tables:
         floats = u.new_empty(programs * memory)
         integers = u.new_empty(programs * (2 * n + m), dtype=torch.int32)
-        numbers = tables, n, m, tolerance, allowed, steps
-        constants = response, partial, n == m
-        _relax[programs,](u, out, residual, floats, integers, *numbers, *constants, **OPTIONS, **_sizes(n, m))
+        sizes, warps = _sizes(n, m)
+        args = u, out, residual, floats, integers, tables, n, m, tolerance, allowed, steps
+        launch(_relax, programs, args, (response, partial, n == m, *sizes), warps)
     return out, residual

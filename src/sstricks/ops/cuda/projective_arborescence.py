@@ -597,12 +597,12 @@ def _maximum(
 
 def marginals(u: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_marginals, (u, u), torch.empty_like(u), nodes, u.shape[1], 18 * nodes**2, nodes, TANGENT=False)
+    return run(_marginals, (u, u), torch.empty_like(u), nodes, u.shape[1], 18 * nodes**2, nodes, constants=(False,))
 
 
 def marginals_jvp(u: Tensor, g: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_marginals, (u, g), torch.empty_like(u), nodes, u.shape[1], 28 * nodes**2, nodes, TANGENT=True)
+    return run(_marginals, (u, g), torch.empty_like(u), nodes, u.shape[1], 28 * nodes**2, nodes, constants=(True,))
 
 
 def log_partition(u: Tensor, nodes: int) -> Tensor:

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sstricks.ops import precision
-from sstricks.ops.cuda.blocks import OPTIONS, block, warps
+from sstricks.ops.cuda.blocks import block, launch, warps
 
 A_LITTLE_MORE = tl.constexpr(precision.A_LITTLE_MORE)
 COLDEST = tl.constexpr(precision.COLDEST)
@@ -79,7 +79,7 @@ def scaled(u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
     out = torch.empty(u.shape, dtype=torch.float64, device=u.device)
     n, size = u.shape[1], block(u.shape[1])
     if out.numel():
-        _scaled[len(u),](u, t, mask, out, n, at_least, mask.shape[1] > 0, size, num_warps=warps(size), **OPTIONS)
+        launch(_scaled, len(u), (u, t, mask, out, n, at_least), (mask.shape[1] > 0, size), warps(size))
     return out
 
 
@@ -88,5 +88,5 @@ def scaled_backward(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     out = torch.empty_like(u)
     n, size = u.shape[1], block(u.shape[1])
     if out.numel():
-        _scaled_backward[len(u),](grad, u, t, mask, out, n, mask.shape[1] > 0, size, num_warps=warps(size), **OPTIONS)
+        launch(_scaled_backward, len(u), (grad, u, t, mask, out, n), (mask.shape[1] > 0, size), warps(size))
     return out

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sstricks.ops import costs
-from sstricks.ops.cuda.blocks import LONGEST_ROW, OPTIONS, power_of_two, warps
+from sstricks.ops.cuda.blocks import LONGEST_ROW, launch, power_of_two, warps
 from sstricks.ops.cuda.order import INF, kth_largest
 
 __all__ = ["LONGEST_ROW", "projection", "solve", "top_k"]
@@ -113,7 +113,7 @@ def solve(link: int, u: Tensor, k: int) -> Tensor:
     out = torch.empty_like(u)
     n, size = u.shape[1], power_of_two(u.shape[1])
     if len(u):
-        _solve[len(u),](u, out, n, k, link, size, num_warps=warps(size), **OPTIONS)
+        launch(_solve, len(u), (u, out, n, k), (link, size), warps(size))
     return out
 
 
@@ -122,7 +122,7 @@ def projection(x: Tensor, g: Tensor, link: int) -> Tensor:
     out = torch.empty_like(x)
     n, size = x.shape[1], power_of_two(x.shape[1])
     if len(x):
-        _projection[len(x),](x, g, out, n, link, size, num_warps=warps(size), **OPTIONS)
+        launch(_projection, len(x), (x, g, out, n), (link, size), warps(size))
     return out
 
 
@@ -131,5 +131,5 @@ def top_k(u: Tensor, k: int) -> Tensor:
     out = torch.empty_like(u)
     n, size = u.shape[1], power_of_two(u.shape[1])
     if len(u):
-        _top_k[len(u),](u, out, n, k, size, num_warps=warps(size), **OPTIONS)
+        launch(_top_k, len(u), (u, out, n, k), (size,), warps(size))
     return out

@@ -9,8 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from sstricks.ops.cuda.blocks import power_of_two
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
-from sstricks.ops.cuda.graphs import any_above, claim, fill, launch, pair, strongest, transposed, turns
+from sstricks.ops.cuda.graphs import any_above, claim, fill, pair, run_on_edges, strongest, transposed, turns
 from sstricks.ops.precision import FAR as _FAR
 
 FAR = tl.constexpr(_FAR)
@@ -276,25 +277,24 @@ def _maximum(
 
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    memory = 2 * nodes**2 + 3 * nodes
-    return launch(_marginals, (u, u), edges, torch.empty_like(u), nodes, memory, nodes**2 + u.shape[1], TANGENT=False)
+    memory = 2 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
+    return run_on_edges(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, constants=(False,))
 
 
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    memory = 4 * nodes**2 + 3 * nodes
-    return launch(_marginals, (u, g), edges, torch.empty_like(u), nodes, memory, nodes**2 + u.shape[1], TANGENT=True)
+    memory = 4 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
+    return run_on_edges(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, constants=(True,))
 
 
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    memory = 2 * nodes**2 + 3 * nodes
-    return launch(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, memory, nodes**2 + u.shape[1])
+    memory = 2 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
+    return run_on_edges(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
 
 
 def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = nodes**2, 2 * nodes**2 + u.shape[1]
-    return launch(
-        _maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=max(1, triton.next_power_of_2(nodes) // 64)
-    )
+    warps = max(1, power_of_two(nodes) // 64)
+    return run_on_edges(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
