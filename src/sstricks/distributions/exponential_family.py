@@ -9,8 +9,8 @@ from torch.types import _size as Shape
 
 from sstricks.distributions.support import Vertices
 from sstricks.distributions.vertex_distribution import VertexDistribution, check_same_structure
-from sstricks.errors import check_sizes, check_tensor, invalid, joint_shape
-from sstricks.functional import from_working
+from sstricks.errors import check_sizes, invalid, joint_shape
+from sstricks.functional import from_working, working_dtype
 from sstricks.ops.operator import is_readable
 from sstricks.regularizers import ExponentialFamilyEntropy
 from sstricks.solvers.registry import NoSolverError, find_solver, no_family
@@ -33,7 +33,7 @@ class ExponentialFamily(VertexDistribution):
     Args:
         structure: 𝒳.
         u: Natural parameters, shape (*batch, *event_shape), any floating dtype.
-        validate_args: Whether `log_prob` of NaN is an error. Torch's default.
+        validate_args: Whether u is looked at right away, and `log_prob` of NaN is an error. Torch's default.
 
     Raises:
         NoSolverError: The family of this structure is intractable, as that of matchings.
@@ -58,9 +58,11 @@ class ExponentialFamily(VertexDistribution):
             find_solver(structure, ExponentialFamilyEntropy())
         except NoSolverError:
             raise no_family(structure, "marginals") from None
-        shape = structure.scaled(check_tensor("u", u).detach(), 1.0).shape  # which finds fault with u, if there is any
-        self.u = u.expand(shape)
-        super().__init__(structure, shape[: -len(structure.event_shape)], validate_args=validate_args)
+        batch = structure.check_shape("u", u)
+        self.u = u.expand(batch + structure.event_shape)
+        super().__init__(structure, batch, validate_args=validate_args)
+        if self._validate_args:
+            structure.scaled(u.detach(), 1.0)  # which finds fault with the values, if there is any
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same family with a larger batch shape."""
@@ -113,7 +115,10 @@ class ExponentialFamily(VertexDistribution):
 
     def _natural(self) -> Tensor:
         """The parameters in the working dtype: absent ones at −∞, those at +∞ more than all finite ones together."""
-        return self.structure.scaled(self.u, 1.0)
+        u, mask = self.u.to(working_dtype(self.u)), self.structure.mask
+        if _may_hold(u == torch.inf):
+            return self.structure.scaled(u, 1.0)
+        return u if mask is None else u.masked_fill(~mask.to(u.device), -torch.inf)
 
     def _mean(self) -> Tensor:
         return self.structure.softmax(self._natural(), 1.0, ExponentialFamilyEntropy())

@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 from torch.types import _size as Shape
 
 from sstricks.distributions.vertex_distribution import VertexDistribution, check_same_structure
-from sstricks.errors import check_sizes, check_tensor
+from sstricks.errors import check_sizes
 from sstricks.functional import from_working, working_dtype
 from sstricks.randomness import drawing_from, standard_exponential
 from sstricks.structures.k_subset import KSubset
@@ -73,7 +73,7 @@ class PlackettLuceSubset(PlackettLuce):
     Args:
         structure: The subsets.
         logits: θ, shape (*batch, n); −∞ is an absent item.
-        validate_args: Whether `log_prob` of NaN is an error. Torch's default.
+        validate_args: Whether θ is looked at right away, and `log_prob` of NaN is an error. Torch's default.
 
     Example:
         >>> from sstricks.distributions import PlackettLuceSubset
@@ -84,9 +84,11 @@ class PlackettLuceSubset(PlackettLuce):
     structure: KSubset
 
     def __init__(self, structure: KSubset, logits: Tensor, *, validate_args: bool | None = None) -> None:
-        shape = structure.scaled(check_tensor("logits", logits).detach(), 1.0).shape  # which finds fault with them
-        self.logits = logits.expand(shape)
-        super().__init__(structure, shape[:-1], validate_args=validate_args)
+        batch = structure.check_shape("logits", logits)
+        self.logits = logits.expand(batch + structure.event_shape)
+        super().__init__(structure, batch, validate_args=validate_args)
+        if self._validate_args:
+            structure.scaled(logits.detach(), 1.0)  # which finds fault with the values, if there is any
 
     @property
     def dtype(self) -> torch.dtype:

@@ -65,7 +65,7 @@ class VertexDistribution(Utility):
         somewhere = inside.reshape(*inside.shape, *[1] * len(self.event_shape))
         vertex = torch.where(somewhere, value, torch.zeros_like(value))
         dtype = torch.promote_types(value.dtype, self.dtype)
-        return torch.where(inside, from_working(self._log_prob(to_working(vertex)), dtype), -torch.inf)
+        return torch.where(inside, self._log_prob(to_working(vertex)), -torch.inf).to(dtype)
 
     def _contains(self, value: Tensor) -> Tensor:
         """Whether each is a vertex that `_log_prob` knows the probability of, which may be zero, shape (*batch)."""

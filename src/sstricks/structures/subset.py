@@ -2,6 +2,7 @@ from itertools import product
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from sstricks.functional.checks import check_n
 from sstricks.regularizers import (
@@ -52,7 +53,7 @@ class Subset(Structure):
         return torch.tensor(list(product((0, 1), repeat=self.n)))
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return (u.clamp(min=0) + u.abs().neg().exp().log1p()).sum(-1)
+        return softplus(u, threshold=40.0).sum(-1)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         return (torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator) < u.sigmoid()).to(u.dtype)

@@ -86,13 +86,8 @@ class StochasticArgmaxTrick(Trick):
             ValueError: `value` is not in 𝒳.
         """
         found = self._law().log_prob(value)
-        if self._validate_args and is_eager(value) and not self.structure.contains(value).all():
-            raise invalid(
-                "value",
-                "a point outside of X",
-                f"elements of {self.structure!r}",
-                "Relaxed samples have no mass; with validate_args=False their log-probability is -inf.",
-            )
+        if self._validate_args and is_eager(value) and not (found > -torch.inf).all():  # else they are vertices
+            self._check_vertices(value)
         return self._in_dtype(found, value)
 
     @property
@@ -123,6 +118,15 @@ class StochasticArgmaxTrick(Trick):
         new = self._expanded(StochasticArgmaxTrick, batch_shape, _instance)
         new.utility = self.utility.expand(batch_shape)
         return new
+
+    def _check_vertices(self, value: Tensor) -> None:
+        if not self.structure.contains(value).all():
+            raise invalid(
+                "value",
+                "a point outside of X",
+                f"elements of {self.structure!r}",
+                "Relaxed samples have no mass; with validate_args=False their log-probability is -inf.",
+            )
 
     def _law(self) -> VertexDistribution:
         return known_law(self.structure, self.utility)

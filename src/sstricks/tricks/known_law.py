@@ -29,9 +29,9 @@ def known_law(structure: Structure, utility: Distribution) -> VertexDistribution
         return logits if mask is None else logits.masked_fill(~mask.to(logits.device), -torch.inf)
 
     match structure, base:
-        case ((OneHot() | KSubset(k=1)), (Gumbel() | NegativeExponential())):
+        case ((OneHot() | KSubset(k=int(1))), (Gumbel() | NegativeExponential())):
             return ExponentialFamily(structure, present(_weights(base)), validate_args=False)
-        case KSubset(k=k), Gumbel() | NegativeExponential() if k <= _LARGEST_K:
+        case KSubset(k=int(k)), Gumbel() | NegativeExponential() if k <= _LARGEST_K:
             return PlackettLuceSubset(structure, present(_weights(base)), validate_args=False)
         case Subset(), Logistic():
             return ExponentialFamily(structure, present(base.loc / base.scale), validate_args=False)

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 from sstricks.errors import invalid
 from sstricks.ops.operator import is_eager
 from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, ExponentialFamilyEntropy, Regularizer
-from sstricks.structures import KSubset, OneHot, Structure, Subset
+from sstricks.structures import OneHot, Structure, Subset
 from sstricks.tricks.known_law import common_scale, coordinates
 from sstricks.utilities import Logistic
 
@@ -31,7 +31,7 @@ def relaxed_log_prob(
     """
     base, mask = coordinates(utility)
     match structure, regularizer, base:
-        case ((OneHot() | KSubset(k=1)), (CategoricalEntropy() | ExponentialFamilyEntropy()), Gumbel()):
+        case OneHot(), (CategoricalEntropy() | ExponentialFamilyEntropy()), Gumbel():
             density, scale = _concrete, common_scale(base)
         case Subset(), (BinaryEntropy() | ExponentialFamilyEntropy()), Logistic():
             density, scale = _binary_concrete, base.scale
