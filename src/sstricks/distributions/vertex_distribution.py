@@ -7,16 +7,16 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.distributions.support import Vertices, all_vertices
 from sstricks.errors import invalid, joint_shape
 from sstricks.functional import from_working, to_working
 from sstricks.ops.operator import is_eager
 from sstricks.randomness import device_of
 from sstricks.structures.structure import Structure
-from sstricks.utilities.utility import Utility
 
 
-class VertexDistribution(Utility):
+class VertexDistribution(BaseDistribution):
     """A distribution on the vertices of a structure 𝒳 whose probabilities are known.
 
     A subclass supplies `dtype`, `_log_prob`, `_mean`, `mode`, `entropy`, `sample` and `expand`.

@@ -8,13 +8,14 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.distributions import VertexDistribution
+from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import check_distribution, check_sizes, invalid, joint_shape
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 from sstricks.tricks.known_law import coordinates
 from sstricks.utilities.parts import portable
 from sstricks.utilities.precision import in_full_precision, parameter_dtype
-from sstricks.utilities.utility import Utility
+from sstricks.utilities.utility import reparameterised
 
 
 def fitted(utility: Distribution, structure: Structure) -> Distribution:
@@ -35,7 +36,7 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
     return utility
 
 
-class Trick(Utility):
+class Trick(BaseDistribution):
     """What stochastic argmax and softmax tricks share: a structure and a random utility.
 
     A utility whose parameters are in half precision is drawn in float32, where its law is another one only by what
@@ -108,12 +109,8 @@ class Trick(Utility):
             return sample(check_sizes("sample_shape", sample_shape))
 
     def _rsample_utility(self, sample_shape: Shape, generator: torch.Generator | None) -> Tensor:
-        if not self.utility.has_rsample:
-            raise NotImplementedError(
-                f"rsample: found {self.utility!r}, which is not reparameterised: its samples have no gradient. Use "
-                "sample(), or a score-function estimator (sst.estimators), or another utility."
-            )
-        return self.sample_utility(sample_shape, generator)
+        with drawing_from(generator, self.utility):
+            return reparameterised(self.utility, check_sizes("sample_shape", sample_shape))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self._words())})"

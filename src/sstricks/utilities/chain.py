@@ -6,11 +6,12 @@ from torch.distributions import Distribution, Independent, constraints, kl_diver
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
-from sstricks.utilities.utility import Utility, known, reparameterised
+from sstricks.utilities.utility import known, reparameterised
 
 
-class ChainUtility(Utility):
+class ChainUtility(BaseDistribution):
     r"""Random utilities of n items in a row and fixed utilities of the n − 1 pairs of neighbours (App. B.5).
 
     .. math:: U_i \sim p_i \text{ for } i \le n, \qquad U_{n+i} = \theta_{i,i+1} \text{ for } 1 \le i < n

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, distributions
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.randomness import standard_exponential
-from sstricks.utilities.utility import Utility, location_and_scale
+from sstricks.utilities.utility import location_and_scale
 
 
-class Gumbel(Utility, distributions.Gumbel):
+class Gumbel(BaseDistribution, distributions.Gumbel):
     r"""The Gumbel distribution: the utility of the Gumbel-max trick (App. B.2).
 
     .. math:: U = \mu - \beta \log(-\log V), \quad V \sim \mathrm{uniform}(0, 1)

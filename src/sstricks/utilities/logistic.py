@@ -7,12 +7,13 @@ from torch.distributions.constraints import Constraint
 from torch.nn.functional import softplus
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import invalid
 from sstricks.randomness import standard_exponential
-from sstricks.utilities.utility import Utility, location_and_scale
+from sstricks.utilities.utility import location_and_scale
 
 
-class Logistic(Utility):
+class Logistic(BaseDistribution):
     r"""The logistic distribution: the difference of two Gumbels of the same scale (App. B.3).
 
     .. math:: U = \mu + s (\log V - \log(1 - V)), \quad V \sim \mathrm{uniform}(0, 1)

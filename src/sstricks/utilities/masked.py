@@ -8,8 +8,9 @@ from torch.distributions import Distribution, kl_divergence, register_kl
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import check_distribution, check_tensor, invalid, joint_shape
-from sstricks.utilities.utility import Utility, known, reparameterised
+from sstricks.utilities.utility import known, reparameterised
 
 
 class _WhereMasked(Constraint):
@@ -25,7 +26,7 @@ class _WhereMasked(Constraint):
         return self.base.check(value) | ~self.mask
 
 
-class Masked(Utility):
+class Masked(BaseDistribution):
     """A utility of which some coordinates are absent: they are −∞, and their densities and divergences do not count.
 
     Args:

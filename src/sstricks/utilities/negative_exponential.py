@@ -7,11 +7,11 @@ from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.randomness import standard_exponential
-from sstricks.utilities.utility import Utility
 
 
-class NegativeExponential(Utility):
+class NegativeExponential(BaseDistribution):
     r"""The utility −U ~ Exp(λ) (App. B.8).
 
     .. math:: U = \log(V) / \lambda, \quad V \sim \mathrm{uniform}(0, 1)

@@ -6,12 +6,12 @@ from torch.distributions import constraints, kl_divergence, register_kl
 from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import check_tensor, invalid
 from sstricks.utilities.gumbel import Gumbel
-from sstricks.utilities.utility import Utility
 
 
-class Sorting(Utility):
+class Sorting(BaseDistribution):
     r"""Utilities over matchings whose argmax sorts n random scores (App. B.6, after Stochastic NeuralSort).
 
     .. math:: U_{ij} = p_i\, G_j, \quad G_j \sim \mathrm{Gumbel}(\theta_j, 1), \quad p = (n, n - 1, \ldots, 1)
