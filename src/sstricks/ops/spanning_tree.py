@@ -112,8 +112,8 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
         log_q = torch.where(joined, row.unsqueeze(-1) + (row - log_d).unsqueeze(-2), 0.0)
         gap = torch.where(joined & old, log_q - log_w[..., :v, :v], 0.0)
         ratio = torch.where(joined, torch.where(old, gap.sigmoid(), 1.0), 0.0)
-        grown = log_w[..., :v, :v] + torch.logaddexp(gap, torch.zeros_like(gap))
-        log_w = torch.where(joined, torch.where(old, grown, log_q), log_w[..., :v, :v])
+        log_old = log_w[..., :v, :v]
+        log_w = torch.where(joined, torch.where(old, torch.logaddexp(log_old, log_q), log_q), log_old)
         alive = old | joined
         stages.append(_Stage(weight / d, ratio))
         log_z = log_z + log_d.squeeze(-1)
