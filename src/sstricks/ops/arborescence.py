@@ -286,6 +286,14 @@ def nearby(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 nearby.cpu(_brought_near)
 
 
+@nearby.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import nearby as launch
+
+    there, more = launch(u[:, :-1].contiguous(), edges, nodes)
+    return torch.cat([there, more.unsqueeze(-1)], -1)
+
+
 @operator("sstricks::arborescence_marginals", core=(1, None))
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The marginals P(e ∈ T), shape (*batch, E), of the exponential family with parameters u (B.8).

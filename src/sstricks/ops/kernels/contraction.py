@@ -29,9 +29,7 @@ to −c where they are below it. That brings any utilities within (n + 1)c of ea
 import numpy as np
 from numba import njit
 
-from sstricks.ops.precision import FAR, LARGEST, SURE
-
-_MANY = 64.0  # per node, the logarithm of more trees than there are: at most Eⁿ = e^(n log E), and log E is below 40
+from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
 
 
 @njit(inline="always")
@@ -217,7 +215,7 @@ def bring_near(nodes, row, u, ends, near):
     for x in range(ends.shape[1]):
         value[0, x] = min(max(u[row, x], -LARGEST), LARGEST) if u[row, x] > -np.inf else -np.inf
     count, _ = _contract_all(nodes, 0, value, ends, 0.0, memory, settled, on_path, path)
-    least = -(SURE + _MANY * nodes)
+    least = -(SURE + MANY * nodes)
     for x in range(ends.shape[1]):
         a, s = ends[0, x], ends[1, x]
         near[x] = -np.inf
@@ -234,10 +232,9 @@ def bring_near(nodes, row, u, ends, near):
                 entered += max(best[s] + more[s], least) if s >= nodes else 0.0
             s = outer[s]
         near[x] = max(gain + rest, least) + entered
-    high, low = 0.0, 0.0
+    shift = 0.0
     for s in range(1, count):
         if chosen[s] >= 0:
-            high, low = _difference(high, low, -best[s], -more[s])
-            if s >= nodes:
-                high, low = _difference(high, low, max(best[s] + more[s], least), 0.0)
-    return high + low
+            value = best[s] + more[s]
+            shift += value if s < nodes else min(value - least, 0.0)
+    return shift
