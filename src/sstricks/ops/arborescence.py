@@ -428,6 +428,7 @@ attach_gradients(
     log_partition,
     lambda u, g, edges, nodes: _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes)),
 )
+attach_no_gradient(nearby)
 attach_no_gradient(sample)
 
 
