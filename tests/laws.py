@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.func import hessian, jacfwd, jacrev, jvp
 import sstricks as sst
 from brute_force import ExponentialFamily, best_value, exact, scaled, to_numpy
 from cases import Case
+from utilities_at_extremes import hostile
 
 Law = Callable[[Case], None]
 Tensors = tuple[torch.Tensor, ...]
@@ -110,6 +112,29 @@ def the_relaxation_stays_in_the_hull(case: Case) -> None:
             x = case.softmax(case.utilities(5, dtype=dtype) * scale, 1.0)
             assert x.dtype == dtype
             assert case.problem.outside(x.double().numpy()) <= tolerance
+
+
+@law
+def any_finite_utilities_give_a_point_of_the_hull(case: Case) -> None:
+    """Mixtures of scales and ties, to the largest and the smallest numbers, at temperatures of any size."""
+    rows = 6 if case.iterative else 60
+    for dtype, tolerance in TOLERANCE.items():
+        u, t = hostile(case, rows, dtype)
+        u.requires_grad_()
+        t.requires_grad_()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sst.ConvergenceWarning)
+            x = case.softmax(u, t)
+            gradients = torch.autograd.grad((x * case.utilities(dtype=dtype)).sum(), (u, t))
+        assert case.problem.outside(x.detach().double().numpy()) <= tolerance
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert case.structure.contains(case.structure.argmax(u)).all()
+        if case.has_family:
+            assert case.structure.contains(case.structure.sample(u)).all()
+            for function in (case.structure.log_partition, case.structure.entropy):
+                value = function(u)
+                assert not value.isnan().any()
+                assert torch.autograd.grad(value.sum(), u)[0].isfinite().all()
 
 
 @law

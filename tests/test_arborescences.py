@@ -19,12 +19,15 @@ from arborescence_problem import (
     complete_directed,
     reached,
 )
-from brute_force import MP, Vector, exact, float_marginals, scaled, to_numpy
+from brute_force import MP, ExponentialFamily, Vector, exact, float_marginals, scaled, to_numpy
+from cases import Case
 from graphs import SQUARE_WITH_DIAGONAL, Edges, complete, random_connected
 from laws import TOLERANCE, assert_near
 from problems import tree_problem
+from sstricks.ops import arborescence as operators
 from test_errors import check
 from test_extremes import DTYPES, SCALES, in_dtype, undecided
+from utilities_at_extremes import hostile
 
 ENTROPY = sst.ExponentialFamilyEntropy()
 moderate = settings(max_examples=25, deadline=None, derandomize=True)
@@ -217,6 +220,86 @@ def test_samples_of_clusters_a_million_apart():
     samples = structure.sample(u, (20_000,), generator=torch.Generator().manual_seed(0))
     assert structure.contains(samples).all()
     assert_near(samples.mean(0), structure.softmax(u, 1.0, ENTROPY), 0.015)
+
+
+# Every tree needs an edge at −1e38; which of them is up to the small ones.
+NEEDED = [-1e38, -1e38, -1e38, -1.1, -0.34, -1e38, 0.54, 0.37, 2.79]
+
+
+def many_digits(problem: ArborescenceProblem, u: torch.Tensor, t: float) -> tuple[torch.Tensor, float]:
+    """Marginals and log Z in as many digits as hold the largest and the smallest number at once."""
+    with MP.workdps(700):
+        family = ExponentialFamily(problem.vertices)
+        s = scaled(u, t)
+        return torch.from_numpy(to_numpy(family.value(s))), float(family.log_partition(s))
+
+
+@pytest.mark.parametrize("t", [1e-30, 1e-8, 1.0, 1e3, 1e30])
+def test_law_of_trees_that_all_need_a_far_edge(t: float):
+    problem = arborescence_problem(complete_directed(4))
+    u = torch.tensor(NEEDED, dtype=torch.float64, requires_grad=True)
+    x = problem.build().softmax(u, t, ENTROPY)
+    expected, log_z = many_digits(problem, u, t)
+    assert_near(x, expected, 1e-12)
+    assert math.isclose(problem.build().log_partition(u.detach() / t), log_z, rel_tol=1e-14)
+    (du,) = torch.autograd.grad(x @ normals(9, 0), u)
+    assert du.isfinite().all()
+
+
+def test_argmax_of_trees_that_all_need_a_far_edge():
+    """In floating point, the sums of all trees with one far edge are the same."""
+    trees = sst.Arborescence.complete(4)
+    u = torch.tensor(NEEDED, dtype=torch.float64)
+    assert trees.argmax(u).tolist() == [0, 0, 1, 0, 0, 0, 0, 1, 1]
+    assert trees.softmax(u, 1e-8, ENTROPY).tolist() == trees.argmax(u).tolist()
+
+
+def test_rows_of_ties_at_the_coldest_temperatures():
+    """The limit is uniform over the best trees."""
+    problem = arborescence_problem(complete_directed(4))
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randint(-2, 3, (200, 9), generator=generator).double()
+    values = u @ torch.from_numpy(problem.vertices).double().T
+    best = (values == values.amax(-1, keepdim=True)).double()
+    expected = best @ torch.from_numpy(problem.vertices).double() / best.sum(-1, keepdim=True)
+    for t in (1e-15, 1e-30, 1e-90):
+        assert_near(problem.build().softmax(u, t, ENTROPY), expected, 1e-12)
+
+
+@pytest.mark.parametrize("penalty", [1e6, 1e9, 1e12, 1e30, 1e300])
+def test_a_penalty_on_edges_from_the_root_leaves_trees_with_one_of_them(penalty: float):
+    """The law of the trees, its derivative and its samples lose no digit to the penalty."""
+    problem, from_root = arborescence_problem(complete_directed(5)), torch.arange(16) < 4
+    u, g = normals(16, 1), normals(16, 2)
+    u[from_root] = u[from_root].round() * (penalty < 1e15)  # beyond it, the penalty absorbs them
+    single = torch.from_numpy(problem.vertices).double()
+    single = single[single[:, :4].sum(-1) == 1]
+    p = torch.softmax(single @ u, 0)
+    heights = single @ g
+    given = torch.where(from_root, u - penalty, u).requires_grad_()
+    trees = problem.build()
+    x = trees.softmax(given, 1.0, ENTROPY)
+    assert_near(x, p @ single, 1e-9)
+    assert_near(torch.autograd.grad(x @ g, given)[0], (p * (heights - p @ heights)) @ single, 1e-9)
+    samples = trees.sample(given.detach(), (2000,), generator=torch.Generator().manual_seed(0))
+    assert (samples[:, :4].sum(-1) == 1).all()
+    assert_near(samples.mean(0), p @ single, 0.05)
+
+
+def test_twins_of_trees_that_all_need_a_far_edge():
+    edges, trees = torch.tensor(complete_directed(5)).T, sst.Arborescence.complete(5)
+    case = Case(arborescence_problem(complete_directed(5)), ENTROPY)
+    u, t = hostile(case, 300, torch.float64)
+    u, g = trees.scaled(u, t), normals(16, 0, 300)
+    for operator, args in (
+        (operators.marginals, (u,)),
+        (operators.marginals_jvp, (u, g)),
+        (operators.maximum_arborescence, (u,)),
+        (operators.sample, (u, torch.rand(300, 14, dtype=torch.float64))),
+    ):
+        assert_near(operator.twin(*args, edges, 5), operator(*args, edges, 5), 1e-9)
+    found = operators.log_partition.twin(u, edges, 5)
+    torch.testing.assert_close(found, operators.log_partition(u, edges, 5), rtol=1e-12, atol=1e-12 * 1e300)
 
 
 def test_samples_of_padded_trees():

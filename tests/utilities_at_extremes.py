@@ -1,8 +1,13 @@
-"""Scaled utilities that break naive algorithms: giant ranges, clusters within clusters, ties, gaps and denormals."""
+"""Utilities that break naive algorithms: giant ranges, clusters within clusters, ties, gaps and denormals."""
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
+import torch
+
+from cases import Case
 
 Pattern = np.ndarray
 
@@ -68,3 +73,26 @@ PATTERNS = {
     "denormal": denormal,
     "staircase": staircase,
 }
+
+# Numbers whose mixtures tie, absorb one another or overflow when they are added, subtracted or divided.
+MIXTURES = (
+    (0.0, 1.0, -1.0, 2.0, -2.0),
+    (0.0, 1.0, -1.0, 1e15, -1e15),
+    (0.0, 1.0, -1e9, -1e9 - 0.5),
+    (-1e38, -1.1, -0.34, 0.54, 0.37, 2.79),
+    (0.0, 1.0, 1e10, 1e20, -1e20),
+    (0.0, 1.0, -1.0, 1e300, -1e300),
+    (0.0, 1.0, 1.7e308, -1.7e308),
+    (0.0, 5e-324, -5e-324, 1e-310),
+)
+
+
+def hostile(case: Case, rows: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Finite utilities of one mixture a row, some with noise, and temperatures from 1e-30 to 1e30."""
+    rng = np.random.default_rng(zlib.crc32(str(case).encode()))
+    mixtures = [MIXTURES[i] for i in rng.integers(len(MIXTURES), size=rows)]
+    u = np.stack([rng.choice(mixture, case.problem.size) for mixture in mixtures])
+    noise = rng.normal(size=u.shape) * (rng.random(u.shape) < 0.2)
+    largest = torch.finfo(dtype).max
+    temperatures = 10.0 ** rng.choice([-30, -15, -8, -3, 0, 0, 0, 3, 8, 15, 30], size=rows)
+    return torch.tensor((u + noise).clip(-largest, largest), dtype=dtype), torch.tensor(temperatures)

@@ -48,11 +48,13 @@ TREES = [sst.SpanningTree.complete(6), sst.Arborescence.complete(6), sst.Project
 
 
 @pytest.mark.parametrize("trees", TREES, ids=str)
-def test_trees_take_one_launch_for_each_pass(trees: sst.Structure):
+def test_trees_take_few_launches(trees: sst.Structure):
     with EmulatedDevice() as device:
         u = device.put(torch.randn(3, *trees.event_shape, requires_grad=True))
         trees.softmax(u, 0.5, sst.ExponentialFamilyEntropy()).sum().backward()
-        assert device.launches["marginals"] == device.launches["marginals_jvp"] == 1
+        # Of graphs, utilities that are far apart are first brought near each other.
+        each = 1 if isinstance(trees, sst.ProjectiveArborescence) else 2
+        assert device.launches["marginals"] == device.launches["marginals_jvp"] == each
         assert device.launches.total() <= 12
         device.reset()
         trees.argmax(u)

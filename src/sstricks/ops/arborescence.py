@@ -56,10 +56,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sstricks.errors import invalid
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
+from sstricks.ops.precision import FAR, NEAR
 from sstricks.ops.threads import over_rows
 
 
@@ -107,7 +109,10 @@ def _weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tens
 
 
 def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
-    log_w, alive, share, log_z = _weights(u, edges, nodes)
+    there = nearby(pad(u.detach(), (0, 1)), edges, nodes)
+    value = torch.where(u > -torch.inf, u, 0.0)
+    log_w, alive, share, log_z = _weights(there[..., :-1] + (value - value.detach()), edges, nodes)
+    log_z = log_z + there[..., -1]
     present = alive.any(-1) | alive.any(-2)
     unreached = torch.zeros_like(log_z, dtype=torch.int64)
     stages = []
@@ -125,8 +130,7 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
         log_q = torch.where(joined, log_p.unsqueeze(-1) + log_w[..., v, :v].unsqueeze(-2), 0.0)
         gap = torch.where(joined & old, log_q - log_old, 0.0)
         ratio = torch.where(joined, torch.where(old, gap.sigmoid(), 1.0), 0.0)
-        grown = log_old + torch.logaddexp(gap, torch.zeros_like(gap))
-        log_w = torch.where(joined, torch.where(old, grown, log_q), log_old)
+        log_w = torch.where(joined, torch.where(old, torch.logaddexp(log_old, log_q), log_q), log_old)
         alive = old | joined
         stages.append(_Stage(weight / d, log_p.masked_fill(~into, -torch.inf), ratio))
         log_z = log_z + (top + d.log()).squeeze(-1)
@@ -137,7 +141,7 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
 def bordered(x: Tensor, into: Tensor, out_of: Tensor) -> Tensor:
     """The matrix x with one more column and one more row."""
     top = torch.cat([x, into.unsqueeze(-1)], -1)
-    return torch.cat([top, torch.nn.functional.pad(out_of, (0, 1)).unsqueeze(-2)], -2)
+    return torch.cat([top, pad(out_of, (0, 1)).unsqueeze(-2)], -2)
 
 
 def restored(x: Tensor, p: Tensor, ratio: Tensor) -> Tensor:
@@ -196,7 +200,7 @@ def _draw_tree(uniforms: Tensor, nodes: int, work: _Elimination) -> Tensor:
         through = stage.ratio.gather(-2, parent.unsqueeze(-2)).squeeze(-2)[..., 1:]
         moves = uniforms[..., used : used + v - 1] < through
         parent = torch.cat([parent[..., :1], torch.where(moves, v, parent[..., 1:])], -1)
-        ancestor = torch.nn.functional.pad(parent, (0, 1), value=v)
+        ancestor = pad(parent, (0, 1), value=v)
         for _ in range(v.bit_length()):
             ancestor = ancestor.gather(-1, ancestor)
         among = (ancestor[..., :v] == 0) & (stage.log_p > -torch.inf)
@@ -213,7 +217,7 @@ def check_reached(unreached: Tensor) -> None:
             "u",
             f"a graph in row {row} whose root misses {int(unreached[row])} nodes (without masked and -inf edges)",
             "graphs in which paths lead from the root to every node",
-            "Unmask edges towards these nodes. A node without any edge is padding and does not count.",
+            "Unmask edges towards these nodes. A node without any edge is absent and does not count.",
         )
 
 
@@ -249,6 +253,47 @@ def _launch(
     return out
 
 
+def _brought_near(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The kernel, on the CPU whatever the device."""
+    from sstricks.ops.kernels.arborescence import nearby as kernel
+
+    there = u.to("cpu", torch.float64)
+    return _launch(kernel, torch.empty_like(there), nodes, edges.cpu(), there).to(u)
+
+
+# The elimination is exact as long as no sum of logarithms is rounded, and inconsistent where one is: then marginals do
+# not add up, by as much as the rounding is large. `sstricks.ops.kernels.contraction` says how utilities come near.
+@operator("sstricks::arborescence_nearby", core=(1, None))
+def nearby(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """Utilities with the same law, of which some tree has none far below the best edge into the same node.
+
+    Args:
+        u: Natural parameters and one more number, which is not looked at, shape (*batch, E + 1).
+        edges: Where every edge leads from and to, shape (2, E).
+        nodes: The number of nodes.
+
+    Returns:
+        The utilities, and last what log Z of u is more than theirs, shape (*batch, E + 1).
+    """
+    known, head = torch.where(edges[1] > 0, u[..., :-1], -torch.inf), edges[1].expand(u[..., :-1].shape)
+    top = u.new_full((*u.shape[:-1], nodes), -torch.inf).scatter_reduce(-1, head, known, "amax")
+    gap = top.gather(-1, head) - known
+    if ((gap > NEAR) & (known > -torch.inf)).any():
+        return _brought_near(u, edges, nodes)
+    return torch.cat([known, torch.zeros_like(u[..., :1])], -1)
+
+
+nearby.cpu(_brought_near)
+
+
+@nearby.cuda
+def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.arborescence import nearby as launch
+
+    there, more = launch(u[:, :-1].contiguous(), edges, nodes)
+    return torch.cat([there, more.unsqueeze(-1)], -1)
+
+
 @operator("sstricks::arborescence_marginals", core=(1, None))
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The marginals P(e ∈ T), shape (*batch, E), of the exponential family with parameters u (B.8).
@@ -256,7 +301,7 @@ def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     Args:
         u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
         edges: Where every edge leads from and to, shape (2, E). Those into node 0, the root, count as absent.
-        nodes: The number of nodes; one without any edge is padding.
+        nodes: The number of nodes; one without any edge is absent.
 
     Raises:
         ValueError: The root does not reach all present nodes of some graph.
@@ -288,7 +333,7 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
         u: Natural parameters, shape (*batch, E); −∞ is an absent edge.
         uniforms: Independent numbers, uniform on [0, 1), shape (*batch, (n − 1)(n + 2)/2).
         edges: Where every edge leads from and to, shape (2, E).
-        nodes: The number of nodes; one without any edge is padding.
+        nodes: The number of nodes; one without any edge is absent.
 
     Raises:
         ValueError: The root does not reach all present nodes of some graph.
@@ -343,7 +388,7 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 @sample.cpu
 def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence_trees import sample as kernel
+    from sstricks.ops.kernels.arborescence_samples import sample as kernel
 
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
     return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, ratios=ratios)
@@ -383,12 +428,13 @@ attach_gradients(
     log_partition,
     lambda u, g, edges, nodes: _marginals_jvp(u, g, edges, nodes, _eliminate(u, edges, nodes)),
 )
+attach_no_gradient(nearby)
 attach_no_gradient(sample)
 
 
 def _contracted(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The kernel, on the CPU whatever the device."""
-    from sstricks.ops.kernels.arborescence_trees import maximum_arborescence as kernel
+    from sstricks.ops.kernels.contraction import maximum_arborescence as kernel
 
     device, u = u.device, u.cpu().contiguous()
     out = torch.empty_like(u)
@@ -407,7 +453,7 @@ def _contracted(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 #
 # and p and ρ, the derivatives of these maxima, are zeros and ones. The marginals they give are the indicator vector of
 # the best tree, if that is unique; ρ and p would have to break ties by sets of edges, so rows in which a maximum is
-# attained twice are left to the contraction of cycles.
+# attained twice are left to the contraction of cycles, and so are those whose differences would be rounded.
 @operator("sstricks::maximum_arborescence", core=(1, None))
 def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The indicator vector of the maximum arborescence rooted at node 0 (App. B.8), shape (*batch, E).
@@ -417,7 +463,7 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     Args:
         u: Utilities, shape (*batch, E); −∞ is an absent edge.
         edges: Where every edge leads from and to, shape (2, E).
-        nodes: The number of nodes; one without any edge is padding.
+        nodes: The number of nodes; one without any edge is absent.
 
     Raises:
         ValueError: The root does not reach all present nodes of some graph.
@@ -428,7 +474,7 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     w = u.new_full((batch, nodes * nodes), -torch.inf).scatter_reduce(-1, flat, u, "amax")
     best = (u == w.gather(-1, flat)) & (u > -torch.inf)
     several = torch.zeros_like(w).scatter_add(-1, flat, best.to(u.dtype))
-    tied = (several > 1).any(-1)
+    tied = (several > 1).any(-1) | ((u.abs() > FAR / 2) & best).any(-1)
     w = w.unflatten(-1, (nodes, nodes))
     present = (w > -torch.inf).any(-1) | (w > -torch.inf).any(-2)
     unreached = torch.zeros(batch, dtype=torch.int64, device=u.device)

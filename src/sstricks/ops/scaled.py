@@ -142,7 +142,7 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, out: Tensor, g: Tensor, u: Tensor, t: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None, None]:
     inside = (grad * (_unmasked(mask, u) & u.isfinite())).to(g.dtype)
-    grad_t = _over_minus_square((inside * g).sum(-1), t) if needs[2] else None
+    grad_t = _over_minus((inside * g).sum(-1) / t.clamp(min=COLDEST), t) if needs[2] else None
     # Constant in u, which is said with zeros: with None, a second derivative would fail instead of being zero.
     return (inside / t.clamp(min=COLDEST).unsqueeze(-1)).sum_to_size(g.shape), torch.zeros_like(u), grad_t, None
 
@@ -150,11 +150,11 @@ def _(
 def _through_temperature(grad: Tensor, u: Tensor, t: Tensor, mask: Tensor) -> Tensor:
     """The gradient in t of u/t, from that in v."""
     finite = _unmasked(mask, u) & u.isfinite()
-    value = torch.where(finite, u, 0.0).to(grad.dtype)
-    return _over_minus_square((torch.where(finite, grad, 0.0) * value).sum(-1), t)
+    v = torch.where(finite, u, 0.0).to(grad.dtype) / t.clamp(min=COLDEST).unsqueeze(-1)
+    return _over_minus((torch.where(finite, grad, 0.0) * v.clamp(-LARGEST, LARGEST)).sum(-1), t)
 
 
-def _over_minus_square(total: Tensor, t: Tensor) -> Tensor:
-    """−total/t², summed to the shape of t."""
-    warm = t.clamp(min=COLDEST)
-    return torch.where(t > COLDEST, -total / warm / warm, 0.0).sum_to_size(t.shape)
+def _over_minus(total: Tensor, t: Tensor) -> Tensor:
+    """−total/t, finite whatever the numbers, summed to the shape of t."""
+    over = (-total / t.clamp(min=COLDEST)).clamp(-LARGEST, LARGEST)
+    return torch.where(t > COLDEST, over, 0.0).sum_to_size(t.shape)

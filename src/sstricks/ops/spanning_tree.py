@@ -28,18 +28,29 @@ graph and :math:`\delta = \sum_i p_i a_{iv}`, :math:`t_i = a_{iv} - \delta`; the
 and the equations for x are differentiated by the product rule. The Jacobian is a Hessian, that of log Z, hence
 symmetric: the vector-Jacobian product of the backward pass *is* this derivative in the direction of the incoming
 gradient.
+
+**Far apart.** Where all trees need edges far below others, sums of exponents are rounded, and what decides between
+those edges is lost. Let E_k be the k edges of largest utility, and s_k the step from the k-th utility to the next. Then
+
+.. math:: \sum_{e \in T} u_e = \sum_{e \in T^*} u_e + \sum_k s_k (|T \cap E_k| - |T^* \cap E_k|)
+
+where no term of the last sum is positive: the best tree T*, which is a greedy one, has as many edges of every E_k as a
+tree can have. A tree that lacks one at a step above c is e^−c times as likely as the best, at the most. So with c well
+beyond the logarithm of the number of trees, the law does not change when all steps are cut down to c. That brings any
+utilities near each other, and log Z changes by what they then differ by on the best tree.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sstricks.errors import invalid
 from sstricks.ops import arborescence
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
-from sstricks.ops.precision import FAR
+from sstricks.ops.precision import MANY, NEAR, SURE
 from sstricks.ops.threads import over_rows
 
 
@@ -83,21 +94,28 @@ def _pair_weights(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor,
     return square(log_weight), square(alive.to(u.dtype)) > 0, share
 
 
-def _near(u: Tensor) -> tuple[Tensor, Tensor]:
-    """The utilities less their maximum, the farthest of them brought nearer in order, and the maximum."""
-    best = u.detach().amax(-1, keepdim=True)
-    best = torch.where(best > -torch.inf, best, 0.0)
-    gap = best - u
-    far = (gap > FAR) & (gap < torch.inf)
-    return torch.where(far, -FAR * (1 + torch.where(far, gap / FAR, 1.0).log()), -gap), best.squeeze(-1)
+def _near(u: Tensor, nodes: int) -> Tensor:
+    """Utilities near each other with the law of u, and none above 0."""
+    most = SURE + MANY * nodes
+    here, known = u > -torch.inf, u.detach()
+    value, order = known.sort(-1, descending=True)
+    steps = (value[..., :-1] - value[..., 1:]).clamp(max=most)  # NaN between absent edges
+    heights = pad(torch.where(value[..., 1:] > -torch.inf, steps, 0.0), (1, 0)).cumsum(-1).neg()
+    far = torch.zeros_like(known).scatter(-1, order, heights)
+    best = torch.where(here.any(-1, keepdim=True), value[..., :1], 0.0)
+    beyond = ((best - known > NEAR) & here).any(-1, keepdim=True)
+    near = torch.where(here, torch.where(beyond, far, known - best), -torch.inf)
+    finite = torch.where(here, u, 0.0)
+    return near + (finite - finite.detach())
 
 
 def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
-    u, best = _near(u)
+    """Of near utilities, also log Z."""
+    u = _near(u, nodes)
     log_w, alive, share = _pair_weights(u, edges, nodes)
     present = alive.any(-1)
     stages = []
-    log_z = (present.sum(-1) - 1).clamp(min=0) * best
+    log_z = torch.zeros_like(u[..., 0])
     components = present[..., 0].to(torch.int64)
     for v in range(nodes - 1, 0, -1):
         on, row = alive[..., v, :v], log_w[..., v, :v]
@@ -112,8 +130,8 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
         log_q = torch.where(joined, row.unsqueeze(-1) + (row - log_d).unsqueeze(-2), 0.0)
         gap = torch.where(joined & old, log_q - log_w[..., :v, :v], 0.0)
         ratio = torch.where(joined, torch.where(old, gap.sigmoid(), 1.0), 0.0)
-        grown = log_w[..., :v, :v] + torch.logaddexp(gap, torch.zeros_like(gap))
-        log_w = torch.where(joined, torch.where(old, grown, log_q), log_w[..., :v, :v])
+        log_old = log_w[..., :v, :v]
+        log_w = torch.where(joined, torch.where(old, torch.logaddexp(log_old, log_q), log_q), log_old)
         alive = old | joined
         stages.append(_Stage(weight / d, ratio))
         log_z = log_z + log_d.squeeze(-1)
@@ -124,7 +142,7 @@ def _eliminate(u: Tensor, edges: Tensor, nodes: int) -> _Elimination:
 def _bordered(x: Tensor, row: Tensor) -> Tensor:
     """The symmetric matrix x with one more row and column."""
     top = torch.cat([x, row.unsqueeze(-1)], -1)
-    bottom = torch.nn.functional.pad(row, (0, 1)).unsqueeze(-2)
+    bottom = pad(row, (0, 1)).unsqueeze(-2)
     return torch.cat([top, bottom], -2)
 
 
@@ -233,7 +251,9 @@ def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """The log-partition function log Σ_T exp(Σ_{e∈T} u_e), shape (*batch) (B.7, eq. 49)."""
     work = _eliminate(u, edges, nodes)
-    return _connected(work.log_z, work.components)
+    tree = maximum_spanning_tree(u, edges, nodes)
+    shift = torch.where(tree > 0, u - _near(u, nodes), 0.0).sum(-1)
+    return _connected(work.log_z + shift, work.components)
 
 
 @marginals.cpu

@@ -33,9 +33,9 @@ def tensors(edges: Edges) -> tuple[Tensor, int]:
 
 
 def utilities(edges: Tensor) -> Tensor:
-    """Of any range, with ties, and without the last node."""
+    """Of any range, with ties, without the last node, and with edges that all trees need and that are far below."""
     generator = torch.Generator().manual_seed(0)
-    u = torch.randn(8, edges.shape[1], dtype=torch.float64, generator=generator)
+    u = torch.randn(10, edges.shape[1], dtype=torch.float64, generator=generator)
     u[1] *= 30
     u[2] *= 1e6
     u[3] = (2 * u[3]).round()
@@ -43,4 +43,6 @@ def utilities(edges: Tensor) -> Tensor:
     u[5] = torch.where((edges == edges.max()).any(0), -math.inf, u[5])
     u[6, 0] = 2e6
     u[7] = (u[7] * 2).round() * 1e13
+    u[8] = torch.where((edges == 0).any(0), u[8].round() - 1e38, u[8])
+    u[9] = torch.where((edges == 0).any(0), -1e30, (u[9] * 2).round() * 1e8)
     return u

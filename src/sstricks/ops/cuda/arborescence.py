@@ -18,6 +18,14 @@ from torch import Tensor
 from sstricks.ops.cuda.blocks import power_of_two
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
 from sstricks.ops.cuda.graphs import any_above, claim, fill, pair, run_on_edges, strongest, turns
+from sstricks.ops.precision import FAR as _FAR
+from sstricks.ops.precision import LARGEST as _LARGEST
+from sstricks.ops.precision import MANY as _MANY
+from sstricks.ops.precision import NEAR as _NEAR
+from sstricks.ops.precision import SURE as _SURE
+
+FAR, NEAR, LARGEST = tl.constexpr(_FAR), tl.constexpr(_NEAR), tl.constexpr(_LARGEST)
+SURE, MANY = tl.constexpr(_SURE), tl.constexpr(_MANY)
 
 
 @triton.jit
@@ -250,7 +258,7 @@ def _marginals(
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
 def _log_partition(
-    u, ends, out, floats, integers, rows, edges, nodes,
+    u, shift, ends, out, floats, integers, rows, edges, nodes,
     R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
@@ -266,7 +274,7 @@ def _log_partition(
         _load(u + begin, u, ends, edges, nodes, tops, m, e, m, owner, owner + square, False, BLOCK)
         log_z, unreached = _eliminate(m, e, m, tops + nodes, m, nodes, False, False, R, N)
         top = tl.load(tops + j, mask=j < nodes, other=0.0, cache_modifier=".cg")
-        log_z += tl.sum(tl.where(top > -INF, top, 0.0), axis=0)
+        log_z += tl.sum(tl.where(top > -INF, top, 0.0), axis=0) + tl.load(shift + row)
         tl.store(out + row, tl.where(odd | (unreached > 0), float("nan"), log_z))
         tl.debug_barrier()
 
@@ -374,7 +382,7 @@ def _sample(
 
 @triton.jit
 def _wins(e, f, among, heads, chosen, outer):
-    """Where edge e comes before edge f, if their gains are equal; see `sstricks.ops.kernels.maximum_arborescence`."""
+    """Where edge e comes before edge f, if their gains are equal; see `sstricks.ops.kernels.contraction`."""
     v = tl.load(heads + e, mask=among, other=0).to(tl.int32)
     w = tl.load(heads + f, mask=among, other=0).to(tl.int32)
     for_e, for_f = e, f
@@ -388,12 +396,30 @@ def _wins(e, f, among, heads, chosen, outer):
 
 
 @triton.jit
-def _best_tail(gain, which, v, nodes, heads, chosen, outer, j):
-    """The best gain of an edge into v, −∞ if it has none, and the tail of that edge."""
+def _difference(x, x_rest, y, y_rest):
+    """x − y as the nearest float and the rest, for numbers that are given so."""
+    high = x - y
+    back = high - x
+    lost = (x - (high - back)) - (y + back)
+    rest = x_rest - y_rest
+    back = rest - x_rest
+    last = (x_rest - (rest - back)) - (y_rest + back)
+    low = lost + rest
+    near = high + low
+    back = near - high
+    return near, ((high - (near - back)) + (low - back)) + last
+
+
+@triton.jit
+def _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j):
+    """The best gain of an edge into v, −∞ if it has none, the rest of it, and the tail of that edge."""
     row = tl.load(gain + v * nodes + j, mask=j < nodes, other=-INF)
     edge = tl.load(which + v * nodes + j, mask=j < nodes, other=0)
     top = tl.max(row, axis=0)
     tied = (row == top) & (row > -INF)
+    left = tl.load(rest + v * nodes + j, mask=tied, other=0.0)
+    most = tl.max(tl.where(tied, left, -INF), axis=0)
+    tied = tied & (left == most)
     tail = tl.min(tl.where(tied, j, nodes - 1), axis=0)
     tied = tied & (j > tail)
     while tl.max(tied.to(tl.int32), axis=0) > 0:  # those that come before the best so far
@@ -401,28 +427,119 @@ def _best_tail(gain, which, v, nodes, heads, chosen, outer, j):
         tied = _wins(edge, tl.zeros_like(edge) + best, tied, heads, chosen, outer)
         tail = tl.where(tl.max(tied.to(tl.int32), axis=0) > 0, tl.min(tl.where(tied, j, nodes - 1), axis=0), tail)
         tied = tied & (j > tail)
-    return top, tail
+    return top, most, tail
 
 
 @triton.jit
-def _contract(new, path, first, length, nodes, gain, which, inside, best, heads, chosen, outer, j, k):
+def _contract(new, path, first, length, nodes, far, gain, rest, which, inside, best, more, heads, chosen, outer, j, k):
     """Make one node of a cycle, the path from `first` on; returns in which node each node is."""
     cycle = (k >= first) & (k < length)
     tl.store(outer + tl.load(path + k, mask=cycle, other=0), new, mask=cycle)
     tl.debug_barrier()
     row = tl.full(j.shape, -INF, tl.float64)
+    low = tl.zeros_like(row)
     edge = tl.zeros_like(j)
     for at in range(first, length):
         c = tl.load(path + at)
-        value = tl.load(gain + c * nodes + j, mask=j < nodes, other=-INF) - tl.load(best + c)
+        value = tl.load(gain + c * nodes + j, mask=j < nodes, other=-INF)
+        here = value > -INF
+        value, left = _difference(
+            value, tl.load(rest + c * nodes + j, mask=here, other=0.0), tl.load(best + c), tl.load(more + c)
+        )
+        value = tl.where(here, value, -INF)
+        left = tl.where(here, tl.where(far > 0, left, 0.0), 0.0)
         candidate = tl.load(which + c * nodes + j, mask=j < nodes, other=0)
-        better = (value > row) | _wins(candidate, edge, (value == row) & (value > -INF), heads, chosen, outer)
+        tied = here & (value == row)
+        better = (value > row) | (tied & (left > low))
+        better = better | _wins(candidate, edge, tied & (left == low), heads, chosen, outer)
         row = tl.where(better, value, row)
+        low = tl.where(better, left, low)
         edge = tl.where(better, candidate, edge)
     inside = tl.where(tl.load(outer + inside, mask=j < nodes, other=-1) == new, new, inside)
     tl.store(gain + new * nodes + j, tl.where(inside == new, -INF, row), mask=j < nodes)
+    tl.store(rest + new * nodes + j, low, mask=j < nodes)
     tl.store(which + new * nodes + j, edge, mask=j < nodes)
     return inside
+
+
+@triton.jit
+def _any_beyond(u, ends, edges, limit, BLOCK: tl.constexpr):
+    """1 if a utility is larger than the limit in absolute value, 0 otherwise."""
+    some = tl.zeros([BLOCK], tl.int32)
+    for begin in range(0, edges, BLOCK):
+        x = begin + tl.arange(0, BLOCK)
+        value = tl.load(u + x, mask=x < edges, other=0.0)
+        head = tl.load(ends + edges + x, mask=x < edges, other=0)
+        some |= ((tl.abs(value) > limit) & (value > -INF) & (head > 0)).to(tl.int32)
+    return tl.max(some, axis=0)
+
+
+@triton.jit
+def _contract_all(
+    u, ends, edges, nodes, limit, gain, rest, which, best, more, chosen, outer, path, state, owner, done,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Choose an edge into every node and contraction: paths grow backwards along best edges.
+
+    Gains are sums of two floats if a utility is larger than the limit. Returns how many nodes and contractions there
+    are, how many nodes the root does not reach, and whether a utility is NaN.
+    """
+    FRESH: tl.constexpr = 0
+    ON_PATH: tl.constexpr = 1
+    SETTLED: tl.constexpr = 2
+    heads = ends + edges
+    j = tl.arange(0, N)
+    k = tl.arange(0, 2 * N)
+    fill(chosen, 2 * nodes, -1, BLOCK)
+    fill(outer, 2 * nodes, -1, BLOCK)
+    fill(state, 2 * nodes, FRESH, BLOCK)
+    fill(rest, nodes * nodes, 0.0, BLOCK)
+    far = _any_beyond(u, ends, edges, limit, BLOCK)
+    odd = strongest(u, ends, edges, nodes, gain, which, owner, done, True, BLOCK)
+    present = any_above(gain, -INF, 1, nodes, nodes, R, N) | any_above(gain, -INF, nodes, 1, nodes, R, N)
+    tl.store(state, SETTLED)
+    tl.debug_barrier()
+    inside = tl.where(j < nodes, j, 0)
+    count = nodes
+    unreached = 0
+    start = tl.min(tl.where((present > 0) & (j > 0), j, N), axis=0)
+    while start < N:
+        v = tl.sum(tl.where(j == start, inside, 0), axis=0)
+        length = 0
+        growing = True
+        while growing:
+            tl.store(path + length, v)
+            tl.store(state + v, ON_PATH)
+            length += 1
+            top, most, tail = _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j)
+            if top > -INF:
+                tl.store(chosen + v, tl.load(which + v * nodes + tail))
+                tl.store(best + v, top)
+                tl.store(more + v, most)
+                w = tl.sum(tl.where(j == tail, inside, 0), axis=0)
+                tl.debug_barrier()
+                there = tl.load(state + w)
+                if there == ON_PATH:
+                    first = tl.min(tl.where(tl.load(path + k, mask=k < length, other=-1) == w, k, 2 * N), axis=0)
+                    inside = _contract(
+                        count, path, first, length, nodes, far,
+                        gain, rest, which, inside, best, more, heads, chosen, outer, j, k,
+                    )  # fmt: skip
+                    length = first
+                    v = count
+                    count += 1
+                else:
+                    v = w
+                    growing = there == FRESH
+            else:
+                unreached += 1
+                growing = False
+            tl.debug_barrier()
+        tl.store(state + tl.load(path + k, mask=k < length, other=0), SETTLED, mask=k < length)
+        tl.debug_barrier()
+        waiting = (present > 0) & (tl.load(state + inside) != SETTLED)
+        start = tl.min(tl.where(waiting, j, N), axis=0)
+    return count, unreached, odd
 
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
@@ -430,71 +547,26 @@ def _maximum(
     u, ends, out, floats, integers, rows, edges, nodes,
     R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Contraction of cycles as on the CPU: paths grow backwards along best edges; ties are broken as there."""
-    FRESH: tl.constexpr = 0
-    ON_PATH: tl.constexpr = 1
-    SETTLED: tl.constexpr = 2
+    """Contraction of cycles as on the CPU; ties are broken as there."""
     program = tl.program_id(0).to(tl.int64)
     square = nodes * nodes
-    gain = floats + program * (2 * square + 2 * nodes)
-    best = gain + 2 * square
+    gain = floats + program * (4 * square + 4 * nodes)
+    rest = gain + 2 * square
+    best = rest + 2 * square
     which = integers + program * (3 * square + edges + 8 * nodes)
     owner = which + 2 * square
     done = owner + square
     chosen = done + edges
     outer = chosen + 2 * nodes
     path = outer + 2 * nodes
-    state = path + 2 * nodes
-    heads = ends + edges
-    j = tl.arange(0, N)
     k = tl.arange(0, 2 * N)
     for row in range(program, rows, tl.num_programs(0)):
         begin = row * edges
         fill(out + begin, edges, 0.0, BLOCK)
-        fill(chosen, 4 * nodes, -1, BLOCK)
-        fill(state, 2 * nodes, FRESH, BLOCK)
-        odd = strongest(u + begin, ends, edges, nodes, gain, which, owner, done, True, BLOCK)
-        present = any_above(gain, -INF, 1, nodes, nodes, R, N) | any_above(gain, -INF, nodes, 1, nodes, R, N)
-        tl.store(state, SETTLED)
-        tl.debug_barrier()
-        inside = tl.where(j < nodes, j, 0)
-        count = nodes
-        unreached = 0
-        start = tl.min(tl.where((present > 0) & (j > 0), j, N), axis=0)
-        while start < N:
-            v = tl.sum(tl.where(j == start, inside, 0), axis=0)
-            length = 0
-            growing = True
-            while growing:
-                tl.store(path + length, v)
-                tl.store(state + v, ON_PATH)
-                length += 1
-                top, tail = _best_tail(gain, which, v, nodes, heads, chosen, outer, j)
-                if top > -INF:
-                    tl.store(chosen + v, tl.load(which + v * nodes + tail))
-                    tl.store(best + v, top)
-                    w = tl.sum(tl.where(j == tail, inside, 0), axis=0)
-                    tl.debug_barrier()
-                    there = tl.load(state + w)
-                    if there == ON_PATH:
-                        first = tl.min(tl.where(tl.load(path + k, mask=k < length, other=-1) == w, k, 2 * N), axis=0)
-                        inside = _contract(
-                            count, path, first, length, nodes, gain, which, inside, best, heads, chosen, outer, j, k
-                        )
-                        length = first
-                        v = count
-                        count += 1
-                    else:
-                        v = w
-                        growing = there == FRESH
-                else:
-                    unreached += 1
-                    growing = False
-                tl.debug_barrier()
-            tl.store(state + tl.load(path + k, mask=k < length, other=0), SETTLED, mask=k < length)
-            tl.debug_barrier()
-            rest = (present > 0) & (tl.load(state + inside) != SETTLED)
-            start = tl.min(tl.where(rest, j, N), axis=0)
+        count, unreached, odd = _contract_all(
+            u + begin, ends, edges, nodes, FAR / 2, gain, rest, which, best, best + 2 * nodes,
+            chosen, outer, path, path + 2 * nodes, owner, done, R, N, BLOCK,
+        )  # fmt: skip
         # The outermost contractions are opened first: an edge replaces those of all contractions around its head.
         opened = (tl.load(chosen + k, mask=k < count, other=-1) < 0).to(tl.int32)
         for step in range(1, count):
@@ -502,7 +574,7 @@ def _maximum(
             if tl.sum(tl.where(k == v, opened, 0), axis=0) == 0:
                 edge = tl.load(chosen + v)
                 tl.store(out + begin + edge, 1.0)
-                w = tl.load(heads + edge).to(tl.int32)
+                w = tl.load(ends + edges + edge).to(tl.int32)
                 while w != v:
                     opened = tl.where(k == w, 1, opened)
                     w = tl.load(outer + w)
@@ -512,27 +584,145 @@ def _maximum(
         tl.debug_barrier()
 
 
+@triton.jit
+def _missed(u, ends, edges, nodes, tops, reached, N: tl.constexpr, BLOCK: tl.constexpr):
+    """How many nodes the root misses by edges that are not far below the best edge into the same node."""
+    j = tl.arange(0, N)
+    tl.store(reached + j, (j == 0).to(tl.int32), mask=j < nodes)
+    there = tl.load(tops + j, mask=(j > 0) & (j < nodes), other=-INF, cache_modifier=".cg") > -INF
+    missed = tl.sum(there.to(tl.int32), axis=0)
+    growing = missed > 0
+    while growing:
+        tl.debug_barrier()
+        for begin in range(0, edges, BLOCK):
+            x = begin + tl.arange(0, BLOCK)
+            tail = tl.load(ends + x, mask=x < edges, other=0)
+            head = tl.load(ends + edges + x, mask=x < edges, other=0)
+            top = tl.load(tops + head, mask=head > 0, other=0.0, cache_modifier=".cg")
+            near = (head > 0) & (top - tl.load(u + x, mask=x < edges, other=-INF) <= NEAR)
+            near = near & (tl.load(reached + tail, mask=near, other=0, cache_modifier=".cg") > 0)
+            tl.atomic_max(reached + head, 1, mask=near, sem="relaxed")
+        tl.debug_barrier()
+        yet = tl.load(reached + j, mask=there, other=1, cache_modifier=".cg") == 0
+        left = tl.sum(yet.to(tl.int32), axis=0)
+        growing = (left > 0) & (left < missed)
+        missed = left
+    return missed
+
+
+@triton.jit
+def _near(u, ends, x, edges, nodes, least, inside, best, more, outer):
+    """Some edges' last gains, and those of the contractions that they lead into, both no lower than `least`."""
+    a = tl.load(ends + x, mask=inside, other=0).to(tl.int32)
+    s = tl.load(ends + edges + x, mask=inside, other=0).to(tl.int32)
+    gain = tl.load(u + x, mask=inside, other=-INF)
+    here = inside & (s > 0) & (gain > -INF)
+    rest = tl.zeros_like(gain)
+    entered = tl.zeros_like(gain)
+    among = here
+    while tl.max(among.to(tl.int32), axis=0) > 0:  # all that is around the head, until the tail is in it
+        below = among & (a >= 0) & (a < s)
+        while tl.max(below.to(tl.int32), axis=0) > 0:
+            a = tl.where(below, tl.load(outer + a, mask=below, other=0), a)
+            below = among & (a >= 0) & (a < s)
+        among = among & (a != s)
+        own = tl.load(best + s, mask=among, other=0.0)
+        own_rest = tl.load(more + s, mask=among, other=0.0)
+        gain, rest = _difference(gain, rest, own, own_rest)
+        entered += tl.where(among & (s >= nodes), tl.maximum(own + own_rest, least), 0.0)
+        s = tl.where(among, tl.load(outer + s, mask=among, other=-1), s)
+        among = among & (s >= 0)
+    return tl.where(here, tl.maximum(gain + rest, least) + entered, -INF)
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _nearby(
+    u, shift, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Where all trees need a far edge, near utilities with the same law, and what log Z is more; see the CPU's."""
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    gain = floats + program * (4 * square + 5 * nodes)
+    rest = gain + 2 * square
+    best = rest + 2 * square
+    more = best + 2 * nodes
+    tops = more + 2 * nodes
+    which = integers + program * (3 * square + edges + 9 * nodes)
+    owner = which + 2 * square
+    done = owner + square
+    chosen = done + edges
+    outer = chosen + 2 * nodes
+    path = outer + 2 * nodes
+    state = path + 2 * nodes
+    k = tl.arange(0, 2 * N)
+    least = -(SURE + MANY * nodes)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        odd = _tops(u + begin, ends, edges, nodes, tops, BLOCK)
+        for first in range(0, edges, BLOCK):
+            x = first + tl.arange(0, BLOCK)
+            value = tl.load(u + begin + x, mask=x < edges, other=0.0)
+            tl.store(out + begin + x, value, mask=x < edges)
+        tl.store(shift + row, 0.0)
+        missed = 0
+        if (_any_beyond(u + begin, ends, edges, NEAR / 2, BLOCK) > 0) & (not odd):
+            missed = _missed(u + begin, ends, edges, nodes, tops, state + 2 * nodes, N, BLOCK)
+        if missed > 0:
+            for first in range(0, edges, BLOCK):
+                x = first + tl.arange(0, BLOCK)
+                value = tl.load(u + begin + x, mask=x < edges, other=0.0)
+                bounded = tl.minimum(tl.maximum(value, -LARGEST), LARGEST)
+                tl.store(out + begin + x, tl.where(value > -INF, bounded, value), mask=x < edges)
+            tl.debug_barrier()
+            count, unreached, _ = _contract_all(
+                out + begin, ends, edges, nodes, 0.0, gain, rest, which, best, more,
+                chosen, outer, path, state, owner, done, R, N, BLOCK,
+            )  # fmt: skip
+            if unreached == 0:
+                for first in range(0, edges, BLOCK):
+                    x = first + tl.arange(0, BLOCK)
+                    value = _near(out + begin, ends, x, edges, nodes, least, x < edges, best, more, outer)
+                    tl.store(out + begin + x, value, mask=x < edges)
+                some = (k > 0) & (k < count)
+                some = some & (tl.load(chosen + k, mask=some, other=-1) >= 0)
+                value = tl.load(best + k, mask=some, other=0.0) + tl.load(more + k, mask=some, other=0.0)
+                value = tl.where(k < nodes, value, tl.minimum(value - least, 0.0))
+                tl.store(shift + row, tl.sum(tl.where(some, value, 0.0), axis=0))
+        tl.debug_barrier()
+
+
+def nearby(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """Launch; returns the utilities, shape (rows, E), and what log Z of u is more than theirs, shape (rows,)."""
+    memory = 4 * nodes**2 + 5 * nodes, 3 * nodes**2 + u.shape[1] + 9 * nodes
+    shift = u.new_empty(len(u))
+    return run_on_edges(_nearby, (u, shift), edges, torch.empty_like(u), nodes, *memory), shift
+
+
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 2 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
+    u, _ = nearby(u, edges, nodes)
     return run_on_edges(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, constants=(False,))
 
 
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 4 * nodes**2 + 6 * nodes, nodes**2 + u.shape[1]
+    u, _ = nearby(u, edges, nodes)
     return run_on_edges(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, constants=(True,))
 
 
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 2 * nodes**2 + 4 * nodes, nodes**2 + u.shape[1]
-    return run_on_edges(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
+    u, shift = nearby(u, edges, nodes)
+    return run_on_edges(_log_partition, (u, shift), edges, u.new_empty(len(u)), nodes, *memory)
 
 
 def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    memory = 2 * nodes**2 + 2 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
+    memory = 4 * nodes**2 + 4 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
     warps = max(1, power_of_two(nodes) // 128)
     return run_on_edges(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
 
@@ -541,4 +731,5 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     floats = 3 * nodes**2 + 4 * nodes + nodes * (nodes - 1) * (2 * nodes - 1) // 6
     integers = 2 * nodes**2 + u.shape[1] + nodes
+    u, _ = nearby(u, edges, nodes)
     return run_on_edges(_sample, (u, uniforms), edges, torch.empty_like(u), nodes, floats, integers)

@@ -12,16 +12,11 @@ from torch import Tensor
 from sstricks.ops.cuda.blocks import power_of_two
 from sstricks.ops.cuda.floats import ABSENT, INF, LN2, exponential, normalised, power, quotient, summed
 from sstricks.ops.cuda.graphs import any_above, claim, fill, pair, run_on_edges, strongest, transposed, turns
-from sstricks.ops.precision import FAR as _FAR
+from sstricks.ops.precision import MANY as _MANY
+from sstricks.ops.precision import NEAR as _NEAR
+from sstricks.ops.precision import SURE as _SURE
 
-FAR = tl.constexpr(_FAR)
-
-
-@triton.jit
-def _near(u, best):
-    """The utilities less their maximum, the farthest of them brought nearer in order."""
-    gap = best - u
-    return tl.where((gap > FAR) & (gap < INF), -FAR * (1.0 + tl.log(gap / FAR)), -gap)
+NEAR, SURE, MANY = tl.constexpr(_NEAR), tl.constexpr(_SURE), tl.constexpr(_MANY)
 
 
 @triton.jit
@@ -55,7 +50,7 @@ def _load(u, g, ends, edges, nodes, best, m, e, a, owner, done, TANGENT: tl.cons
         for begin in range(0, edges, BLOCK):
             x = begin + tl.arange(0, BLOCK)
             at, turn = turns(owner, done, ends, x, edges, nodes, False)
-            added, e_added = exponential(_near(tl.load(u + x, mask=turn, other=0.0), best), 0.0)
+            added, e_added = exponential(tl.load(u + x, mask=turn, other=-INF), best)
             old = tl.load(m + at, mask=turn, other=0.0)
             e_old = tl.load(e + at, mask=turn, other=ABSENT)
             total, e_total, part = summed(old, e_old, added, e_added)
@@ -201,7 +196,7 @@ def _marginals(
             x = first + tl.arange(0, BLOCK)
             inside = x < edges
             at = pair(ends, x, edges, nodes, False)
-            weight, e_weight = exponential(_near(tl.load(u + begin + x, mask=inside, other=0.0), best), 0.0)
+            weight, e_weight = exponential(tl.load(u + begin + x, mask=inside, other=-INF), best)
             weight *= power(e_weight + tl.load(e + at, mask=inside, other=0.0))
             y = tl.load(m + at, mask=inside, other=0.0)
             if TANGENT:
@@ -215,7 +210,7 @@ def _marginals(
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
 def _log_partition(
-    u, ends, out, floats, integers, rows, edges, nodes,
+    u, shift, ends, out, floats, integers, rows, edges, nodes,
     R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
@@ -228,9 +223,58 @@ def _log_partition(
         best, odd = _best(u + begin, edges, BLOCK)
         _load(u + begin, u, ends, edges, nodes, best, m, e, m, owner, owner + square, False, BLOCK)
         log_z, present, components = _eliminate(m, e, m, e + square, nodes, False, R, N)
-        value = log_z + tl.maximum(present - 1, 0) * best
+        value = log_z + tl.maximum(present - 1, 0) * best + tl.load(shift + row)
         tl.store(out + row, tl.where(odd | (components > 1), float("nan"), value))
         tl.debug_barrier()
+
+
+@triton.jit
+def _grow(
+    u, ends, edges, nodes, weight, which, owner, done, out, level,
+    LEVELS: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Prim's algorithm: one tree grows from the first node that has an edge; edges are ordered as on the CPU.
+
+    Marks the tree's edges in `out` or, with LEVELS, writes the least utility on the tree's path between any two nodes.
+    Returns whether a utility is NaN, whether the tree spans, and of every node the utility of the edge it came by.
+    """
+    j = tl.arange(0, N)
+    odd = strongest(u, ends, edges, nodes, weight, which, owner, done, False, BLOCK)
+    outside = any_above(weight, -INF, 1, nodes, nodes, R, N)
+    count = tl.sum(outside, axis=0)
+    v = tl.min(tl.where(outside > 0, j, N - 1), axis=0)
+    best = tl.full([N], -INF, tl.float64)
+    link = tl.zeros([N], tl.int32)
+    links = tl.full([N], -INF, tl.float64)
+    reached = True
+    if LEVELS:
+        tl.store(level + v * nodes + v, INF, mask=v < nodes)
+    for _ in range(1, count):
+        outside = tl.where(j == v, 0, outside)
+        at = v * nodes + j
+        value = tl.load(weight + at, mask=(j < nodes) & (outside > 0), other=-INF)
+        edge = tl.load(which + at, mask=(j < nodes) & (outside > 0), other=0)
+        better = (value > best) | ((value == best) & (edge < link))
+        best = tl.where(outside > 0, tl.where(better, value, best), -INF)
+        link = tl.where(better, edge, link)
+        top = tl.max(best, axis=0)
+        # An edge leads to one node outside: of links that tie, the lowest one tells the node as well.
+        first = tl.min(tl.where((outside > 0) & (best == top), link.to(tl.int64) * N + j, 1 << 60), axis=0)
+        v = (first % N).to(tl.int32)
+        if LEVELS:
+            came = (first // N).to(tl.int32)
+            parent = tl.load(ends + came).to(tl.int32) + tl.load(ends + edges + came).to(tl.int32) - v
+            links = tl.where(j == v, top, links)
+            tl.debug_barrier()
+            # Those outside are written as well, and again when they are reached.
+            path = tl.load(level + parent * nodes + j, mask=(j < nodes) & (outside == 0), other=-INF)
+            path = tl.where(j == v, INF, tl.minimum(path, top))
+            tl.store(level + v * nodes + j, path, mask=j < nodes)
+            tl.store(level + j * nodes + v, path, mask=j < nodes)
+        else:
+            tl.store(out + first // N, 1.0, mask=top > -INF)
+        reached = reached & (top > -INF)
+    return odd, reached, links
 
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
@@ -238,59 +282,116 @@ def _maximum(
     u, ends, out, floats, integers, rows, edges, nodes,
     R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Prim's algorithm: one tree grows from the first node that has an edge; edges are ordered as on the CPU."""
     program = tl.program_id(0).to(tl.int64)
     square = nodes * nodes
     weight = floats + program * square
     which = integers + program * (2 * square + edges)
     owner = which + square
-    j = tl.arange(0, N)
     for row in range(program, rows, tl.num_programs(0)):
         begin = row * edges
         fill(out + begin, edges, 0.0, BLOCK)
-        odd = strongest(u + begin, ends, edges, nodes, weight, which, owner, owner + square, False, BLOCK)
-        outside = any_above(weight, -INF, 1, nodes, nodes, R, N)
-        count = tl.sum(outside, axis=0)
-        v = tl.min(tl.where(outside > 0, j, N - 1), axis=0)
-        best = tl.full([N], -INF, tl.float64)
-        link = tl.zeros([N], tl.int32)
-        reached = True
-        for _ in range(1, count):
-            outside = tl.where(j == v, 0, outside)
-            at = v * nodes + j
-            value = tl.load(weight + at, mask=(j < nodes) & (outside > 0), other=-INF)
-            edge = tl.load(which + at, mask=(j < nodes) & (outside > 0), other=0)
-            better = (value > best) | ((value == best) & (edge < link))
-            best = tl.where(outside > 0, tl.where(better, value, best), -INF)
-            link = tl.where(better, edge, link)
-            top = tl.max(best, axis=0)
-            # An edge leads to one node outside: of links that tie, the lowest one tells the node as well.
-            first = tl.min(tl.where((outside > 0) & (best == top), link.to(tl.int64) * N + j, 1 << 60), axis=0)
-            v = (first % N).to(tl.int32)
-            tl.store(out + begin + first // N, 1.0, mask=top > -INF)
-            reached = reached & (top > -INF)
+        odd, reached, _links = _grow(
+            u + begin, ends, edges, nodes, weight, which, owner, owner + square, out + begin, weight,
+            False, R, N, BLOCK,
+        )  # fmt: skip
         if odd | (not reached):
             tl.debug_barrier()
             fill(out + begin, edges, float("nan"), BLOCK)
         tl.debug_barrier()
 
 
+@triton.jit
+def _height(weights, steps, level, nodes):
+    """How far below the best utility a level is when all steps between the tree's edges are cut down."""
+    height = tl.zeros_like(level)
+    for s in range(nodes):
+        height -= tl.where(tl.load(weights + s) > level, tl.load(steps + s), 0.0)
+    return height
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "nodes"])
+def _nearby(
+    u, shift, ends, out, floats, integers, rows, edges, nodes,
+    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Where a utility is far below the best one, near utilities with the same law, and what log Z is more.
+
+    It is enough to cut down the steps between the edges of the best tree: an edge is below the least edge on the path
+    that it would close by what it always was, or by more than a tree can lose.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    square = nodes * nodes
+    weight = floats + program * (2 * square + 2 * nodes)
+    level = weight + square
+    weights = level + square
+    steps = weights + nodes
+    which = integers + program * (2 * square + edges)
+    owner = which + square
+    j = tl.arange(0, N)
+    most = SURE + MANY * nodes
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        best, odd = _best(u + begin, edges, BLOCK)
+        beyond = tl.zeros([BLOCK], tl.int32)
+        for first in range(0, edges, BLOCK):
+            x = first + tl.arange(0, BLOCK)
+            value = tl.load(u + begin + x, mask=x < edges, other=-INF)
+            beyond |= ((best - value > NEAR) & (value > -INF)).to(tl.int32)
+            tl.store(out + begin + x, value, mask=x < edges)
+        tl.store(shift + row, 0.0)
+        if (tl.max(beyond, axis=0) > 0) & (not odd):
+            _odd, _reached, links = _grow(
+                u + begin, ends, edges, nodes, weight, which, owner, owner + square, out + begin, level,
+                True, R, N, BLOCK,
+            )  # fmt: skip
+            tl.store(weights + j, links, mask=j < nodes)
+            tl.debug_barrier()
+            below = tl.full([N], -INF, tl.float64)
+            for s in range(nodes):
+                link = tl.load(weights + s)
+                after = (link < links) | ((link == links) & (s > j))
+                below = tl.where(after, tl.maximum(below, link), below)
+            step = tl.where((links > -INF) & (below > -INF), tl.minimum(links - below, most), 0.0)
+            tl.store(steps + j, step, mask=j < nodes)
+            tl.debug_barrier()
+            for first in range(0, edges, BLOCK):
+                x = first + tl.arange(0, BLOCK)
+                value = tl.load(u + begin + x, mask=x < edges, other=-INF)
+                here = value > -INF
+                least = tl.load(level + pair(ends, x, edges, nodes, False), mask=here, other=0.0)
+                near = _height(weights, steps, least, nodes) + tl.maximum(value - least, -most)
+                tl.store(out + begin + x, tl.where(here, near, -INF), mask=x < edges)
+            more = links - _height(weights, steps, links, nodes)
+            tl.store(shift + row, tl.sum(tl.where(links > -INF, more, 0.0), axis=0))
+        tl.debug_barrier()
+
+
+def nearby(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """Launch; returns the utilities, shape (rows, E), and what log Z of u is more than theirs, shape (rows,)."""
+    shift = u.new_empty(len(u))
+    memory = 2 * nodes**2 + 2 * nodes, 2 * nodes**2 + u.shape[1]
+    return run_on_edges(_nearby, (u, shift), edges, torch.empty_like(u), nodes, *memory), shift
+
+
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
+    u, _ = nearby(u, edges, nodes)
     memory = 2 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
     return run_on_edges(_marginals, (u, u), edges, torch.empty_like(u), nodes, *memory, constants=(False,))
 
 
 def marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
+    u, _ = nearby(u, edges, nodes)
     memory = 4 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
     return run_on_edges(_marginals, (u, g), edges, torch.empty_like(u), nodes, *memory, constants=(True,))
 
 
 def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
+    u, shift = nearby(u, edges, nodes)
     memory = 2 * nodes**2 + 3 * nodes, nodes**2 + u.shape[1]
-    return run_on_edges(_log_partition, (u,), edges, u.new_empty(len(u)), nodes, *memory)
+    return run_on_edges(_log_partition, (u, shift), edges, u.new_empty(len(u)), nodes, *memory)
 
 
 def maximum_spanning_tree(u: Tensor, edges: Tensor, nodes: int) -> Tensor:

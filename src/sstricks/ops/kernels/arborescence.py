@@ -8,6 +8,7 @@ large for them.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
     LANES,
     LN2,
@@ -22,6 +23,7 @@ from sstricks.ops.kernels.floats import (
 from sstricks.ops.kernels.lanes import choose, filled, larger, load, minus_abs, power, store, transpose
 from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.spanning_tree import cut, row_of
+from sstricks.ops.precision import NEAR
 
 ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
@@ -112,6 +114,51 @@ def _tops(ends, m_edge, top, present):
 
 
 @separate
+def _farthest(ends, m_edge, top, worst):
+    """By how much each lane's utilities are at most below the best edge into the same node."""
+    zero, infinity = filled(0.0), filled(np.inf)
+    gap = zero
+    for x in range(ends.shape[1]):
+        u = load(m_edge, np.uint64(x) * ROW)
+        below = load(top, np.uint64(ends[1, x]) * ROW) - u
+        gap = larger(choose(u + infinity, below, zero), gap)  # −∞ + ∞ has no sign
+    store(worst, np.uint64(0), gap)
+
+
+@separate
+def _reach(ends, m_edge, top, reached):
+    """Mark the nodes that the root reaches by edges that are not far below the best edge into the same node."""
+    zero, limit = filled(0.0), filled(NEAR)
+    reached[:] = 0.0
+    reached[:LANES] = 1.0
+    before = 0.0
+    while before < reached.sum():
+        before = reached.sum()
+        for x in range(ends.shape[1]):
+            at = np.uint64(ends[1, x]) * ROW
+            below = load(top, at) - load(m_edge, np.uint64(x) * ROW)
+            tail = load(reached, np.uint64(ends[0, x]) * ROW)
+            store(reached, at, larger(load(reached, at), choose(limit - below, tail, zero)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _bring_near(u, begin, end, ends, m_edge, top, present, base):
+    """Where all trees need an edge far below others, replace the utilities; the others' far edges do not matter."""
+    base[:] = 0.0
+    worst = np.empty(LANES)
+    _farthest(ends, m_edge, top, worst)
+    if worst.max() <= NEAR:
+        return
+    reached = aligned(top.size)
+    _reach(ends, m_edge, top, reached)
+    for lane in range(LANES):
+        if ((reached[lane::LANES] == 0.0) & (present[lane::LANES] > -np.inf)).any():
+            row = min(begin + lane, end - 1)
+            base[lane] = bring_near(top.size // LANES, row, u, ends, m_edge[lane::LANES])
+    _tops(ends, m_edge, top, present)
+
+
+@separate
 def _exponentials(m, e):
     """Turn utilities m into weights exp(m − e) = m·2ᵉ."""
     for x in range(np.uint64(m.size)):
@@ -148,12 +195,13 @@ def merge(added, new, m, e, y):
 def load_weights(u, begin, end, slot, again, ends, m, e, m_edge, e_edge, present, base):
     """The weights exp(u − max u) of edges and pairs, the maximum over each head's edges; the sum of the maxima.
 
-    Every tree has one edge into each node, so the maxima do not change its law.
+    Every tree has one edge into each node, so the maxima do not change its law. Where utilities are so far below them
+    that sums of exponents would be rounded, others with the same law, which are near each other, take their place.
     """
     top = aligned(present.size)
     transposed(begin, end, u, m_edge)
     _tops(ends, m_edge, top, present)
-    base[:] = 0.0
+    _bring_near(u, begin, end, ends, m_edge, top, present, base)
     for x in range(0, top.size, LANES):
         for lane in range(LANES):
             base[lane] += top[x + lane]
@@ -342,6 +390,22 @@ def write(first, end, block, values, out):
     for lane in range(min(LANES, end - first)):
         for x in range(np.uint64(squares), np.uint64(count)):
             out[first + lane, np.uint64(block) + x] = values[x * ROW + np.uint64(lane)]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def nearby(begin, end, nodes, u, ends, out, unreached, memory):
+    """Write utilities that `load_weights` would use into `out`, and in the last column what log Z of u is more."""
+    _, (m_edge, _), present, _, _ = workspace(nodes, u.shape[1], memory)
+    top, base = aligned(present.size), np.empty(LANES)
+    unreached[begin:end] = 0
+    for first in range(begin, end, LANES):
+        transposed(first, end, u, m_edge)
+        _tops(ends, m_edge, top, present)
+        _bring_near(u, first, end, ends, m_edge, top, present, base)
+        for lane in range(min(LANES, end - first)):
+            for x in range(ends.shape[1]):
+                out[first + lane, x] = m_edge[x * LANES + lane]
+            out[first + lane, ends.shape[1]] = base[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)

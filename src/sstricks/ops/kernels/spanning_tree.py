@@ -39,7 +39,7 @@ from sstricks.ops.kernels.floats import (
     power_of_two,
 )
 from sstricks.ops.kernels.separate import MATHS, separate
-from sstricks.ops.precision import FAR
+from sstricks.ops.precision import MANY, NEAR, SURE
 
 
 @njit(inline="always")
@@ -132,9 +132,50 @@ def _merge_tangent(count, m1, e1, shift, m2, e2, row, m, e, a, to, a_row, t):
         e[y] = max(e_product, e[y])
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _top(parent, v):
+    """What stands for the component of a node."""
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _connected_nearby(nodes, u, row, ends, best):
+    """Whether edges that are not far below the best one connect all nodes that are present."""
+    parent = np.full(nodes, -1)
+    left = 0
+    for x in range(ends.shape[1]):
+        if u[row, x] > -np.inf:
+            for v in ends[:, x]:
+                left += parent[v] < 0
+                parent[v] = max(parent[v], v)
+    for x in range(ends.shape[1]):
+        if best - u[row, x] <= NEAR:
+            a, b = _top(parent, ends[0, x]), _top(parent, ends[1, x])
+            left -= a != b
+            parent[a] = b
+    return left <= 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def bring_near(nodes, u, row, near):
+    """Write utilities with the law of a row of u, but near each other, none above 0; `sstricks.ops.spanning_tree`."""
+    most = SURE + MANY * nodes
+    before, height = np.inf, 0.0
+    for x in np.argsort(-u[row], kind="mergesort"):
+        height -= min(before - u[row, x], most) if before < np.inf else 0.0
+        before = u[row, x]
+        near[x] = height if before > -np.inf else -np.inf
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
-    """The weights exp(u − max u) of all edges and of all pairs of nodes, which nodes are present, and max u."""
+def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best, far):
+    """The weights exp(u − max u) of all edges and of all pairs of nodes; which nodes are present; max u.
+
+    Where all trees need an edge far below the best one, the weights are those of near utilities with the same law.
+    """
     edges = u.shape[1]
     m[:] = 0.0
     e[:] = NOTHING
@@ -145,16 +186,14 @@ def _load(u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best):
         for x in range(edges):
             best[lane] = max(best[lane], u[row, x])
         best[lane] = best[lane] if best[lane] > -np.inf else 0.0
-        far = 0
+        beyond = 0
         for x in range(np.uint64(edges)):
             gap = best[lane] - u[row, x]
             m_edge[x * ROW + np.uint64(lane)] = -gap
-            far += gap > FAR
-        if far:  # or absent
-            for x in range(edges):
-                gap = best[lane] - u[row, x]
-                if FAR < gap < np.inf:
-                    m_edge[x * LANES + lane] = -FAR * (1.0 + np.log(gap / FAR))
+            beyond += gap > NEAR
+        far[lane] = beyond > 0 and not _connected_nearby(nodes, u, row, ends, best[lane])
+        if far[lane]:
+            bring_near(nodes, u, row, m_edge[lane::LANES])
     _exponentials(m_edge, e_edge)
     one_m = np.ones(LANES)
     one_e = np.zeros(LANES, np.int64)
@@ -321,9 +360,10 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
     m, e = weights
     m_row, e_row, m_p, e_p = rows
     log_z, best, rest = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    far = np.empty(LANES, np.bool_)
     isolated = np.empty(LANES, np.int64)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, present, best)
+        _load(nodes, u, first, end, pair, ends, m, e, m_edge, e_edge, present, best, far)
         _eliminate(nodes, weights, rows, present, log_z, isolated)
         for v in range(1, nodes):
             low[:] = 0.0
@@ -345,15 +385,28 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
                 out[first + lane, k] = min(max(value, 0.0), 1.0)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def _shift(nodes, u, row, ends):
+    """What log Z of a row of u is more than that of the near utilities: what they differ by on the best tree."""
+    tree, near = np.empty((1, ends.shape[1])), np.empty(ends.shape[1])
+    kruskal(0, 1, nodes, u[row : row + 1], ends, tree, np.empty(1, np.int64))
+    bring_near(nodes, u, row, near)
+    shift = 0.0
+    for x in range(near.size):
+        if tree[0, x] > 0.0:
+            shift += u[row, x] - near[x]
+    return shift
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, components, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     pair = number(nodes, ends)
     weights, rows, (m_edge, e_edge, _), _, present, _ = _workspace(nodes, u.shape[1], memory)
-    log_z, best = np.empty(LANES), np.empty(LANES)
+    log_z, best, far = np.empty(LANES), np.empty(LANES), np.empty(LANES, np.bool_)
     isolated = np.empty(LANES, np.int64)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, weights[0], weights[1], m_edge, e_edge, present, best)
+        _load(nodes, u, first, end, pair, ends, weights[0], weights[1], m_edge, e_edge, present, best, far)
         _eliminate(nodes, weights, rows, present, log_z, isolated)
         for lane in range(min(LANES, end - first)):
             components[first + lane] = isolated[lane]
@@ -361,6 +414,8 @@ def log_partition(begin, end, nodes, u, ends, out, components, memory):
             for v in range(nodes):
                 size += present[v * LANES + lane]
             out[first + lane] = log_z[lane] + max(size - 1, 0) * best[lane]
+            if far[lane]:
+                out[first + lane] = log_z[lane] + _shift(nodes, u, first + lane, ends)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
@@ -430,10 +485,10 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     m_row, e_row, m_p, e_p = rows
     tangents, _ = cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
     a, a_row, t, dx = tangents[0], tangents[1], tangents[2], tangents[3]
-    best, rest = np.empty(LANES), np.empty(LANES)
+    best, rest, far = np.empty(LANES), np.empty(LANES), np.empty(LANES, np.bool_)
     isolated = np.empty(LANES, np.int64)
     for first in range(begin, end, LANES):
-        _load(u, first, end, pair, ends, m, e, m_edge, e_edge, present, best)
+        _load(nodes, u, first, end, pair, ends, m, e, m_edge, e_edge, present, best, far)
         _load_tangent(g, first, end, pair, m_edge, e_edge, m, e, g_edge, a)
         _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated)
         for v in range(1, nodes):

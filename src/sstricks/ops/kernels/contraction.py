@@ -1,0 +1,240 @@
+"""Maximum arborescences and their potentials on the CPU, by contraction of cycles: Chu–Liu/Edmonds as Tarjan has it.
+
+A path is grown backwards along best edges from any node. Where it closes a cycle, that is contracted: an edge into the
+new node is worth what it gains over the cycle's own edge at its head. Where it reaches the root's side, its nodes are
+settled, and another path begins. At the end, the outermost contractions are opened first: the edge chosen for one
+replaces the own edges of all contractions around its head. O(n²).
+
+Ties are broken as if every utility were raised by an infinitesimal of its own, that of edge 0 by far the largest, then
+that of edge 1, and so on; so among the best trees the one is found that takes the lower edges. An edge's gain is its
+utility less those of the chosen edges of all contractions around its head, its path. So of two edges with equal gains,
+e is better than f if the least index in {e} ∪ path(f) is below the least in {f} ∪ path(e), the common part of both
+paths left out.
+
+**Far apart.** Differences of utilities beyond `FAR` lose what decides among trees that all need a far edge. There,
+gains are sums of two floats: exact as long as utilities of no more than two scales meet.
+
+**Potentials.** Let b_S be the gain of the edge chosen for S, a node or a contraction, and δ(S) the edges into it. Every
+edge is in δ(S) for just the S whose b_S was taken from its utility to give its last gain r_e ≤ 0, so for every tree
+
+.. math:: \\sum_{e \\in T} u_e = \\sum_S b_S + \\sum_{e \\in T} r_e + \\sum_S b_S (|T \\cap \\delta(S)| - 1)
+
+where b_S ≤ 0 for contractions, and |T ∩ δ(S)| is 1 for nodes and at least 1 for contractions: no term but the first is
+positive, and all others are 0 for the best tree. (The b_S are an optimal dual solution of Edmonds' linear program.) A
+tree of which some r_e or b_S (|T ∩ δ(S)| − 1) is below −c is e^−c times as likely as the best, at the most. So with c
+well beyond the logarithm of the number of trees, the law does not change when r_e and b_S of contractions are raised
+to −c where they are below it. That brings any utilities within (n + 1)c of each other.
+"""
+
+import numpy as np
+from numba import njit
+
+from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
+
+
+@njit(inline="always")
+def _difference(x, x_rest, y, y_rest):
+    """x − y as the nearest float and the rest, for numbers that are given so; what the three sums lose is made up."""
+    high = x - y
+    back = high - x
+    lost = (x - (high - back)) - (y + back)
+    rest = x_rest - y_rest
+    back = rest - x_rest
+    last = (x_rest - (rest - back)) - (y_rest + back)
+    low = lost + rest
+    near = high + low
+    back = near - high
+    return near, ((high - (near - back)) + (low - back)) + last
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _memory(nodes):
+    """Of nodes and contractions: gains of the edges from each node, and which they are; the chosen edge; and where."""
+    most = 2 * nodes
+    gains = np.empty((most, nodes)), np.empty((most, nodes)), np.empty((most, nodes), np.int64)
+    choice = np.empty(most), np.empty(most), np.empty(most, np.int64)
+    outer, inside, present = np.empty(most, np.int64), np.empty(nodes, np.int64), np.empty(nodes, np.bool_)
+    return gains, choice, outer, inside, present
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _wins(e, f, heads, chosen, outer):
+    """Whether edge e comes before edge f, where their gains are equal."""
+    v, w = heads[e], heads[f]
+    for_e, for_f = e, f
+    while v != w:  # a contraction has a higher number than what is in it
+        if v < w:
+            for_f = min(for_f, chosen[v])
+            v = outer[v]
+        else:
+            for_e = min(for_e, chosen[w])
+            w = outer[w]
+    return for_e < for_f
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _best_edge(v, nodes, gains, heads, chosen, outer):
+    """The tail of the best edge into v, −1 if it has none."""
+    gain, rest, which = gains
+    best, at = -np.inf, -1
+    for i in range(nodes):
+        if gain[v, i] > best:
+            best, at = gain[v, i], i
+        elif gain[v, i] == best and at >= 0:
+            more = rest[v, i] - rest[v, at]
+            if more > 0.0 or (more == 0.0 and _wins(which[v, i], which[v, at], heads, chosen, outer)):
+                at = i
+    return at
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, heads):
+    """Make of the nodes path[begin:end], a cycle, one node."""
+    gain, rest, which = gains
+    best, more, chosen = choice
+    for k in range(begin, end):
+        outer[path[k]] = new
+    for i in range(nodes):
+        gain[new, i] = -np.inf
+        rest[new, i] = 0.0
+    for k in range(begin, end):
+        c = path[k]
+        for i in range(nodes):
+            value, left = gain[c, i] - best[c], 0.0
+            if far and value > -np.inf:
+                value, left = _difference(gain[c, i], rest[c, i], best[c], more[c])
+            better = value > gain[new, i]
+            if value == gain[new, i] and value > -np.inf:
+                lead = left - rest[new, i]
+                better = lead > 0.0 or (lead == 0.0 and _wins(which[c, i], which[new, i], heads, chosen, outer))
+            if better:
+                gain[new, i] = value
+                rest[new, i] = left
+                which[new, i] = which[c, i]
+    for i in range(nodes):
+        if outer[inside[i]] == new:
+            inside[i] = new
+            gain[new, i] = -np.inf
+            rest[new, i] = 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
+    """Choose an edge into every node and contraction; how many these are, and how many nodes the root does not reach.
+
+    Gains are sums of two floats if a utility is larger than the limit.
+    """
+    gains, choice, outer, inside, present = memory
+    gain, rest, which = gains
+    best, more, chosen = choice
+    gain[:nodes] = -np.inf
+    rest[:nodes] = 0.0
+    present[:] = False
+    outer[:] = -1
+    chosen[:] = -1
+    settled[:] = False
+    on_path[:] = False
+    for v in range(nodes):
+        inside[v] = v
+    far = False
+    for x in range(ends.shape[1]):
+        i, j = ends[0, x], ends[1, x]
+        if j > 0 and u[row, x] > -np.inf:
+            present[i] = present[j] = True
+            far |= abs(u[row, x]) > limit
+            if u[row, x] > gain[j, i]:  # strictly: of parallel edges that tie, the first
+                gain[j, i] = u[row, x]
+                which[j, i] = x
+    settled[0] = True
+    count = nodes
+    unreached = 0
+    for start in range(1, nodes):
+        if not present[start] or settled[inside[start]]:
+            continue
+        length = 0
+        v = inside[start]
+        while True:
+            path[length] = v
+            length += 1
+            on_path[v] = True
+            tail = _best_edge(v, nodes, gains, ends[1], chosen, outer)
+            if tail < 0:
+                unreached += 1
+                break
+            chosen[v] = which[v, tail]
+            best[v] = gain[v, tail]
+            more[v] = rest[v, tail]
+            w = inside[tail]
+            if settled[w]:
+                break
+            if on_path[w]:
+                first = length - 1
+                while path[first] != w:
+                    first -= 1
+                _contract(count, path, first, length, nodes, far, gains, choice, outer, inside, ends[1])
+                length = first
+                v = count
+                count += 1
+            else:
+                v = w
+        for k in range(length):
+            settled[path[k]] = True
+    return count, unreached
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
+    """Write the maximum arborescences of rows `begin` to `end`, rooted at node 0, into `out`."""
+    heads = ends[1]
+    memory = _memory(nodes)
+    chosen, outer = memory[1][2], memory[2]
+    settled, on_path, opened = np.empty((3, 2 * nodes), np.bool_)
+    path = np.empty(2 * nodes, np.int64)
+    for r in range(begin, end):
+        count, unreached[r] = _contract_all(nodes, r, u, ends, FAR / 2, memory, settled, on_path, path)
+        out[r] = 0.0
+        for v in range(count):
+            opened[v] = chosen[v] < 0
+        for v in range(count - 1, 0, -1):
+            if not opened[v]:
+                out[r, chosen[v]] = 1.0
+                w = heads[chosen[v]]
+                while w != v:
+                    opened[w] = True
+                    w = outer[w]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def bring_near(nodes, row, u, ends, near):
+    """Write utilities with the law of a row of u, but near each other, into `near`; return what log Z of u is more."""
+    memory = _memory(nodes)
+    (best, more, chosen), outer = memory[1], memory[2]
+    settled, on_path = np.empty((2, 2 * nodes), np.bool_)
+    path = np.empty(2 * nodes, np.int64)
+    value = np.empty((1, ends.shape[1]))
+    for x in range(ends.shape[1]):
+        value[0, x] = min(max(u[row, x], -LARGEST), LARGEST) if u[row, x] > -np.inf else -np.inf
+    count, _ = _contract_all(nodes, 0, value, ends, 0.0, memory, settled, on_path, path)
+    least = -(SURE + MANY * nodes)
+    for x in range(ends.shape[1]):
+        a, s = ends[0, x], ends[1, x]
+        near[x] = -np.inf
+        if s == 0 or value[0, x] == -np.inf:
+            continue
+        gain, rest, entered = value[0, x], 0.0, 0.0
+        while s >= 0:  # all S around the head, until the tail is in it
+            while 0 <= a < s:
+                a = outer[a]
+            if a == s:
+                break
+            if chosen[s] >= 0:
+                gain, rest = _difference(gain, rest, best[s], more[s])
+                entered += max(best[s] + more[s], least) if s >= nodes else 0.0
+            s = outer[s]
+        near[x] = max(gain + rest, least) + entered
+    shift = 0.0
+    for s in range(1, count):
+        if chosen[s] >= 0:
+            value = best[s] + more[s]
+            shift += value if s < nodes else min(value - least, 0.0)
+    return shift
