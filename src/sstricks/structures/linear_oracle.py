@@ -33,6 +33,8 @@ class LinearOracle(Structure):
         tensor([1.0000, 0.7500, 0.2500, 0.0000])
     """
 
+    _is_trusted = False
+
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
     ) -> None:

@@ -10,8 +10,10 @@ from sstricks.regularizers import (
     Euclidean,
     ExponentialFamilyEntropy,
     Regularizer,
+    SeparableRegularizer,
 )
 from sstricks.solvers.registry import register_solver
+from sstricks.solvers.separable import box_optimum
 from sstricks.structures.structure import Structure
 
 
@@ -72,3 +74,8 @@ def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(Subset, BinaryEntropy)
 def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
     return u.sigmoid()
+
+
+@register_solver(Subset, SeparableRegularizer)
+def _(subset: Structure, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return box_optimum(f, u, 0)
