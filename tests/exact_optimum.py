@@ -87,7 +87,9 @@ class Separable:
         return one_sided_slopes(self.value, s, g)
 
     def _multiplier(self, s: Vector, total: int) -> mpmath.mpf:
-        slack = MP.log(len(s)) + 4  # every response is at most eᶻ, z or its like, so Σ < 1 at the low end; as from above
+        slack = (
+            MP.log(len(s)) + 4
+        )  # every response is at most eᶻ, z or its like, so Σ < 1 at the low end; as from above
         low, high = -max(s) - slack, -min(s) + slack
         nu, step = (low + high) / 2, high - low
         while abs(step) > RESOLUTION:

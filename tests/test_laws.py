@@ -39,7 +39,9 @@ def test_law(case: Case, statement: Law):
 def test_every_registered_pair_is_enrolled(pair):
     structure, regularizer = pair
     assert structure in PROBLEMS, f"{structure.__name__} is registered but has no problem in tests/cases.py"
-    enrolled = [c for c in PAIR_CASES if c.problem in PROBLEMS[structure] and c.regularizer is REGULARIZERS[regularizer]]
+    enrolled = [
+        c for c in PAIR_CASES if c.problem in PROBLEMS[structure] and c.regularizer is REGULARIZERS[regularizer]
+    ]
     assert len(enrolled) == 1
     assert enrolled[0].truth.value  # raises LookupError where there is no oracle
 

@@ -75,5 +75,7 @@ def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> 
 
 
 @separable_optimum.backward
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, regularizer: int, k: int, batch: list[int]) -> tuple[None]:
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, regularizer: int, k: int, batch: list[int]
+) -> tuple[None]:
     return (None,)

@@ -115,7 +115,7 @@ def entmax(u: Tensor, alpha: Tensor, k: int) -> Tensor:
 
 
 def _slope(x: Tensor, alpha: Tensor) -> Tensor:
-    """s = x^(2−α) where 0 < x < 1, else 0; differentiable in both arguments."""
+    """dx/du, which is x^(2−α) where 0 < x < 1, else 0; differentiable in both arguments."""
     inside = (x > 0) & (x < 1)
     power = (2 - alpha).unsqueeze(-1) * torch.where(inside, x, 1.0).log()
     return torch.where(inside, power.exp().clamp(max=_STEEPEST), 0.0)

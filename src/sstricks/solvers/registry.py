@@ -72,9 +72,7 @@ def _checked(structure: type[Oracle], regularizer: type[Regularizer]) -> _Pair:
         ("regularizer", regularizer, Regularizer, "sst.Euclidean"),
     ):
         if not (isinstance(value, type) and issubclass(value, kind)):
-            raise invalid(
-                argument, repr(value), f"a class of {argument}s", f"Write the class itself, as in {example}."
-            )
+            raise invalid(argument, repr(value), f"a class of {argument}s", f"Write the class itself, as in {example}.")
     return structure, regularizer
 
 
