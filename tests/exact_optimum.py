@@ -47,7 +47,7 @@ def tsallis(alpha: mpmath.mpf) -> Response:
     def response(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
         w = beta * z + 1 / alpha  # x^β
         if w <= 0:
-            return MP.zero, MP.zero
+            return (MP.zero if beta > 0 else MP.one), MP.zero
         x = w ** (1 / beta)
         return (MP.one, MP.zero) if x >= 1 else (x, x / w)
 
@@ -87,9 +87,7 @@ class Separable:
         return one_sided_slopes(self.value, s, g)
 
     def _multiplier(self, s: Vector, total: int) -> mpmath.mpf:
-        slack = (
-            MP.log(len(s)) + 4
-        )  # every response is at most eᶻ, z or its like, so Σ < 1 at the low end; as from above
+        slack = MP.log(len(s)) + 40  # far enough, for every response, that Σ < 1 at the low end and Σ = n at the high
         low, high = -max(s) - slack, -min(s) + slack
         nu, step = (low + high) / 2, high - low
         while abs(step) > RESOLUTION:

@@ -94,7 +94,7 @@ def check_best(handle: int, w: Tensor, best: Tensor, known: Tensor) -> None:
     values = [(w * x).sum(-1).flatten(0, -2)[row] for x in (best, known)]
     raise invalid(
         "argmax",
-        f"a vertex with u^T v = {float(values[0][0]):.6g}, though another of its vertices has {float(values[1][at]):.6g}",
+        f"a vertex with u^T v = {float(values[0][0]):.6g}, but another of its vertices has {float(values[1][at]):.6g}",
         "the vertex with the largest u^T v",
         "Return the largest, not the smallest (negate u for a function that minimises), and always the same for a u.",
     )

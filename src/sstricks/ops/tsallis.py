@@ -14,11 +14,12 @@ infinite where x becomes positive, and ν may not have the digits to say what x 
 those of two neighbouring ν.
 
 **Backward.** Where 0 < x < 1, :math:`du + d\nu = s^{-1} dx + \ell\, d\alpha` with :math:`s = x^{2-\alpha}` and
-:math:`\ell = \partial_\beta \log_\beta x`. Together with Σ dx = 0 this is
+:math:`\ell = \partial_\beta \log_\beta x`. With Σ dx = 0 this is
 
 .. math:: dx = J (du - \ell\, d\alpha), \qquad J = \operatorname{diag}(s) - s s^\top / \textstyle\sum s,
 
-so that the gradients are Jg in u and −ℓᵀJg in α. Both are differentiable functions of x and α.
+so that the gradients are Jg in u and −ℓᵀJg in α. Both are differentiable functions of x and α. On the cube alone, where
+there is no ν, J = diag(s), and ℓ is less by 1/α².
 """
 
 import torch
@@ -88,17 +89,19 @@ def _check(alpha: Tensor) -> None:
 
 @operator("sstricks::entmax", core=(1, 0))
 def entmax(u: Tensor, alpha: Tensor, k: int) -> Tensor:
-    """The maximiser of uᵀx − Σ(x^α − x)/(α(α−1)) on {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n).
+    """The maximiser of uᵀx − Σ(x^α − x)/(α(α−1)) on {x ∈ [0, 1]ⁿ : Σx = k}, or on [0, 1]ⁿ; shape (*batch, n).
 
     Args:
         u: Scaled utilities, shape (*batch, n).
         alpha: α > 0, shape (*batch).
-        k: What x sums to.
+        k: What x sums to; 0 if it may sum to anything.
 
     Raises:
         ValueError: Some α is not a finite number > 0.
     """
     _check(alpha)
+    if k == 0:
+        return exp(u - 1 / alpha.unsqueeze(-1), (alpha - 1).unsqueeze(-1))
     beta = _nonzero(alpha - 1).unsqueeze(-1)
     # At ν = 0 the k largest are 1; at log_β(1/n) the others are at most 1/n each.
     low = log(torch.full_like(u[..., :1], 1 / u.shape[-1]), beta)
@@ -125,6 +128,8 @@ def _slope(x: Tensor, alpha: Tensor) -> Tensor:
 def _(u: Tensor, alpha: Tensor, k: int) -> Tensor:
     from sstricks.ops.kernels.separable import entmax as kernel
 
+    if k == 0:
+        return entmax.twin(u, alpha, k)
     _check(alpha)
     out = torch.empty_like(u)
     over_rows(kernel, len(u), 40.0 * u.shape[1], k, u.numpy(), alpha.numpy(), _LEAST, NO_KINK, out.numpy())
@@ -136,12 +141,18 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, alpha: Tensor, k: int
 ) -> tuple[Tensor, Tensor | None]:
     s = _slope(x, alpha)
-    # J is blind to a constant. Less that of the steepest coordinate, its rounding is not multiplied by that slope.
-    g = grad - grad.gather(-1, s.argmax(-1, keepdim=True))
-    total = s.sum(-1, keepdim=True)
-    along = s * (g - (s * g).sum(-1, keepdim=True) / torch.where(total > 0, total, 1.0))
+    along = s * grad if k == 0 else _projected(s, grad)
     grad_alpha = None
     if needs[1]:
-        inside = torch.where(s > 0, x, 1.0)
-        grad_alpha = -(_log_rate(inside, (alpha - 1).unsqueeze(-1)) * along).sum(-1).sum_to_size(alpha.shape)
+        alpha = alpha.unsqueeze(-1)
+        rate = _log_rate(torch.where(s > 0, x, 1.0), alpha - 1) - (1 / alpha.square() if k == 0 else 0.0)
+        grad_alpha = -(rate * along).sum(-1).sum_to_size(alpha.shape[:-1])
     return along.sum_to_size(u.shape), grad_alpha
+
+
+def _projected(s: Tensor, g: Tensor) -> Tensor:
+    """(diag(s) − s sᵀ/Σs) g, where some s may be much larger than the others."""
+    # A constant in g does not matter. Less that of the largest s, its rounding is not multiplied by that s.
+    g = g - g.gather(-1, s.argmax(-1, keepdim=True))
+    total = s.sum(-1, keepdim=True)
+    return s * (g - (s * g).sum(-1, keepdim=True) / torch.where(total > 0, total, 1.0))

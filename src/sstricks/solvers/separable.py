@@ -32,12 +32,12 @@ def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
 
 
 def entmax(f: TsallisEntropy, u: Tensor, k: int) -> Tensor:
-    """As `box_optimum` with k ≥ 1.
+    """As `box_optimum`, directly.
 
     Args:
         f: The regularizer.
         u: Scaled utilities, shape (*batch, n).
-        k: What x sums to.
+        k: What x sums to; 0 if it may sum to anything.
     """
     alpha = torch.as_tensor(f.alpha, dtype=u.dtype, device=u.device)
     joint_shape("alpha", alpha.shape, u.shape[:-1], "utilities")

@@ -141,7 +141,7 @@ class _Pickled:
         name = getattr(self.function, "__qualname__", "")
         if "<" in name:
             raise pickle.PicklingError(
-                f"LinearOracle: found the argmax {name}, expected one that pickle finds by its name. Define it with def "
-                "at the top of a module, or pass an object of a class with __call__."
+                f"LinearOracle: found the argmax {name}, expected a function that pickle finds by its name. Define it "
+                "by def at the top of a module, or pass an object of a class with __call__."
             )
         return _Pickled, (self.function,)

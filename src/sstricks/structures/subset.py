@@ -11,9 +11,10 @@ from sstricks.regularizers import (
     ExponentialFamilyEntropy,
     Regularizer,
     SeparableRegularizer,
+    TsallisEntropy,
 )
 from sstricks.solvers.registry import register_solver
-from sstricks.solvers.separable import box_optimum
+from sstricks.solvers.separable import box_optimum, entmax
 from sstricks.structures.structure import Structure
 
 
@@ -74,6 +75,11 @@ def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(Subset, BinaryEntropy)
 def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
     return u.sigmoid()
+
+
+@register_solver(Subset, TsallisEntropy)
+def _(subset: Structure, f: TsallisEntropy, u: Tensor) -> Tensor:
+    return entmax(f, u, 0)
 
 
 @register_solver(Subset, SeparableRegularizer)

@@ -206,7 +206,7 @@ def entmax(begin, end, k, u, alpha, least_beta, no_kink, out):
         for i in range(n):  # the others are zero
             out[r, i] = 0.0
             z = u[r, i] - edge
-            if z > -np.inf and beta * z > -1.0:
+            if z > -np.inf and beta * min(z, 0.0) > -1.0:
                 y[m] = z
                 index[m] = i
                 m += 1
