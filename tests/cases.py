@@ -15,14 +15,15 @@ from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, comple
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from devices import placed
-from exact_optimum import Separable, binary, categorical, euclidean
+from exact_optimum import Separable, binary, categorical, euclidean, exponential_cost, tsallis_three_halves
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
+from own_regularizers import Exponential
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
-from sstricks.solvers import find_solver, registered_pairs
+from sstricks.solvers import find_solver, look_up, registered_pairs
 
 # The first problem of each structure is the one that costly laws are tried on.
 PROBLEMS: dict[type, tuple[Problem, ...]] = {
@@ -51,7 +52,22 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         tree_problem(STAR),
     ),
 }
-RESPONSES = {sst.Euclidean: euclidean, sst.CategoricalEntropy: categorical, sst.BinaryEntropy: binary}
+# One instance of each class of regularizers; a class of the user's stands for all that have a density alone.
+REGULARIZERS: dict[type[sst.Regularizer], sst.Regularizer] = {
+    sst.Euclidean: sst.Euclidean(),
+    sst.CategoricalEntropy: sst.CategoricalEntropy(),
+    sst.BinaryEntropy: sst.BinaryEntropy(),
+    sst.TsallisEntropy: sst.TsallisEntropy(1.5),
+    sst.SeparableRegularizer: Exponential(),
+    sst.ExponentialFamilyEntropy: sst.ExponentialFamilyEntropy(),
+}
+RESPONSES = {
+    sst.Euclidean: euclidean,
+    sst.CategoricalEntropy: categorical,
+    sst.BinaryEntropy: binary,
+    sst.TsallisEntropy: tsallis_three_halves,
+    Exponential: exponential_cost,
+}
 UNCAPPED = {sst.Euclidean: positive_part, sst.CategoricalEntropy: exponential, sst.BinaryEntropy: binary}
 
 
@@ -116,7 +132,7 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return ExponentialFamily(problem.vertices)
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
-    if isinstance(problem, MatchingProblem) and type(regularizer) in RESPONSES:
+    if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
     if type(regularizer) in RESPONSES:
         return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
@@ -125,8 +141,11 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
 
 def _enrol() -> Iterator[Case]:
     for structure, regularizer in registered_pairs():
-        for problem in PROBLEMS.get(structure, ()):
-            yield Case(problem, regularizer())
+        problems = PROBLEMS.get(structure, ())
+        if isinstance(look_up(structure, regularizer).solver, sst.FrankWolfe) and regularizer not in UNCAPPED:
+            problems = problems[:1]  # the method knows the others from regularizers that are built in
+        for problem in problems:
+            yield Case(problem, REGULARIZERS[regularizer])
 
 
 CASES = tuple(_enrol())

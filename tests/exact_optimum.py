@@ -39,6 +39,32 @@ def binary(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     return x, e / (1 + e) ** 2
 
 
+def tsallis(alpha: mpmath.mpf) -> Response:
+    """φ = (x^α - x)/(α(α - 1)), for α ≠ 1."""
+    alpha = MP.mpf(alpha)
+    beta = alpha - 1
+
+    def response(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+        w = beta * z + 1 / alpha  # x^β
+        if w <= 0:
+            return (MP.zero if beta > 0 else MP.one), MP.zero
+        x = w ** (1 / beta)
+        return (MP.one, MP.zero) if x >= 1 else (x, x / w)
+
+    return response
+
+
+tsallis_three_halves = tsallis(MP.mpf("1.5"))
+
+
+def exponential_cost(z: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """φ = exp(x)."""
+    if z <= 1:
+        return MP.zero, MP.zero
+    x = MP.log(z)
+    return (MP.one, MP.zero) if x >= 1 else (x, 1 / z)
+
+
 @dataclass(frozen=True)
 class Separable:
     """The optimum for one response r over the cube, or over its slice Σx = total."""
@@ -61,7 +87,7 @@ class Separable:
         return one_sided_slopes(self.value, s, g)
 
     def _multiplier(self, s: Vector, total: int) -> mpmath.mpf:
-        slack = MP.log(len(s)) + 2  # every response is at most eᶻ or z, so Σ < 1 at the low end; likewise from above
+        slack = MP.log(len(s)) + 40  # far enough, for every response, that Σ < 1 at the low end and Σ = n at the high
         low, high = -max(s) - slack, -min(s) + slack
         nu, step = (low + high) / 2, high - low
         while abs(step) > RESOLUTION:

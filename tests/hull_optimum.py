@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from brute_force import MP, Vector
-from exact_optimum import Response, binary, categorical, euclidean
+from exact_optimum import Response, binary, categorical, euclidean, exponential_cost, tsallis_three_halves
 
 
 def _euclidean(x: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
@@ -29,17 +29,37 @@ def _binary(x: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
     return mpmath.log(x / (1 - x)), 1 / x + 1 / (1 - x)
 
 
+def _tsallis(x: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    root = mpmath.sqrt(x)
+    return 2 * (root - 1) + mpmath.mpf(2) / 3, 1 / root if root > 0 else mpmath.inf
+
+
+def _exponential(x: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+    return mpmath.exp(x), mpmath.exp(x)
+
+
 def _float_binary(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.log(x / (1 - x)), 1 / x + 1 / (1 - x)
 
 
-SLOPES = {euclidean: _euclidean, categorical: _categorical, binary: _binary}  # φ' and φ''
+# φ' and φ''
+SLOPES = {
+    euclidean: _euclidean,
+    categorical: _categorical,
+    binary: _binary,
+    tsallis_three_halves: _tsallis,
+    exponential_cost: _exponential,
+}
 FLOAT_SLOPES = {
     euclidean: lambda x: (x, np.ones_like(x)),
     categorical: lambda x: (np.log(x), 1 / x),
     binary: lambda x: _float_binary(np.minimum(x, 1 - 1e-15)),
+    tsallis_three_halves: lambda x: (2 * (np.sqrt(x) - 1) + 2 / 3, 1 / np.sqrt(x)),
+    exponential_cost: lambda x: (np.exp(x), np.exp(x)),
 }
-STEEP = {euclidean: (), categorical: (0,), binary: (0, 1)}
+# Where φ' is infinite, so that no coordinate that can vary is there; and where φ'' is, which Newton steps may not pass.
+STEEP = {euclidean: (), categorical: (0,), binary: (0, 1), tsallis_three_halves: (), exponential_cost: ()}
+BOUNDS = STEEP | {tsallis_three_halves: (0,)}
 PROOF = MP.mpf(10) ** -40
 
 
@@ -128,7 +148,7 @@ class HullOptimum:
             dx = [MP.fsum(int(b) * z for b, z in zip(row, dz, strict=True) if b) for row in basis]
             length = MP.one
             for v, d, f in zip(x, dx, free, strict=True):
-                for end in STEEP[self.response] if f else ():
+                for end in BOUNDS[self.response] if f else ():
                     if (d < 0 and end == 0) or (d > 0 and end == 1):
                         length = min(length, MP.mpf("0.95") * (end - v) / d)
             x = [v + length * d for v, d in zip(x, dx, strict=True)]

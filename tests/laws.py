@@ -145,7 +145,7 @@ def the_relaxation_is_the_optimum(case: Case) -> None:
 
 @law
 def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
-    if not callable(case.regularizer):
+    if not isinstance(case.regularizer, sst.SeparableRegularizer):
         return
     rng = np.random.default_rng(0)
     mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)

@@ -12,7 +12,7 @@ import torch
 import sstricks as sst
 from problems import Mask, Problem
 from sstricks.regularizers import Regularizer
-from sstricks.solvers import find_solver
+from sstricks.solvers import find_solver, register_frank_wolfe
 from sstricks.solvers.registry import declare_intractable, register_solver
 
 Pairs = tuple[tuple[int, int], ...]
@@ -54,6 +54,7 @@ def _solve(flat: FlatMatching, f: Regularizer, u: torch.Tensor) -> torch.Tensor:
 
 for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy):
     register_solver(FlatMatching, regularizer)(_solve)
+register_frank_wolfe(FlatMatching)
 declare_intractable(FlatMatching, sst.ExponentialFamilyEntropy, "permanents")
 
 

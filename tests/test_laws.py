@@ -3,10 +3,17 @@
 import pytest
 
 import sstricks as sst
-from cases import CASES, PAIR_CASES, PROBLEMS, Case
+from cases import CASES, PAIR_CASES, PROBLEMS, REGULARIZERS, Case
 from laws import LAWS, Law
 from sstricks.solvers import registered_pairs
 
+SEPARABLE = (
+    sst.Euclidean,
+    sst.CategoricalEntropy,
+    sst.BinaryEntropy,
+    sst.TsallisEntropy,
+    sst.SeparableRegularizer,
+)
 SCOPE = {
     (structure, regularizer)
     for structure in (
@@ -18,8 +25,8 @@ SCOPE = {
         sst.SpanningTree,
         sst.Subset,
     )
-    for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
-} | {(sst.Matching, regularizer) for regularizer in (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy)}
+    for regularizer in (*SEPARABLE, sst.ExponentialFamilyEntropy)
+} | {(sst.Matching, regularizer) for regularizer in SEPARABLE}
 
 
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)
@@ -32,7 +39,9 @@ def test_law(case: Case, statement: Law):
 def test_every_registered_pair_is_enrolled(pair):
     structure, regularizer = pair
     assert structure in PROBLEMS, f"{structure.__name__} is registered but has no problem in tests/cases.py"
-    enrolled = [c for c in PAIR_CASES if c.problem in PROBLEMS[structure] and type(c.regularizer) is regularizer]
+    enrolled = [
+        c for c in PAIR_CASES if c.problem in PROBLEMS[structure] and c.regularizer is REGULARIZERS[regularizer]
+    ]
     assert len(enrolled) == 1
     assert enrolled[0].truth.value  # raises LookupError where there is no oracle
 

@@ -15,6 +15,7 @@ from sstricks.regularizers import (
     ExponentialFamilyEntropy,
     Regularizer,
     SeparableRegularizer,
+    TsallisEntropy,
 )
 from sstricks.solvers import (
     ConvergenceWarning,
@@ -76,6 +77,7 @@ __all__ = [
     "StraightThrough",
     "Structure",
     "Subset",
+    "TsallisEntropy",
     "baselines",
     "diagnose",
     "duality_gap",

@@ -1,9 +1,16 @@
 import operator
+import os
+import sys
+import warnings
 from itertools import zip_longest
 from numbers import Real
+from pathlib import Path
 
+import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
+
+_OURS = tuple(str(Path(file).parent) + os.sep for file in (__file__, torch.__file__))
 
 
 def invalid(argument: str, found: object, expected: str, remedy: str) -> ValueError:
@@ -228,3 +235,15 @@ class ConvergenceWarning(RuntimeWarning):
             f"{solver}: found a gap of {gap:.3g} in {problems} problems after {steps} steps, expected at most "
             f"{tolerance:.3g}. Raise the temperature, allow more steps or a larger tolerance."
         )
+
+
+def warn(warning: Warning) -> None:
+    """Issue a warning that points to the line of the caller: the nearest one outside of this package and of torch.
+
+    Args:
+        warning: What to say.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(warning, stacklevel=level)

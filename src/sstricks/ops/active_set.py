@@ -25,8 +25,9 @@ from torch import Tensor
 
 from sstricks.ops.active_start import Start, single, spanning
 from sstricks.ops.active_step import FAINT, NOTHING, Pull, newton
-from sstricks.ops.costs import COSTS, Cost
-from sstricks.ops.oracles import best_vertices
+from sstricks.ops.costs import Cost, cost_of
+from sstricks.ops.density import differentiable
+from sstricks.ops.oracles import best_vertices, check_best
 
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
 PATIENCE = 40
@@ -55,17 +56,21 @@ class Mixture(NamedTuple):
         return self.gap > tol + 64 * self.floor
 
 
-def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixture:
+@differentiable()
+def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol: float) -> Mixture:
     """The mixture of vertices with the largest uᵀx − f(x), to a duality gap of `tol`, or as near as rounding allows.
 
     Args:
         number: The oracle's.
         u: Scaled utilities, shape (rows, n), −∞ where a coordinate is absent.
-        code: Which of `COSTS` f is.
+        code: Which of `COSTS` f is, or the number of a regularizer.
+        batch: The batch shape of the rows.
         max_steps: After how many steps to give up.
         tol: The duality gap to reach.
     """
-    cost = COSTS[code]
+    here = torch.arange(len(u), device=u.device)
+    cost_at = cost_of(code, u, batch)
+    cost = cost_at(here)
     start = spanning(number, u, cost) if cost.steep_below else single(number, u)
     rows, slots, n = start.vertices.shape
     found = Mixture(
@@ -77,23 +82,26 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
         vertices=u.new_zeros(rows, slots, n),
         weights=u.new_zeros(rows, slots),
     )
-    here = torch.arange(rows, device=u.device)
     best = u.new_full((rows,), torch.inf)
     since = torch.zeros_like(here)
-    blocked = torch.zeros_like(here, dtype=torch.bool)
+    blocked = close = torch.zeros_like(here, dtype=torch.bool)
     for step in range(max_steps + 1):
         if not len(here):
             break
         now = _pull(start, cost)
         pull = _for_oracle(start, now)
         v = best_vertices(number, pull)
+        check_best(number, pull, v, torch.where(start.active.unsqueeze(-1), start.vertices, v.unsqueeze(-2)))
         lead, floor = _lead(start, now, v)
         leads = _leads(start, now)
         heavy = torch.where(start.weights > FAINT, leads.abs(), 0.0).amax(-1)
         gap = torch.maximum(lead, leads.amax(-1)).clamp(min=0.0)
         better = gap < best / 2
         best, since = torch.where(better, gap, best), torch.where(better, 0, since + 1)
-        over = (gap <= tol + floor) | ((since > PATIENCE) & (gap < 1e-6)) | (step == max_steps)
+        # x is off by about the root of the gap, and by the gap after one more of Newton's steps.
+        was_close, close = close, gap <= tol + floor
+        over = close & (was_close | cost.quadratic)
+        over = over | ((since > PATIENCE) & (gap < 1e-6)) | (step == max_steps)
         if over.any():
             at = here[over]
             final = _without_nothing(start, leads) if cost.steep_below else start
@@ -104,10 +112,11 @@ def mix(number: int, u: Tensor, code: int, max_steps: int, tol: float) -> Mixtur
             kept = ~over
             if not kept.any():
                 break
-            here, best, since, v, lead, heavy, blocked, leads = (
-                t[kept] for t in (here, best, since, v, lead, heavy, blocked, leads)
+            here, best, since, close, v, lead, heavy, blocked, leads = (
+                t[kept] for t in (here, best, since, close, v, lead, heavy, blocked, leads)
             )
             start, now = Start._make(t[kept] for t in start), Pull._make(t[kept] for t in now)
+            cost = cost_at(here)
         joins = (lead > 2 * heavy) & ~blocked
         start = _joined(start, v, joins)
         now = now._replace(sizes=start.vertices.sum(-1))

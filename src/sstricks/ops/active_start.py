@@ -5,11 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sstricks.ops.costs import Cost
-from sstricks.ops.oracles import best_vertices
+from sstricks.ops.costs import BARELY, Cost
+from sstricks.ops.oracles import best_vertices, check_best, checked_vertices
 
-# A coordinate below exp(−BARELY) is nothing beside one.
-BARELY = 33.0
 # How many numbers to give the oracle at once.
 PORTION = 1 << 22
 
@@ -44,7 +42,7 @@ def _centred(u: Tensor, best: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def single(number: int, u: Tensor) -> Start:
     """The best vertex alone."""
-    best = best_vertices(number, u)
+    best = checked_vertices(number, u)
     centred, centre, absent = _centred(u, best)
     rows, n = u.shape
     vertices = u.new_zeros(rows, n + 2, n)
@@ -57,15 +55,16 @@ def single(number: int, u: Tensor) -> Start:
 
 def spanning(number: int, u: Tensor, cost: Cost) -> Start:
     """An affine basis among the best vertices with and without each coordinate, weighted by exp(uᵀv)."""
-    first = best_vertices(number, u)
+    first = checked_vertices(number, u)
     centred, centre, absent = _centred(u, first)
     rows, n = u.shape
     candidates = torch.cat([first.unsqueeze(-2), _forced(number, u, 1), _forced(number, u, -1)], -2)
+    check_best(number, u, first, candidates)
     best = candidates[:, :1]
     ahead = best - candidates
     behind = (ahead @ centred.unsqueeze(-1)).squeeze(-1) + centre * ahead.sum(-1)
     behind = torch.where(ahead.abs().sum(-1) > 0, behind.clamp(min=0.0), 0.0)
-    near = behind <= BARELY * 2 * best.sum(-1).clamp(min=1.0, max=n / 2)
+    near = behind <= cost.reach * 2 * best.sum(-1).clamp(min=1.0, max=n / 2)
     order = torch.where(near, behind, torch.inf).argsort(dim=-1, stable=True)
     candidates = candidates.gather(-2, order.unsqueeze(-1).expand_as(candidates))
     behind, near = behind.gather(-1, order), near.gather(-1, order)

@@ -50,7 +50,7 @@ def newton(start: Start, now: Pull, leads: Tensor, cost: Cost) -> tuple[Start, T
         length = torch.minimum(length, _inside(now.x, dx, start.free))
     if cost.steep_above:
         length = torch.minimum(length, _inside(now.rest, -dx, start.free))
-    if cost.steep_below:
+    if not cost.quadratic:
         length = _shortened(start, now, dx, length, cost)
     weights = (weights + length * direction).clamp(min=0.0)
     leaves = leaves | torch.zeros_like(active).scatter(-1, leaving, length == nearest)

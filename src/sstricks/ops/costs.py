@@ -1,10 +1,21 @@
-"""Separable regularizers Σh(xᵢ) as the active-set method and its gradient need them."""
+"""Separable regularizers Σh(xᵢ) as the active-set method needs them."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from sstricks.ops.density import Density, ends, in_batch
+from sstricks.ops.oracles import object_of
+
+# A weight below exp(−BARELY) is nothing beside one.
+BARELY = 33.0
+# A curvature that is so many times that in the middle is infinite for Newton's method.
+_STEEP = 1e6
+# What the curvature may sink to, relative to that in the middle, before a Newton step leads too far.
+_FLAT = 1e-9
 
 
 class Cost(NamedTuple):
@@ -14,12 +25,14 @@ class Cost(NamedTuple):
     """h'(x)."""
     curvature: Callable[[Tensor, Tensor], Tensor]
     """h''(x)."""
-    spread: Callable[[Tensor], Tensor]
-    """1/h''(x), zero where the slope is infinite, differentiable."""
     steep_below: bool
-    """Whether the slope at 0 is infinite."""
+    """Whether coordinates must begin, and stay, above 0, since h'' is infinite there."""
     steep_above: bool
-    """Whether the slope at 1 is infinite."""
+    """Whether h'' at 1 is infinite."""
+    quadratic: bool
+    """Whether h'' is constant, so that Newton steps need no line search."""
+    reach: float
+    """What slopes are within, on coordinates that are not nothing beside one, nor one beside nothing."""
 
 
 EUCLIDEAN, CATEGORICAL, BINARY = range(3)
@@ -27,22 +40,71 @@ COSTS = (
     Cost(
         lambda x, rest: x,
         lambda x, rest: torch.ones_like(x),
-        torch.ones_like,
         steep_below=False,
         steep_above=False,
+        quadratic=True,
+        reach=1.0,
     ),
     Cost(
         lambda x, rest: x.log(),
         lambda x, rest: 1 / x,
-        lambda x: x,
         steep_below=True,
         steep_above=False,
+        quadratic=False,
+        reach=BARELY,
     ),
     Cost(
         lambda x, rest: x.log() - rest.log(),
         lambda x, rest: 1 / x + 1 / rest,
-        lambda x: x * (1 - x),
         steep_below=True,
         steep_above=True,
+        quadratic=False,
+        reach=BARELY,
     ),
 )
+
+
+def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor], Cost]:
+    """What gives the cost of some rows, by their indices.
+
+    Args:
+        code: Which of `COSTS` h is, or the number of a regularizer.
+        u: Scaled utilities, shape (rows, n).
+        batch: The batch shape of the rows, which the parameters of h may have.
+    """
+    if code < len(COSTS):
+        return lambda here: COSTS[code]
+    f: Density = object_of(code)
+    rows = len(u)
+    middle = torch.full_like(u, 0.5)
+    alike = f.density(middle[:1]).shape == middle[:1].shape  # for all rows, which need not be there together then
+
+    def on_rows(function: Callable[[Tensor], Tensor], x: Tensor, here: Tensor) -> Tensor:
+        x = x.clamp(*ends(x))
+        if alike:
+            return function(x)
+        every = x.new_full((rows, *x.shape[1:]), 0.5).index_copy(0, here, x)
+        parts = every.reshape(rows, -1, u.shape[-1]).unbind(1)
+        values = torch.stack([function(in_batch(part, batch)).reshape(part.shape) for part in parts], 1)
+        return values.reshape(every.shape)[here]
+
+    every = torch.arange(rows, device=u.device)
+    below, above = middle * 2 * ends(middle)[0] ** (1 / 3), middle * 2 * ends(middle)[1]
+    curvature, at_zero, at_one = (on_rows(f.curvature, x, every) for x in (middle, below, above))
+    steep = [bool((end > _STEEP * curvature).any()) for end in (at_zero, at_one)]
+    little = middle * 2 * math.exp(-BARELY)
+    slopes = torch.stack([on_rows(f.slope, x, every) for x in (little, 1 - little)])
+    reach = float(slopes.abs().max()) if rows else 0.0
+
+    def of_rows(here: Tensor) -> Cost:
+        least = _FLAT * curvature[here]
+        return Cost(
+            lambda x, rest: on_rows(f.slope, x, here),
+            lambda x, rest: torch.maximum(on_rows(f.curvature, x, here), least),
+            steep_below=any(steep),
+            steep_above=steep[1],
+            quadratic=False,
+            reach=reach,
+        )
+
+    return of_rows

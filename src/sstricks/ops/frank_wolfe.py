@@ -1,35 +1,34 @@
-import warnings
-
 import torch
 from torch import Tensor
 
-from sstricks.errors import ConvergenceWarning
+from sstricks.errors import ConvergenceWarning, warn
 from sstricks.ops.active_set import Mixture, mix
 from sstricks.ops.operator import operator
 
 
 @operator("sstricks::frank_wolfe", core=(2,), output_core=2)
-def frank_wolfe(pair: Tensor, oracle: int, code: int, max_steps: int, tol: float) -> Tensor:
+def frank_wolfe(pair: Tensor, oracle: int, code: int, batch: list[int], max_steps: int, tol: float) -> Tensor:
     """The optimum x and its pull w = u − ∇f(x), shape (*batch, 2, n), by `mix`.
 
     Args:
         pair: Scaled utilities u, twice, shape (*batch, 2, n): the shape of the result.
         oracle: The handle of an argmax oracle.
-        code: Which of `COSTS` f is.
+        code: Which of `COSTS` f is, or the handle of a regularizer.
+        batch: The batch shape.
         max_steps: After how many steps to give up.
         tol: The duality gap to reach.
 
     Warns:
         ConvergenceWarning: Some row stopped short of the tolerance.
     """
-    found = mix(oracle, pair[:, 0], code, max_steps, tol)
+    found = mix(oracle, pair[:, 0], code, batch, max_steps, tol)
     check_convergence(found, tol)
     return torch.stack([found.point, found.pull], -2)
 
 
 # Its gradient is that of `on_face`.
 @frank_wolfe.backward
-def _(needs: tuple[bool, ...], grad: Tensor, found: Tensor, pair: Tensor, *numbers: float) -> tuple[None]:
+def _(needs: tuple[bool, ...], grad: Tensor, found: Tensor, pair: Tensor, *settings: object) -> tuple[None]:
     return (None,)
 
 
@@ -37,11 +36,12 @@ def check_convergence(found: Mixture, tol: float) -> None:
     """Warn of rows that stopped short of the tolerance."""
     short = found.short(tol)
     if short.any():
-        warning = ConvergenceWarning(
-            "FrankWolfe",
-            problems=int(short.sum()),
-            gap=float(found.gap[short].max()),
-            tolerance=tol,
-            steps=int(found.steps.max()),
+        warn(
+            ConvergenceWarning(
+                "FrankWolfe",
+                problems=int(short.sum()),
+                gap=float(found.gap[short].max()),
+                tolerance=tol,
+                steps=int(found.steps.max()),
+            )
         )
-        warnings.warn(warning, stacklevel=2)

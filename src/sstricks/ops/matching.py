@@ -36,13 +36,12 @@ Links weaker than 10⁻¹⁸ are none.
 Its backward: F(k) = A L⁺ Aᵀ k is symmetric in k. Since dL⁺ = −L⁺ (dL) L⁺, the derivative in d of hᵀF(k) is −F(h)∘F(k).
 """
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from sstricks.errors import ConvergenceWarning
+from sstricks.errors import ConvergenceWarning, warn
 from sstricks.ops.assignment import check_feasible, duals
 from sstricks.ops.costs import EUCLIDEAN
 from sstricks.ops.operator import is_checked, operator
@@ -303,9 +302,7 @@ def _warn(residual: Tensor) -> None:
     short = residual > ALLOWED
     if short.any():
         gap, problems = float(residual.max()), int(short.sum())
-        warnings.warn(
-            ConvergenceWarning("matching", problems=problems, gap=gap, tolerance=ALLOWED, steps=_STEPS), stacklevel=2
-        )
+        warn(ConvergenceWarning("matching", problems=problems, gap=gap, tolerance=ALLOWED, steps=_STEPS))
 
 
 @matching_softmax.cpu

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.active_start import PORTION
-from sstricks.ops.costs import COSTS
 from sstricks.ops.operator import operator
 from sstricks.ops.oracles import best_vertices
 
@@ -74,39 +73,49 @@ def _normals(number: int, w: Tensor) -> Tensor:
     return normals
 
 
-@operator("sstricks::on_face", core=(1, 1, 2))
-def on_face(u: Tensor, x: Tensor, normals: Tensor, code: int) -> Tensor:
-    """The point x, as a function of the scaled utilities u of which it is the optimum.
+@operator("sstricks::on_face", core=(1, 1, 1, 1, 2))
+def on_face(u: Tensor, x: Tensor, slope: Tensor, spread: Tensor, normals: Tensor) -> Tensor:
+    """The point x, with the derivative of x + J(u − h'(x)): a step of Newton's method on the face.
 
     Args:
         u: Scaled utilities, shape (*batch, n).
         x: Their optimum, shape (*batch, n).
-        normals: The normals of its face, shape (*batch, n, n).
-        code: Which of `COSTS` f is.
+        slope: h'(x).
+        spread: 1/h''(x), and 0 where x cannot vary.
+        normals: Orthonormal normals of the face, or zeros, shape (*batch, n, m).
     """
     return x.clone()
 
 
-def _along(x: Tensor, normals: Tensor, g: Tensor, code: int) -> Tensor:
+def _along(spread: Tensor, normals: Tensor, g: Tensor) -> Tensor:
     """J g."""
     # What does not vary on the face has exactly zero slope.
-    varies = (1 - normals.square().sum(-1) > RANK).to(x.dtype)
-    s = COSTS[code].spread(x) * varies
+    varies = (1 - normals.square().sum(-1) > RANK).to(g.dtype)
+    s = spread * varies
     sn = s.unsqueeze(-1) * normals
     matrix = normals.mT @ sn
     # Columns of zeros stand apart; where all of a block is at steep ends, the matrix is as good as singular.
-    ridge = (1 - normals.square().sum(-2)).clamp(min=0.0).round() + 4 * torch.finfo(x.dtype).eps
+    ridge = (1 - normals.square().sum(-2)).clamp(min=0.0).round() + 4 * torch.finfo(g.dtype).eps
     rhs = (sn * g.unsqueeze(-1)).sum(-2)
     solved = torch.linalg.solve(matrix + torch.diag_embed(ridge), rhs.unsqueeze(-1))
     return s * g - (sn @ solved).squeeze(-1)
 
 
-# The point and the face are those of u: they have no gradient of their own.
+# The derivative of the step: J does not depend on its factors where u − h'(x) is normal to the face, as J N = 0. So
+# there is no gradient in them; but that of J g, in the next derivative, there is.
 @on_face.symmetric
 def _(
-    needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, x: Tensor, normals: Tensor, code: int
-) -> tuple[Tensor, None, None]:
-    return _along(y, normals, grad, code), None, None
+    needs: tuple[bool, ...],
+    grad: Tensor,
+    y: Tensor,
+    u: Tensor,
+    x: Tensor,
+    slope: Tensor,
+    spread: Tensor,
+    normals: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    along = _along(spread, normals, grad)
+    return along, grad, -along, None, None
 
 
 # Locally, the face does not change.

@@ -1,45 +1,100 @@
-"""Argmax oracles by number, so that an operator, whose arguments are tensors and numbers, can be told which to ask."""
+"""Objects by number, so that an operator, whose arguments are tensors and numbers, can be told which to ask."""
 
 from abc import ABC, abstractmethod
 from itertools import count
-from typing import Any, Self
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
-_handles = count()
-_oracles: WeakValueDictionary[int, "Oracle"] = WeakValueDictionary()
+from sstricks.errors import invalid
+
+_handles = count(100)  # some that are smaller have a meaning of their own
+_objects: WeakValueDictionary[int, Any] = WeakValueDictionary()
+# How much better a known vertex must be than an oracle's, relative to what is summed: more than float32 may lose.
+_BETTER = 1e-5
 
 
 class Oracle(ABC):
     """What can say which of its vertices is best: every structure."""
 
     event_shape: torch.Size
-    _handle: int
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """An oracle that operators can find for as long as it lives."""
-        oracle = super().__new__(cls)
-        oracle._handle = next(_handles)
-        _oracles[oracle._handle] = oracle
-        return oracle
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the handle: a copy is another oracle."""
-        return {name: value for name, value in vars(self).items() if name != "_handle"}
+    _is_trusted = True
+    """Whether its argmax is the library's, and not any function of a user."""
 
     @abstractmethod
     def _argmax(self, u: Tensor) -> Tensor:
         """The vertices of largest uᵀx for scaled utilities, shape (*batch, *event_shape)."""
 
 
-def handle(oracle: Oracle) -> int:
-    """The number by which `best_vertices` finds an oracle."""
-    return oracle._handle
+@torch.compiler.assume_constant_result
+def handle(thing: object) -> int:
+    """The number by which operators find an object for as long as it lives. A copy gets another one."""
+    number = vars(thing).get("_handle")
+    if number is None or _objects.get(number) is not thing:
+        vars(thing)["_handle"] = number = next(_handles)
+        _objects[number] = thing
+    return number
+
+
+def object_of(handle: int) -> Any:
+    """The object of a handle.
+
+    Raises:
+        RuntimeError: It exists no more.
+    """
+    try:
+        return _objects[handle]
+    except KeyError:
+        raise RuntimeError(
+            "A compiled function refers to a structure or regularizer that no longer exists. Create it outside of the "
+            "compiled function, and keep it."
+        ) from None
 
 
 def best_vertices(handle: int, w: Tensor) -> Tensor:
     """For each row of w, shape (rows, n), the vertex v of the oracle with the largest wᵀv, flattened."""
-    oracle = _oracles[handle]
+    oracle: Oracle = object_of(handle)
     return oracle._argmax(w.reshape(-1, *oracle.event_shape)).reshape(w.shape).to(w.dtype)
+
+
+def checked_vertices(handle: int, w: Tensor) -> Tensor:
+    """As `best_vertices`, but of a user's oracle it asks for the worst too, which shows an argmin for an argmax."""
+    if object_of(handle)._is_trusted:
+        return best_vertices(handle, w)
+    best, worst = best_vertices(handle, torch.cat([w, torch.where(w == -torch.inf, w, -w)])).chunk(2)
+    check_best(handle, w, best, worst.unsqueeze(-2))
+    return best
+
+
+def check_best(handle: int, w: Tensor, best: Tensor, known: Tensor) -> None:
+    """Raise if a vertex is known that is clearly better than that of a user's oracle.
+
+    Args:
+        handle: The oracle's.
+        w: What it was asked, shape (*batch, n), −∞ where a coordinate is absent.
+        best: Its answers, shape (*batch, n).
+        known: Other vertices, shape (*batch, count, n).
+
+    Raises:
+        ValueError: One of them is better.
+    """
+    if object_of(handle)._is_trusted:
+        return
+    absent = w == -torch.inf
+    w = torch.where(absent, 0.0, w).unsqueeze(-2)
+    best = best.unsqueeze(-2)
+    lead = (w * (known - best)).sum(-1)
+    size = (w.abs() * torch.maximum(known, best)).sum(-1)
+    better = (lead > _BETTER * size) & ~(absent.unsqueeze(-2) & (known > 0)).any(-1)
+    if not better.any():
+        return
+    row, at = better.flatten(0, -2).nonzero()[0].tolist()
+    values = [(w * x).sum(-1).flatten(0, -2)[row] for x in (best, known)]
+    raise invalid(
+        "argmax",
+        f"a vertex with u^T v = {float(values[0][0]):.6g}, but another of its vertices has {float(values[1][at]):.6g}",
+        "the vertex with the largest u^T v",
+        "Return the largest, not the smallest (negate u for a function that minimises), and always the same for a u.",
+    )

@@ -28,42 +28,70 @@ from sstricks.ops.threads import over_rows
 
 _STEPS = 100
 _CLIP_WIDTH = 0.75
+# Where φ' is smaller than this near 0 or 1, it is continuous there for all that can be seen.
+NO_KINK = 1e-4
 
 
-def _tolerance(x: Tensor, k: int) -> float:
+def tolerance(x: Tensor, k: int) -> float:
     """What summing n terms that make k may cost."""
     return torch.finfo(x.dtype).eps * (4 * k + x.shape[-1])
 
 
-def _solve(
-    link: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], y: Tensor, k: int, width: float
+def kth_largest(u: Tensor, k: int) -> Tensor:
+    """The k-th largest of each row, shape (*batch, 1)."""
+    return u.topk(k, -1).values[..., -1:]
+
+
+def newton(total: Tensor, slope: Tensor, k: int) -> Tensor:
+    """The step in ν from where Σx is `total`, with the derivative `slope`, to where it should be k."""
+    return (k - total) / slope
+
+
+def meet_sum(
+    link: Callable[[Tensor], Tensor],
+    slope: Callable[[Tensor], Tensor],
+    y: Tensor,
+    k: int,
+    low: Tensor,
+    high: Tensor,
+    step: Callable[[Tensor, Tensor, int], Tensor] = newton,
+    slack: float = 1.0,
 ) -> Tensor:
-    """The x = φ(y+ν) with Σx = k, for a ν in [−width, width], by Newton steps that a shrinking bracket keeps safe."""
-    nu = torch.zeros_like(y[..., :1])
-    low, high = nu - width, nu + width
-    tolerance = _tolerance(y, k)
+    """The x = φ(y + ν) with Σx = k, for a ν from `low` to `high`, by Newton steps that a shrinking bracket keeps safe.
+
+    Args:
+        link: φ.
+        slope: From x to φ'(y + ν).
+        y: Shape (*batch, n), −∞ where a coordinate is absent.
+        k: What x sums to.
+        low: Where Σx ≤ k, shape (*batch, 1).
+        high: Where Σx ≥ k, shape (*batch, 1).
+        step: The step towards k.
+        slack: How many times the rounding of a sum φ may err.
+    """
+    near, eps = slack * tolerance(y, k), torch.finfo(y.dtype).eps
+    nu = (low + high) / 2
     for _ in range(_STEPS):
         x = link(y + nu)
-        excess = x.sum(-1, keepdim=True) - k
-        wrong = excess.abs() > tolerance
-        if not wrong.any():
+        total = x.sum(-1, keepdim=True)
+        wrong = (total - k).abs() > near
+        if not (wrong & (high - low > 2 * eps * (low.abs() + high.abs()))).any():
             break
-        low, high = torch.where(excess > 0, low, nu), torch.where(excess > 0, nu, high)
-        step = nu - excess / slope(x).sum(-1, keepdim=True)
-        inside = (step > low) & (step < high)
-        nu = torch.where(wrong, torch.where(inside, step, (low + high) / 2), nu)
-    present = y > -torch.inf
+        low, high = torch.where(total > k, low, nu), torch.where(total > k, nu, high)
+        ahead = nu + step(total, slope(x).sum(-1, keepdim=True), k)
+        inside = (ahead > low) & (ahead < high)
+        nu = torch.where(wrong, torch.where(inside, ahead, (low + high) / 2), nu)
+    if wrong.any():  # φ is so steep that ν has not the digits: x lies between those of two neighbouring ν
+        below, above = link(y + low), link(y + high)
+        least, most = below.sum(-1, keepdim=True), above.sum(-1, keepdim=True)
+        share = ((k - least) / torch.where(most > least, most - least, 1.0)).clamp(0, 1)
+        x = torch.where(wrong, below + share * (above - below), x)
+    # Within the tolerance of a kink is on it, or its slope would be that of the wrong side.
+    kink = slope(x) > NO_KINK
+    x = torch.where(kink & (x > 1 - 2 * near), 1.0, torch.where(kink & (x < 2 * near), 0.0, x))
     # Where there is no choice, exactly one, so that the slope at the kink is exactly zero.
-    return torch.where(present.sum(-1, keepdim=True) == k, present.to(y.dtype), link(y + nu))
-
-
-def _snapped(x: Tensor, k: int) -> Tensor:
-    """Within the tolerance of the kink at 1 is on it, or its slope would be that of the wrong side."""
-    return torch.where(x > 1 - 2 * _tolerance(x, k), 1.0, x)
-
-
-def _kth(u: Tensor, k: int) -> Tensor:
-    return u.topk(k, -1).values[..., -1:]
+    present = y > -torch.inf
+    return torch.where(present.sum(-1, keepdim=True) == k, present.to(y.dtype), x)
 
 
 def _flat_slope(x: Tensor) -> Tensor:
@@ -79,6 +107,14 @@ def _logistic_slope(x: Tensor) -> Tensor:
 
 
 _SLOPES = (_flat_slope, _capped_slope, _logistic_slope)
+
+
+def _within(
+    width: float, link: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], y: Tensor, k: int
+) -> Tensor:
+    """The x = φ(y + ν) with Σx = k, for a ν in [−width, width]."""
+    high = torch.full_like(y[..., :1], width)
+    return meet_sum(link, slope, y, k, -high, high)
 
 
 def _log_width(u: Tensor) -> float:
@@ -102,8 +138,7 @@ def capped_simplex(u: Tensor, k: int) -> Tensor:
     """The Euclidean projection of u onto {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n); sparsemax for k = 1."""
     # At ν = −u₍ₖ₎ the sum is at most k − 1, at ν = 1 − u₍ₖ₎ at least k. The bracket ends beyond these, since the second
     # is the solution where no other coordinate is near, and a step onto the end of the bracket is none.
-    x = _snapped(_solve(lambda y: y.clamp(0, 1), _flat_slope, u - _kth(u, k) + 0.5, k, _CLIP_WIDTH), k)
-    return 1 - _snapped(1 - x, k)  # the kink at 0
+    return _within(_CLIP_WIDTH, lambda y: y.clamp(0, 1), _flat_slope, u - kth_largest(u, k) + 0.5, k)
 
 
 @operator("sstricks::capped_softmax", core=(1,))
@@ -111,7 +146,7 @@ def capped_softmax(u: Tensor, k: int) -> Tensor:
     """The maximiser of uᵀx − Σ(x log x − x) on {x ∈ [0, 1]ⁿ : Σx = k}, shape (*batch, n); softmax for k = 1."""
     # At ν = −u₍ₖ₎ the k largest are capped; log 2n lower, the others sum to less than one.
     half = _log_width(u) / 2
-    return _snapped(_solve(lambda y: y.clamp(max=0).exp(), _capped_slope, u - _kth(u, k) - half, k, half), k)
+    return _within(half, lambda y: y.clamp(max=0).exp(), _capped_slope, u - kth_largest(u, k) - half, k)
 
 
 @operator("sstricks::k_subset_sigmoid", core=(1,))
@@ -119,10 +154,10 @@ def k_subset_sigmoid(u: Tensor, k: int) -> Tensor:
     """The maximiser of uᵀx − Σ(x log x + (1−x) log(1−x)) on Σx = k, shape (*batch, n): σ(u + ν)."""
     # Seen from the middle of the gap between the k largest and the rest, ν lies within ±log n; a gap wider than 2000
     # cannot be seen across.
-    top = _kth(u, k)
-    below = _kth(u, k + 1) if k < u.shape[-1] else torch.full_like(top, -torch.inf)
+    top = kth_largest(u, k)
+    below = kth_largest(u, k + 1) if k < u.shape[-1] else torch.full_like(top, -torch.inf)
     half_gap = (top - below).clamp(max=2000.0) / 2
-    return _solve(torch.sigmoid, _logistic_slope, u - top + half_gap, k, _log_width(u))
+    return _within(_log_width(u), torch.sigmoid, _logistic_slope, u - top + half_gap, k)
 
 
 @operator("sstricks::separable_projection", core=(1, 1))

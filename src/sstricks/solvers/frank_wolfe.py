@@ -9,11 +9,11 @@ from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
-from sstricks.ops.operator import is_differentiated, is_eager
-from sstricks.ops.optimal_face import face_normals, on_face
+from sstricks.ops.optimal_face import face_normals
 from sstricks.ops.oracles import handle
-from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer
+from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer, SeparableRegularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
+from sstricks.solvers.separable import differentiable, in_batch_of
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
@@ -78,7 +78,7 @@ class FrankWolfe:
     def __repr__(self) -> str:
         return f"FrankWolfe(max_steps={self.max_steps}, tol={self.tol})"
 
-    def __call__(self, structure: Structure, regularizer: Regularizer, u: Tensor) -> Tensor:
+    def __call__(self, structure: Structure, regularizer: SeparableRegularizer, u: Tensor) -> Tensor:
         """The optimum, shape and dtype of u, differentiable in u.
 
         Args:
@@ -87,21 +87,21 @@ class FrankWolfe:
             u: Scaled utilities U/t, shape (*batch, *event_shape), −∞ where a coordinate is absent.
 
         Raises:
-            ValueError: f is not one of the separable regularizers.
+            ValueError: f is not separable, or the argmax of a `LinearOracle` is wrong.
         """
         code = _code(regularizer)
-        flat = u.flatten(-len(structure.event_shape))
+        flat, is_wanted = in_batch_of(regularizer, u.flatten(-len(structure.event_shape)))
+        batch, n = flat.shape[:-1], flat.shape[-1]
         pair = torch.stack([flat, flat], -2).detach()
-        found = frank_wolfe(pair, handle(structure), code, self.max_steps, self.tol)
+        found = frank_wolfe(pair, handle(structure), code, list(batch), self.max_steps, self.tol)
         x, pull = found.unbind(-2)
-        if is_eager(u) and not is_differentiated(u):
-            return x.reshape(u.shape)
-        frame = torch.empty(flat.shape[-1], flat.shape[-1], dtype=u.dtype, device=u.device)
-        normals = face_normals(frame, pull, handle(structure))
-        return on_face(flat, x, normals, code).reshape(u.shape)
+        if is_wanted:
+            frame = torch.empty(n, n, dtype=u.dtype, device=u.device)
+            x = differentiable(regularizer, flat, x, face_normals(frame, pull, handle(structure)))
+        return x.reshape(*batch, *structure.event_shape)
 
     @torch.no_grad()
-    def solve(self, structure: Structure, regularizer: Regularizer, u: Tensor) -> Solution:
+    def solve(self, structure: Structure, regularizer: SeparableRegularizer, u: Tensor) -> Solution:
         """The optimum with its duality gap and active vertices, without gradient.
 
         Args:
@@ -110,11 +110,13 @@ class FrankWolfe:
             u: Scaled utilities U/t, shape (*batch, *event_shape).
 
         Raises:
-            ValueError: f is not one of the separable regularizers, or u does not fit 𝒳.
+            ValueError: f is not separable, u does not fit 𝒳, or the argmax of a `LinearOracle` is wrong.
         """
         scaled, event = structure.scaled(u, 1.0), structure.event_shape
-        batch, n = scaled.shape[: scaled.dim() - len(event)], event.numel()
-        found = mix(handle(structure), scaled.reshape(-1, n), _code(regularizer), self.max_steps, self.tol)
+        code = _code(regularizer)
+        flat, _ = in_batch_of(regularizer, scaled.flatten(-len(event)))
+        batch, n = flat.shape[:-1], flat.shape[-1]
+        found = mix(handle(structure), flat.reshape(-1, n), code, list(batch), self.max_steps, self.tol)
         check_convergence(found, self.tol)
         return Solution(
             found.point.to(u.dtype).reshape(*batch, *event),
@@ -127,18 +129,16 @@ class FrankWolfe:
 
 def register_frank_wolfe(structure: type[Structure]) -> None:
     """Register the active-set method as the solver of a structure under every separable regularizer."""
-    for regularizer in _CODES:
-        register_solver(structure, regularizer)(FrankWolfe())
-        declare_iterative(structure, regularizer, "active set")
+    register_solver(structure, SeparableRegularizer)(FrankWolfe())
+    declare_iterative(structure, SeparableRegularizer, "active set")
 
 
-def _code(regularizer: Regularizer) -> int:
-    code = _CODES.get(type(regularizer))
-    if code is None:
+def _code(regularizer: SeparableRegularizer) -> int:
+    if not isinstance(regularizer, SeparableRegularizer):
         raise invalid(
             "regularizer",
             repr(regularizer),
-            f"one of {', '.join(f.__name__ for f in _CODES)}",
-            "sst.FrankWolfe needs a separable regularizer whose slopes it knows.",
+            "a SeparableRegularizer, such as sst.Euclidean()",
+            "sst.FrankWolfe needs the slopes of its density.",
         )
-    return code
+    return _CODES[type(regularizer)] if type(regularizer) in _CODES else handle(regularizer)

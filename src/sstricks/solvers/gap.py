@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_temperature, invalid
+from sstricks.ops.oracles import checked_vertices, handle
 from sstricks.regularizers import Regularizer, SeparableRegularizer
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def duality_gap(
         and up to 10⁻⁷ times under an entropy, if coordinates are so near to 0 or 1 that they have few digits.
 
     Raises:
-        ValueError: f is not separable, t is not positive, x or u has NaN or does not fit 𝒳.
+        ValueError: f is not separable, t is not positive, x or u has NaN or does not fit 𝒳, or the argmax of a
+            `LinearOracle` is not the best of the vertices that it returns.
 
     Example:
         >>> matchings, u = sst.Matching(2), torch.tensor([[1.0, 0.0], [0.0, 0.5]])
@@ -65,22 +67,19 @@ def duality_gap(
         temperature = check_temperature(temperature)
     if not torch.as_tensor(temperature > 0).all():
         raise invalid("temperature", temperature, "numbers > 0", "At t = 0 compare with structure.argmax(u) instead.")
-    scaled = structure.scaled(u, temperature)
-    events = tuple(range(-len(structure.event_shape), 0))
+    depth = len(structure.event_shape)
+    scaled = structure.scaled(u, temperature).flatten(-depth)
     present = scaled > -torch.inf
-    x = x.to(scaled)
-    inside = [x.clamp(distance, 1 - max(distance, _RESOLUTION)) for distance in _INSIDE]
-    with torch.enable_grad():
-        y = torch.stack(inside).requires_grad_()
-        (slope,) = torch.autograd.grad(regularizer.density(y).sum(), y)
-    uphill = torch.where(present, scaled - slope, -torch.inf)
-    vertex = structure.argmax(uphill)
+    x = x.to(scaled).flatten(-depth)
+    y = torch.stack([x.clamp(distance, 1 - max(distance, _RESOLUTION)) for distance in _INSIDE])
+    uphill = torch.where(present, scaled - regularizer.slope(y), -torch.inf)
+    vertex = checked_vertices(handle(structure), uphill.flatten(0, -2)).reshape(uphill.shape)
     finite = torch.where(present, uphill, 0.0)
     u_finite = torch.where(present, scaled, 0.0)
 
     def value(point: Tensor) -> Tensor:
         return torch.where(present, u_finite * point - regularizer.density(point), 0.0)
 
-    bound = (value(y.detach()) - value(x) + finite * (vertex - y.detach())).sum(events).amin(0)
+    bound = (value(y) - value(x) + finite * (vertex - y)).sum(-1).amin(0)
     t = temperature.to(bound.device) if isinstance(temperature, Tensor) else temperature
     return (bound * t).clamp(min=0.0).to(u.dtype)

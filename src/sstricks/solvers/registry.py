@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from sstricks.errors import invalid
 from sstricks.ops.oracles import Oracle
-from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 
 # Finds argmax_{x ∈ conv 𝒳} uᵀx − f(x) from (structure, regularizer, u) for a scaled utility u = U/t (float64, absent
 # coordinates −∞): a point of the shape and dtype of u, differentiable in u.
@@ -14,12 +14,13 @@ _S = TypeVar("_S", bound=Solver)
 
 
 class NoSolverError(ValueError, LookupError):
-    """There is no direct solver for a structure and a regularizer."""
+    """No solver is registered for a structure and a regularizer."""
 
 
-_solvers: dict[tuple[type[Oracle], type[Regularizer]], Solver] = {}
-_reasons: dict[tuple[type[Oracle], type[Regularizer]], str] = {}
-_iterations: dict[tuple[type[Oracle], type[Regularizer]], str] = {}
+_Pair = tuple[type[Oracle], type[Regularizer]]
+_solvers: dict[_Pair, Solver] = {}
+_reasons: dict[_Pair, str] = {}
+_iterations: dict[_Pair, str] = {}
 
 
 class Entry(NamedTuple):
@@ -36,7 +37,8 @@ class Entry(NamedTuple):
 def register_solver(structure: type[Oracle], regularizer: type[Regularizer]) -> Callable[[_S], _S]:
     """Register a function as the solver of a pair (𝒳, f), as `torch.distributions.kl.register_kl` does for divergences.
 
-    It serves the structure's subclasses too, unless they have one of their own.
+    It serves the subclasses of both, unless they have a solver of their own; a class that overrides the `density` of a
+    registered regularizer is another f, and is served by what is registered for `SeparableRegularizer`.
 
     The function gets the structure, the regularizer and the scaled utility u = U/t, and returns a point of
     the same shape and dtype that is differentiable in u. Whatever is registered is held to every law of the test suite.
@@ -46,34 +48,65 @@ def register_solver(structure: type[Oracle], regularizer: type[Regularizer]) -> 
         @register_solver(Path, sst.Euclidean)
         def _(path, f, u):
             return project_onto_paths(u, path.edges)
+
+    Args:
+        structure: The class of 𝒳.
+        regularizer: The class of f.
+
+    Raises:
+        ValueError: One of them is not such a class, or what is registered cannot be called.
     """
+    pair = _checked(structure, regularizer)
 
     def register(solver: _S) -> _S:
-        _solvers[structure, regularizer] = solver
+        check_solver(solver)
+        _solvers[pair] = solver
         return solver
 
     return register
 
 
+def _checked(structure: type[Oracle], regularizer: type[Regularizer]) -> _Pair:
+    for argument, value, kind, example in (
+        ("structure", structure, Oracle, "sst.OneHot"),
+        ("regularizer", regularizer, Regularizer, "sst.Euclidean"),
+    ):
+        if not (isinstance(value, type) and issubclass(value, kind)):
+            raise invalid(argument, repr(value), f"a class of {argument}s", f"Write the class itself, as in {example}.")
+    return structure, regularizer
+
+
 def declare_intractable(structure: type[Oracle], regularizer: type[Regularizer], reason: str) -> None:
     """Say why a pair cannot have a solver, for the error message."""
-    _reasons[structure, regularizer] = reason
+    _reasons[_checked(structure, regularizer)] = reason
 
 
 def declare_iterative(structure: type[Oracle], regularizer: type[Regularizer], iteration: str) -> None:
     """Say that the solver of a pair iterates to a tolerance, and how, for the table of pairs."""
-    _iterations[structure, regularizer] = iteration
+    _iterations[_checked(structure, regularizer)] = iteration
 
 
 def look_up(structure: type[Oracle], regularizer: type[Regularizer]) -> Entry:
-    """What the registry knows of a pair, registered or not."""
-    pair = structure, regularizer
-    return Entry(_solvers.get(pair), _iterations.get(pair), _reasons.get(pair))
+    """What the registry knows of a pair, or else of the nearest pair of classes that they are derived from."""
+    found = next((pair for pair in _nearest(structure, regularizer) if pair in _solvers), None)
+    reasons = (_reasons[pair] for pair in _nearest(structure, regularizer) if pair in _reasons)
+    if found is None:
+        return Entry(None, None, next(reasons, None))
+    return Entry(_solvers[found], _iterations.get(found), next(reasons, None))
+
+
+def _nearest(structure: type[Oracle], regularizer: type[Regularizer]) -> Iterator[_Pair]:
+    """The pairs of classes whose solver would serve, the structure's own first."""
+    density = getattr(regularizer, "density", None)
+    theirs = [f for f in regularizer.__mro__ if f is SeparableRegularizer or getattr(f, "density", density) is density]
+    for kind in structure.__mro__:
+        yield from ((kind, f) for f in theirs)  # pyright: ignore[reportReturnType]
 
 
 def registered_pairs() -> list[tuple[type[Oracle], type[Regularizer]]]:
-    """All pairs (𝒳, f) that have a direct solver."""
-    return list(_solvers)
+    """All pairs (𝒳, f) of registered classes that have a solver, if only by the base class of f."""
+    structures, regularizers = (dict.fromkeys(kinds) for kinds in zip(*_solvers, strict=True))
+    return [(s, f) for s in structures for f in regularizers if look_up(s, f).solver is not None]
 
 
 def find_solver(structure: Oracle, regularizer: Regularizer) -> Solver:
@@ -83,26 +116,23 @@ def find_solver(structure: Oracle, regularizer: Regularizer) -> Solver:
         NoSolverError: There is none; the message says why, and what is registered for this structure.
     """
     pair = type(structure), type(regularizer)
-    for kind in pair[0].__mro__:
-        if (kind, pair[1]) in _solvers:
-            return _solvers[kind, pair[1]]
+    if pair in _solvers:  # as nearly always
+        return _solvers[pair]
     if not isinstance(regularizer, Regularizer):
         raise NoSolverError(
             f"regularizer: found {regularizer!r}, expected an instance of a regularizer such as sst.Euclidean()."
         )
-    theirs = ", ".join(f.__name__ for s, f in _solvers if isinstance(structure, s))
-    reason = _reason(structure, pair[1], "nobody has registered a solver for this pair")
+    entry = look_up(*pair)
+    if entry.solver is not None:
+        return entry.solver
+    theirs = ", ".join(dict.fromkeys(f.__name__ for s, f in _solvers if isinstance(structure, s)))
+    general = "sst.FrankWolfe(), or " if isinstance(regularizer, SeparableRegularizer) else ""
     raise NoSolverError(
-        f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: {reason}. "
-        f"Registered for {pair[0].__name__}: {theirs or 'none'}. "
-        f"{'Choose one of these, or pass' if theirs else 'Pass'} solver=: sst.FrankWolfe() for a separable "
-        "regularizer, or any callable (structure, regularizer, scaled utility) -> point of conv X."
+        f"regularizer: found {pair[1].__name__} on {pair[0].__name__}, for which there is no solver: "
+        f"{entry.reason or 'nobody has registered a solver for this pair'}. Registered for {pair[0].__name__}: "
+        f"{theirs or 'none'}. {'Choose one of these, or pass' if theirs else 'Pass'} solver=: {general}"
+        "any callable (structure, regularizer, scaled utility) -> point of conv X."
     )
-
-
-def _reason(structure: Oracle, regularizer: type[Regularizer], otherwise: str) -> str:
-    known = (_reasons.get((kind, regularizer)) for kind in type(structure).__mro__)
-    return next(filter(None, known), otherwise)
 
 
 def solver_for(structure: Oracle, regularizer: Regularizer, solver: Solver | None) -> Solver:
@@ -132,7 +162,7 @@ def check_solver(solver: object) -> None:
 def no_family(structure: Oracle, wanted: str) -> NoSolverError:
     """The complaint about something of the exponential family that a structure does not have."""
     kind = type(structure)
-    reason = _reason(structure, ExponentialFamilyEntropy, "nobody has written it for this structure")
+    reason = look_up(kind, ExponentialFamilyEntropy).reason or "nobody has written it for this structure"
     return NoSolverError(
         f"{wanted}: found {kind.__name__}, whose exponential family has no {wanted}: {reason}. "
         "Use the argmax of perturbed utilities (sst.StochasticArgmaxTrick) for random vertices."

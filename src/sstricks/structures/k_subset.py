@@ -12,8 +12,11 @@ from sstricks.regularizers import (
     Euclidean,
     ExponentialFamilyEntropy,
     Regularizer,
+    SeparableRegularizer,
+    TsallisEntropy,
 )
 from sstricks.solvers.registry import register_solver
+from sstricks.solvers.separable import box_optimum, entmax
 from sstricks.structures.structure import Structure
 
 
@@ -82,3 +85,13 @@ def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(KSubset, ExponentialFamilyEntropy)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
     return F.k_subset_marginals(u, subset.k)
+
+
+@register_solver(KSubset, TsallisEntropy)
+def _(subset: KSubset, f: TsallisEntropy, u: Tensor) -> Tensor:
+    return entmax(f, u, subset.k)
+
+
+@register_solver(KSubset, SeparableRegularizer)
+def _(subset: KSubset, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return box_optimum(f, u, subset.k)

@@ -1,30 +1,39 @@
+import pickle
 from collections.abc import Callable
-from typing import NoReturn
+from copy import deepcopy
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from sstricks.errors import check_sizes, invalid
+from sstricks.ops.oracles import check_best, handle
 from sstricks.structures.structure import Structure
 
 
 class LinearOracle(Structure):
     r"""Any 𝒳 ⊂ {0, 1}ⁿ, known by its argmax alone (Sec. 2; App. B).
 
-    Relaxations are found from the argmax too, when that is asked for: pass `solver=sst.FrankWolfe()`, for one of the
-    regularizers `Euclidean`, `CategoricalEntropy`, `BinaryEntropy`. Nothing else is known of 𝒳: `contains`,
-    `enumerate_support`, `log_partition` and `sample` raise.
+    Relaxations are found from the argmax too, when that is asked for: pass `solver=sst.FrankWolfe()`, for any separable
+    regularizer. Nothing else is known of 𝒳: `contains`, `enumerate_support`, `log_partition` and `sample` raise.
+
+    Vertices that the argmax returned for other utilities are compared with its answers, here and by the solvers: if one
+    is better by more than float32 rounds, the argmax is wrong. It is found with the first question of a solver if it is
+    an argmin.
+
+    A `LinearOracle` pickles if its argmax does: a function of a module, or an object of a class of a module with
+    `__call__`, but no lambda.
 
     Args:
         argmax: From utilities of shape (rows, *event_shape), float64, to the vertices v ∈ 𝒳 of largest uᵀv, of the same
             shape. The utilities are finite: an absent coordinate has one so low that no vertex with it can be the
-            best while there is any without. Among equals it may choose as it likes, but always alike.
+            best while there is any without. Among equals it may choose as it likes, but always the same.
         event_shape: The shape of a vertex.
         mask: False where a coordinate is absent from 𝒳, shape (*batch, *event_shape).
 
     Raises:
         ValueError: `event_shape` is empty or not of positive integers. When called: the argmax returned another shape,
-            numbers other than 0 and 1, or an absent coordinate.
+            numbers other than 0 and 1, an absent coordinate, or a vertex that is not the best.
 
     Example:
         >>> pairs = sst.LinearOracle(lambda u: sst.KSubset(4, 2).argmax(u), (4,))
@@ -32,6 +41,8 @@ class LinearOracle(Structure):
         >>> pairs.softmax(u, 1.0, sst.Euclidean(), solver=sst.FrankWolfe())
         tensor([1.0000, 0.7500, 0.2500, 0.0000])
     """
+
+    _is_trusted = False
 
     def __init__(
         self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
@@ -47,10 +58,18 @@ class LinearOracle(Structure):
     def __repr__(self) -> str:
         return f"LinearOracle({getattr(self.oracle, '__name__', self.oracle)}, {tuple(self.event_shape)})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "oracle": _Pickled(self.oracle)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "oracle": state["oracle"].function})
+
     def _argmax(self, u: Tensor) -> Tensor:
         rows = u.detach().reshape(-1, *self.event_shape)
         absent = rows == -torch.inf
-        x = self._asked(self._finite(rows, absent)) if len(rows) else rows
+        if not len(rows):
+            return u
+        x = self._asked(self._finite(rows, absent))
         if (absent & (x == 1)).any():
             raise invalid(
                 "u",
@@ -58,6 +77,8 @@ class LinearOracle(Structure):
                 "a vertex without the coordinates that are masked or -inf",
                 "Unmask coordinates, or leave this example out of the batch.",
             )
+        # The answer to another row is a vertex as well.
+        check_best(handle(self), rows.flatten(1), x.flatten(1), x.roll(1, 0).flatten(1).unsqueeze(1))
         return x.reshape(u.shape)
 
     def _finite(self, rows: Tensor, absent: Tensor) -> Tensor:
@@ -105,3 +126,22 @@ class LinearOracle(Structure):
 
 def _first(wrong: Tensor) -> int:
     return int(wrong.flatten(1).any(-1).nonzero()[0])
+
+
+class _Pickled:
+    """The function of a `LinearOracle` on its way through `pickle` or `copy`."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Pickled":
+        return _Pickled(deepcopy(self.function, memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name = getattr(self.function, "__qualname__", "")
+        if "<" in name:
+            raise pickle.PicklingError(
+                f"LinearOracle: found the argmax {name}, expected a function that pickle finds by its name. Define it "
+                "by def at the top of a module, or pass an object of a class with __call__."
+            )
+        return _Pickled, (self.function,)

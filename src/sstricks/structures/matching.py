@@ -13,6 +13,7 @@ from sstricks.regularizers import (
     ExponentialFamilyEntropy,
     Regularizer,
 )
+from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import declare_intractable, declare_iterative, register_solver
 from sstricks.structures.structure import Structure
 
@@ -142,3 +143,5 @@ def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
 
 for _regularizer in (Euclidean, CategoricalEntropy, BinaryEntropy):
     declare_iterative(Matching, _regularizer, "Newton")
+
+register_frank_wolfe(Matching)

@@ -9,8 +9,11 @@ from sstricks.regularizers import (
     Euclidean,
     ExponentialFamilyEntropy,
     Regularizer,
+    SeparableRegularizer,
+    TsallisEntropy,
 )
 from sstricks.solvers.registry import register_solver
+from sstricks.solvers.separable import box_optimum, entmax
 from sstricks.structures.structure import Structure
 
 
@@ -75,3 +78,13 @@ def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(OneHot, BinaryEntropy)
 def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
     return F.k_subset_sigmoid(u, 1)
+
+
+@register_solver(OneHot, TsallisEntropy)
+def _(one_hot: Structure, f: TsallisEntropy, u: Tensor) -> Tensor:
+    return entmax(f, u, 1)
+
+
+@register_solver(OneHot, SeparableRegularizer)
+def _(one_hot: Structure, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return box_optimum(f, u, 1)

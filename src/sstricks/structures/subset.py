@@ -11,8 +11,11 @@ from sstricks.regularizers import (
     Euclidean,
     ExponentialFamilyEntropy,
     Regularizer,
+    SeparableRegularizer,
+    TsallisEntropy,
 )
 from sstricks.solvers.registry import register_solver
+from sstricks.solvers.separable import box_optimum, entmax
 from sstricks.structures.structure import Structure
 
 
@@ -73,3 +76,13 @@ def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
 @register_solver(Subset, BinaryEntropy)
 def _(subset: Structure, f: Regularizer, u: Tensor) -> Tensor:
     return u.sigmoid()
+
+
+@register_solver(Subset, TsallisEntropy)
+def _(subset: Structure, f: TsallisEntropy, u: Tensor) -> Tensor:
+    return entmax(f, u, 0)
+
+
+@register_solver(Subset, SeparableRegularizer)
+def _(subset: Structure, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return box_optimum(f, u, 0)

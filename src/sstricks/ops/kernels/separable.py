@@ -1,7 +1,9 @@
-"""The multiplier of a separable regularizer on the CPU; the mathematics stands in `sstricks.ops.separable`.
+"""The multiplier of a separable regularizer on the CPU; see `sstricks.ops.separable` and `sstricks.ops.tsallis`.
 
 Each row is scanned a handful of times, which is one vector loop over a row in cache.
 """
+
+import math
 
 import numpy as np
 from numba import njit
@@ -157,3 +159,78 @@ def projection(begin, end, link, x, g, out):
         mean = _dot(n, s, g[r]) / total if total > 0.0 else 0.0
         for i in range(np.uint64(n)):
             out[r, i] = s[i] * (g[r, i] - mean)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _entmax_sums(n, y, nu, beta, x):
+    """x = min([1 + β(y + ν)]₊^(1/β), 1); return Σx and Σ dx/dν, from the left where x = 1."""
+    total = 0.0
+    slope = 0.0
+    for i in range(n):
+        z = y[i] + nu
+        x[i] = 1.0
+        if z <= 0.0:
+            x[i] = math.exp(math.log1p(max(beta * z, -1.0)) / beta)
+            if x[i] > 0.0:
+                slope += x[i] / (1.0 + beta * z)
+        total += x[i]
+    return total, slope
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tsallis_log(x, beta):
+    return math.expm1(beta * math.log(x)) / beta
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def entmax(begin, end, k, u, alpha, least_beta, no_kink, out):
+    """Write x = min([1 + β(u + ν)]₊^(1/β), 1), Σx = k, into rows `begin` to `end` of `out`."""
+    n = u.shape[1]
+    y, x, below = np.empty(n), np.empty(n), np.empty(n)
+    index = np.empty(n, dtype=np.int64)
+    largest = np.empty(_FEW)
+    tolerance = _EPSILON * (4.0 * k + n)
+    for r in range(begin, end):
+        present = 0
+        for i in range(n):
+            here = u[r, i] > -np.inf
+            present += here
+            out[r, i] = here
+        if present == k:
+            continue
+        edge = _around_edge(n, u[r], k, largest)[0]
+        beta = alpha[r] - 1.0
+        if abs(beta) < least_beta:
+            beta = least_beta
+        m = 0
+        for i in range(n):  # the others are zero
+            out[r, i] = 0.0
+            z = u[r, i] - edge
+            if z > -np.inf and beta * min(z, 0.0) > -1.0:
+                y[m] = z
+                index[m] = i
+                m += 1
+        nu, low, high = 0.0, _tsallis_log(1.0 / n, beta), 0.0
+        total = 0.0
+        for _ in range(_STEPS):
+            total, slope = _entmax_sums(m, y, nu, beta, x)
+            if abs(total - k) <= tolerance:
+                break
+            if total > k:
+                high = nu
+            else:
+                low = nu
+            step = nu + total / slope * _tsallis_log(k / total, beta)
+            nu = step if low < step < high else 0.5 * (low + high)
+        if abs(total - k) > tolerance:
+            least = _entmax_sums(m, y, low, beta, below)[0]
+            most = _entmax_sums(m, y, high, beta, x)[0]
+            share = min(max((k - least) / (most - least), 0.0), 1.0) if most > least else 0.0
+            for i in range(m):
+                x[i] = below[i] + share * (x[i] - below[i])
+        for i in range(m):
+            if x[i] > 1.0 - 2.0 * tolerance:
+                x[i] = 1.0
+            elif x[i] < 2.0 * tolerance and x[i] > 0.0 and x[i] ** (1.0 - beta) > no_kink:
+                x[i] = 0.0
+            out[r, index[i]] = x[i]

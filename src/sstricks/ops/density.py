@@ -1,0 +1,56 @@
+"""What operators know of a separable regularizer Σh(xᵢ) that is not built into them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# The state of the dispatcher while no operator runs.
+_KEYS = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Inside an operator, where torch has switched its derivatives off, lets `Density` find those of a user's h."""
+    with torch._C._ForceDispatchKeyGuard(*_KEYS), torch.no_grad():  # h may have parameters, which are not learnt here
+        yield
+
+
+class Density(Protocol):
+    """A separable regularizer."""
+
+    def density(self, x: Tensor) -> Tensor:
+        """h(x)."""
+        ...
+
+    def slope(self, x: Tensor) -> Tensor:
+        """h'(x)."""
+        ...
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """h''(x)."""
+        ...
+
+    def inverse_slope(self, y: Tensor) -> Tensor:
+        """(h')⁻¹(y), cut to [0, 1]."""
+        ...
+
+
+def ends(x: Tensor) -> tuple[float, float]:
+    """The smallest and the largest number in (0, 1) of the dtype of x."""
+    info = torch.finfo(x.dtype)
+    return info.tiny, 1 - info.eps / 2
+
+
+def interior(x: Tensor) -> Tensor:
+    """Where x is in (0, 1), and not so small that derivatives of h there overflow."""
+    return (x > ends(x)[0] ** (1 / 3)) & (x < 1)
+
+
+def in_batch(rows: Tensor, batch: list[int]) -> Tensor:
+    """Rows of a batch, or of several one after the other as under vmap, with its shape: (·, *batch, n)."""
+    size = prod(batch)
+    return rows.reshape(len(rows) // size if size else 1, *batch, rows.shape[-1])

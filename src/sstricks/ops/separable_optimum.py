@@ -1,0 +1,81 @@
+r"""Any separable regularizer on Σx = k, 0 ≤ x ≤ 1, or on the cube alone, from h', h'' and (h')⁻¹.
+
+As in `sstricks.ops.separable`, the optimum is :math:`x_i = \varphi(u_i + \nu)` with φ = (h')⁻¹, cut to [0, 1]. Seen
+from the k-th largest u, ν lies between h'(1/n) and h'(1).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sstricks.ops.density import Density, differentiable, ends, in_batch, interior
+from sstricks.ops.operator import operator
+from sstricks.ops.oracles import object_of
+from sstricks.ops.separable import kth_largest, meet_sum
+
+_STEPS = 200
+
+
+def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+    """The x in [0, 1] with h'(x) = y, by Newton steps in x, else in log x or log(1 − x), else bisection.
+
+    Args:
+        slope: h', increasing on (0, 1).
+        curvature: h''.
+        y: Any shape.
+    """
+    first, last = ends(y)
+    low, high = torch.full_like(y, first), torch.full_like(y, last)
+    is_zero, is_one = y <= slope(low), y >= slope(high)
+    x = torch.full_like(y, 0.5)
+    for _ in range(_STEPS):
+        here = slope(x)
+        excess = here - y
+        done = is_zero | is_one | (excess.abs() <= 2 * torch.finfo(y.dtype).eps * (here.abs() + y.abs()))
+        if done.all():
+            break
+        step = -excess / curvature(x)
+        low, high = torch.where(excess > 0, low, x), torch.where(excess > 0, x, high)
+        near_zero, near_one = x * (step / x).exp(), 1 - (1 - x) * (-step / (1 - x)).exp()
+        ahead = (low + high) / 2
+        for target in (near_one, near_zero, x + step):
+            ahead = torch.where((target > low) & (target < high), target, ahead)
+        done = done | ((ahead - x).abs() <= torch.finfo(y.dtype).eps * x)
+        x = torch.where(done, x, ahead)
+        if done.all():
+            break
+    return torch.where(is_zero, 0.0, torch.where(is_one, 1.0, x))
+
+
+@operator("sstricks::separable_optimum", core=(1,))
+@differentiable()
+def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> Tensor:
+    """The maximiser of uᵀx − Σh(xᵢ) on {x ∈ [0, 1]ⁿ : Σx = k}, or on all of [0, 1]ⁿ; shape (*batch, n).
+
+    Args:
+        u: Scaled utilities, shape (*batch, n).
+        regularizer: The handle of one.
+        k: What x sums to; 0 if it may sum to anything.
+        batch: The batch shape, which the parameters of h may depend on.
+    """
+    f: Density = object_of(regularizer)
+    y = in_batch(u, batch)
+    if k == 0:
+        return f.inverse_slope(y).reshape(u.shape)
+    edge = kth_largest(y, k)
+    low, high = (f.slope(torch.full_like(y, x))[..., :1] for x in (1 / y.shape[-1], ends(y)[1]))
+    high = high + 0.01 * (high - low)  # or no Newton step reached h'(1)
+
+    def slope(x: Tensor) -> Tensor:
+        inside = interior(x)
+        return torch.where(inside, 1 / f.curvature(torch.where(inside, x, 0.5)), 0.0)
+
+    return meet_sum(f.inverse_slope, slope, y - edge, k, low, high, slack=8.0).reshape(u.shape)
+
+
+@separable_optimum.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, regularizer: int, k: int, batch: list[int]
+) -> tuple[None]:
+    return (None,)

@@ -1,0 +1,84 @@
+"""What all solvers of separable regularizers share: the optimum as a function of u and of the parameters of f."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sstricks.errors import invalid, joint_shape
+from sstricks.ops import tsallis
+from sstricks.ops.density import interior
+from sstricks.ops.operator import is_differentiated, is_eager
+from sstricks.ops.optimal_face import on_face
+from sstricks.ops.oracles import handle
+from sstricks.ops.separable_optimum import separable_optimum
+from sstricks.regularizers import SeparableRegularizer, TsallisEntropy
+
+
+def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
+    """The maximiser of uᵀx − f(x) on {x ∈ [0, 1]ⁿ : Σx = k}, or on all of [0, 1]ⁿ if k is 0.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        k: What x sums to; 0 if it may sum to anything.
+
+    Returns:
+        Shape (*batch, n), differentiable in u and in the parameters of f.
+    """
+    u, is_wanted = in_batch_of(f, u)
+    x, n = separable_optimum(u.detach(), handle(f), k, list(u.shape[:-1])), u.shape[-1]
+    return differentiable(f, u, x, u.new_full((n, 1), n**-0.5) if k else u.new_zeros(n, 0)) if is_wanted else x
+
+
+def entmax(f: TsallisEntropy, u: Tensor, k: int) -> Tensor:
+    """As `box_optimum`, directly.
+
+    Args:
+        f: The regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        k: What x sums to; 0 if it may sum to anything.
+    """
+    alpha = torch.as_tensor(f.alpha, dtype=u.dtype, device=u.device)
+    joint_shape("alpha", alpha.shape, u.shape[:-1], "utilities")
+    return tsallis.entmax(u, alpha, k)
+
+
+def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
+    """The utilities in the batch shape that they and the parameters of f broadcast to, and if a gradient may be asked.
+
+    Raises:
+        ValueError: They do not broadcast.
+    """
+    try:
+        density = f.density(torch.full_like(u, 0.5))
+        expanded = u.expand(density.shape)
+    except RuntimeError as error:
+        raise invalid(
+            "regularizer",
+            f"{f!r} ({error})",
+            f"parameters that broadcast with {tuple(u.shape)}, the shape of the flattened utilities",
+            "One for each example has shape (*batch, 1); the alpha of TsallisEntropy has shape (*batch).",
+        ) from error
+    return expanded, not is_eager(u) or is_differentiated(u, density)
+
+
+def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, normals: Tensor) -> Tensor:
+    r"""The optimum x, as a function of u and of the parameters θ of f.
+
+    It is two steps of Newton's method on the optimal face, :math:`x \leftarrow x + J (u - h'(x))`, which change nothing
+    but know their derivatives: those of the first, :math:`dx = J (du - \partial_\theta h' d\theta)`, are exact; each
+    further step doubles the order up to which they are.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        x: The optimum, shape (*batch, n), without gradient.
+        normals: The normals of its face, as `on_face` wants them.
+    """
+    for _ in range(2):
+        inside = interior(x)
+        within = torch.where(inside, x, 0.5)
+        spread = torch.where(inside, 1 / f.curvature(within), 0.0)
+        x = on_face(u, x, f.slope(within), spread, normals)
+    return x
