@@ -60,6 +60,8 @@ class Operator:
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
     """
 
+    _tangent: Tangent
+
     def __init__(
         self,
         name: str,
@@ -81,7 +83,6 @@ class Operator:
         self.library_op.register_vmap(self._vmap)
         self._eager: type[Function] | None = None
         self._function: type[Function] | None = None
-        self._tangent: Tangent | None = None
 
     def __call__(self, *args: Any) -> Tensor:
         """Apply the operator."""
@@ -126,7 +127,7 @@ class Operator:
         return kernel
 
     def backward(self, rule: Backward) -> Backward:
-        """Attach the gradient. Unless another one is attached, the tangent is had by transposing it.
+        """Attach the gradient. Forward mode transposes it, unless a rule for the tangent is attached as well.
 
         Args:
             rule: `rule(needs, grad, output, *args)` returns a gradient, or None, for each tensor argument; `needs` says
@@ -186,10 +187,10 @@ class Operator:
         return rule
 
     def tangent(self, rule: Tangent) -> Tangent:
-        """Attach the tangent, where it is had more easily than from the gradient.
+        """Attach a rule for the tangent that takes less time than transposing the gradient. It comes after `backward`.
 
         Args:
-            rule: `rule(tangents, output, *args)` returns that of the result, for one or None of each tensor argument.
+            rule: `rule(tangents, output, *args)` returns the tangent of the result; those of constant arguments are None.
         """
         self._tangent = rule
         return rule
