@@ -35,12 +35,21 @@ def attach_gradients(
     def _(
         needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, *family: Any
     ) -> tuple[Tensor | None, ...]:
-        pull_back = torch.func.vjp(lambda u: derivative(u, g.expand_as(y), *family), u.expand_as(y))[1]
-        return pull_back(grad)[0], marginals_jvp(u, grad, *family), *shared
+        in_u = in_g = None
+        if needs[0]:
+            pull_back = torch.func.vjp(lambda u: derivative(u, g.expand_as(y), *family), u.expand_as(y))[1]
+            in_u = pull_back(grad)[0]
+        if needs[1]:
+            in_g = marginals_jvp(u, grad, *family)
+        return in_u, in_g, *shared
 
     @log_partition.backward
     def _(needs: tuple[bool, ...], grad: Tensor, log_z: Tensor, u: Tensor, *family: Any) -> tuple[Tensor | None, ...]:
         return grad.unsqueeze(-1) * marginals(u, *family), *shared
+
+    @log_partition.tangent
+    def _(tangents: tuple[Tensor, ...], log_z: Tensor, u: Tensor, *family: Any) -> Tensor:
+        return (marginals(u, *family) * tangents[0]).sum(-1)
 
 
 def attach_no_gradient(vertices: Operator) -> None:

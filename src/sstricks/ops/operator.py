@@ -10,6 +10,7 @@ from torch.autograd import Function, forward_ad
 
 _PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
+Tangent = Callable[..., Tensor | None]
 
 
 def is_eager(*tensors: Tensor) -> bool:
@@ -58,6 +59,8 @@ class Operator:
     Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
     """
+
+    _tangent: Tangent
 
     def __init__(
         self,
@@ -124,67 +127,45 @@ class Operator:
         return kernel
 
     def backward(self, rule: Backward) -> Backward:
-        """Attach the gradient, from which forward mode follows.
+        """Attach the gradient. Forward mode transposes it, unless a rule for the tangent is attached as well.
 
         Args:
             rule: `rule(needs, grad, output, *args)` returns a gradient, or None, for each tensor argument; `needs` says
                 which of them are wanted.
         """
-        return self._differentiate(rule, symmetric=False)
-
-    def symmetric(self, rule: Backward) -> Backward:
-        """Attach the gradient of an operator with symmetric Jacobians: it is the derivative in the same direction.
-
-        Args:
-            rule: As for `backward`. A tensor that it has no gradient for is one that the result does not depend on.
-        """
-        return self._differentiate(rule, symmetric=True)
-
-    def _differentiate(self, rule: Backward, symmetric: bool) -> Backward:
         tensors = len(self.core)
         library_op = self.library_op
+        self._tangent = functools.partial(_transposed, rule)
 
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
             saved = *inputs[:tensors], output
             ctx.save_for_backward(*saved)
             ctx.save_for_forward(*saved)
             ctx.numbers = inputs[tensors:]
+            ctx.set_materialize_grads(False)
 
-        def apply_rule(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        def apply_rule(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+            if grad is None:
+                return (None,) * len(ctx.needs_input_grad)
             # What torch.func.vjp returns runs after it, when the tensors that it saved are wrapped for nothing.
             *inputs, output = unwrap_dead_wrappers(ctx.saved_tensors)
             return (*rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
+
+        def apply_tangent(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+            # Torch turns forward mode off, so that what was saved does not propagate the tangents that are dealt with
+            # here. That would turn it off for enclosing calls of torch.func.jvp, too.
+            *inputs, output = (forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
+            lead = output.shape[: output.dim() - self.output_core]
+            tangents = tuple(self._expanded(tangents[:tensors], lead))
+            with forward_ad._set_fwd_grad_enabled(True):
+                return self._tangent(tangents, output, *self._expanded(inputs, lead), *ctx.numbers)
 
         def eager_forward(ctx: Any, *args: Any) -> Tensor:
             output = self._kernels[args[0].device.type](*args)
             setup_context(ctx, args, output)
             return output
 
-        # The rule maps h to Jᵀh for the Jacobian J in each argument; a tangent is the sum of Jt over the arguments.
-        def apply_tangents(ctx: Any, *tangents: Tensor | None) -> Tensor:
-            # Torch turns forward mode off, so that what was saved does not propagate the tangents that are dealt with
-            # here. That would turn it off for enclosing calls of torch.func.jvp, too.
-            *inputs, output = (forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
-            lead = output.shape[: output.dim() - self.output_core]
-            args = *self._expanded(inputs, lead), *ctx.numbers
-            parts = []
-            with forward_ad._set_fwd_grad_enabled(True):
-                for i, tangent in enumerate(self._expanded(tangents[:tensors], lead)):
-                    if tangent is None or not tangent.is_floating_point():
-                        continue
-                    pull_back = functools.partial(gradient, i, output, args)
-                    if symmetric and tangent.shape == output.shape:
-                        parts.append(pull_back(tangent))
-                    else:
-                        parts.append(torch.func.vjp(pull_back, torch.zeros_like(output))[1](tangent)[0])
-                return functools.reduce(torch.add, parts)
-
-        def gradient(i: int, output: Tensor, args: tuple[Any, ...], h: Tensor) -> Tensor:
-            """Jᵀh for the argument number i."""
-            grad = rule(tuple(j == i for j in range(tensors)), h, output, *args)[i]
-            return torch.zeros_like(args[i]) if grad is None else grad
-
-        rules = {"backward": staticmethod(apply_rule), "jvp": staticmethod(apply_tangents)}
+        rules = {"backward": staticmethod(apply_rule), "jvp": staticmethod(apply_tangent)}
         self._eager = type(f"{self.__name__}_eager", (Function,), {"forward": staticmethod(eager_forward), **rules})
         library_op.register_autograd(apply_rule, setup_context=setup_context)
         members = {
@@ -193,6 +174,25 @@ class Operator:
             "vmap": staticmethod(self._vmap),
         }
         self._function = type(f"{self.__name__}_function", (Function,), members | rules)
+        return rule
+
+    def symmetric(self, rule: Backward) -> Backward:
+        """Attach the gradient of an operator with symmetric Jacobians, for which the same rule gives the tangent.
+
+        Args:
+            rule: As for `backward`. Tensors of another shape than the result's must have no gradient.
+        """
+        self.backward(rule)
+        self._tangent = functools.partial(_along, rule)
+        return rule
+
+    def tangent(self, rule: Tangent) -> Tangent:
+        """Attach a rule for the tangent that takes less time than transposing the gradient. It comes after `backward`.
+
+        Args:
+            rule: `rule(tangents, output, *args)` returns the tangent of the result; those of constant arguments are None.
+        """
+        self._tangent = rule
         return rule
 
     def _leading(self, tensors: tuple[Tensor, ...]) -> torch.Size:
@@ -257,6 +257,29 @@ class Operator:
             missing = depth - (tensor.dim() - 1 - core)
             moved.append(tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:]))
         return self(*moved, *numbers), 0
+
+
+def _gradient(rule: Backward, i: int, output: Tensor, args: tuple[Any, ...], h: Tensor) -> Tensor:
+    """Jᵀh for the Jacobian J in the argument number i."""
+    grad = rule(tuple(j == i for j in range(len(args))), h, output, *args)[i]
+    return torch.zeros_like(args[i]) if grad is None else grad
+
+
+def _along(rule: Backward, tangents: tuple[Tensor | None, ...], output: Tensor, *args: Any) -> Tensor | None:
+    """The sum of Jt over the arguments that have a tangent t, where J is symmetric: one of another shape has no J."""
+    given = [(i, t) for i, t in enumerate(tangents) if t is not None and t.shape == output.shape]
+    return functools.reduce(torch.add, [_gradient(rule, i, output, args, t) for i, t in given]) if given else None
+
+
+def _transposed(rule: Backward, tangents: tuple[Tensor | None, ...], output: Tensor, *args: Any) -> Tensor:
+    """The sum of Jt over the arguments that have a tangent t: the gradient, in h, of the inner product of t and Jᵀh."""
+    zeros = torch.zeros_like(output)
+    parts = [
+        torch.func.vjp(functools.partial(_gradient, rule, i, output, args), zeros)[1](t)[0]
+        for i, t in enumerate(tangents)
+        if t is not None
+    ]
+    return functools.reduce(torch.add, parts)
 
 
 def operator(

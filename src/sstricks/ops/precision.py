@@ -70,3 +70,14 @@ def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tens
 @to_float32.backward
 def _(needs: tuple[bool, ...], grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
     return (to_float64(grad),)
+
+
+# Both are linear.
+@to_float64.tangent
+def _(tangents: tuple[Tensor], y: Tensor, x: Tensor) -> Tensor:
+    return to_float64(tangents[0])
+
+
+@to_float32.tangent
+def _(tangents: tuple[Tensor], y: Tensor, x: Tensor) -> Tensor:
+    return to_float32(tangents[0])

@@ -137,6 +137,16 @@ def _(
     return grad_u.sum_to_size(u.shape), grad_t, None
 
 
+@scaled.tangent
+def _(tangents: tuple[Tensor | None, ...], v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) -> Tensor:
+    du, dt, _ = tangents
+    finite = _unmasked(mask, u) & u.isfinite()
+    change = torch.zeros_like(v) if du is None else torch.where(finite, du, 0.0).to(v.dtype)
+    if dt is not None:
+        change = change - torch.where(finite, v, 0.0) * torch.where(t > COLDEST, dt, 0.0).unsqueeze(-1)
+    return change / t.clamp(min=COLDEST).unsqueeze(-1)
+
+
 @scaled_backward.backward
 def _(
     needs: tuple[bool, ...], grad: Tensor, out: Tensor, g: Tensor, u: Tensor, t: Tensor, mask: Tensor

@@ -131,7 +131,7 @@ class Structure(Oracle):
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
     ) -> Tensor:
-        """The point x of conv 𝒳 with the largest uᵀx − t·f(x) (eq. 6), differentiable in u and t.
+        """The point x of conv 𝒳 with the largest uᵀx − t·f(x) (eq. 6), differentiable in u and t, in both modes.
 
         Args:
             u: Utilities, shape (*batch, *event_shape).
