@@ -3,16 +3,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from math import inf
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from sstricks.errors import check_number, check_tensor, invalid
 from sstricks.ops import separable_optimum, tsallis
-
-if TYPE_CHECKING:
-    from sstricks.structures.structure import Structure
+from sstricks.ops.oracles import Oracle
 
 
 class Regularizer(ABC):
@@ -22,7 +20,7 @@ class Regularizer(ABC):
     """
 
     @abstractmethod
-    def __call__(self, x: Tensor, structure: Structure | None = None) -> Tensor:
+    def __call__(self, x: Tensor, structure: Oracle | None = None) -> Tensor:
         """f(x), shape (*batch), of points x of conv 𝒳, shape (*batch, *event_shape)."""
 
     def __repr__(self) -> str:
@@ -88,7 +86,7 @@ class SeparableRegularizer(Regularizer):
         """The x in [0, 1] with h'(x) = y, 0 or 1 where all slopes are above or below y; shape of y, no gradient."""
         return separable_optimum.inverse(self.slope, self.curvature, y)
 
-    def __call__(self, x: Tensor, structure: Structure | None = None) -> Tensor:
+    def __call__(self, x: Tensor, structure: Oracle | None = None) -> Tensor:
         """f(x), shape (*batch).
 
         Args:
@@ -115,7 +113,7 @@ class SeparableRegularizer(Regularizer):
             )
         return self.density(x).sum(-1)
 
-    def _value_on(self, structure: Structure, x: Tensor) -> Tensor:
+    def _value_on(self, structure: Oracle, x: Tensor) -> Tensor:
         structure.check_shape("x", x)
         depth = len(structure.event_shape)
         x = x.flatten(-depth)
@@ -276,7 +274,7 @@ class ExponentialFamilyEntropy(Regularizer):
         tensor([0.6667, 0.6667, 0.6667])
     """
 
-    def __call__(self, x: Tensor, structure: Structure | None = None) -> Tensor:
+    def __call__(self, x: Tensor, structure: Oracle | None = None) -> Tensor:
         """Not known at a point alone: raises and says what to use.
 
         Raises:

@@ -190,7 +190,7 @@ class Operator:
         """Attach a rule for the tangent that takes less time than transposing the gradient. It comes after `backward`.
 
         Args:
-            rule: `rule(tangents, output, *args)` returns the tangent of the result; those of constant arguments are None.
+            rule: `rule(tangents, output, *args)` returns the tangent of the result; constants have None.
         """
         self._tangent = rule
         return rule

@@ -20,12 +20,21 @@ class Oracle(ABC):
     """What can say which of its vertices is best: every structure."""
 
     event_shape: torch.Size
+    mask: Tensor | None
     _is_trusted = True
     """Whether its argmax is the library's, and not any function of a user."""
 
     @abstractmethod
     def _argmax(self, u: Tensor) -> Tensor:
         """The vertices of largest uᵀx for scaled utilities, shape (*batch, *event_shape)."""
+
+    @abstractmethod
+    def check_shape(self, argument: str, x: Tensor) -> torch.Size:
+        """The joint batch shape of x and the mask, if x has the event shape."""
+
+    @abstractmethod
+    def placed(self, name: str, device: torch.device) -> Tensor:
+        """The tensor in this attribute, on a device."""
 
 
 @torch.compiler.assume_constant_result
