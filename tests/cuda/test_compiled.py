@@ -44,6 +44,7 @@ def projective(nodes: int) -> None:
     launchers.marginals_jvp(u, launchers.marginals(u, nodes), nodes)
     launchers.log_partition(u, nodes)
     launchers.maximum_projective_arborescence(u, nodes)
+    launchers.sample(u, torch.empty(ROWS, 3 * nodes * (nodes + 1) // 2, dtype=torch.float64), nodes)
 
 
 def matching(n: int, m: int, partial: bool) -> None:

@@ -61,7 +61,7 @@ def test_trees_take_few_launches(trees: sst.Structure):
         assert device.launches.total() <= 6
 
 
-@pytest.mark.parametrize("trees", [sst.SpanningTree.complete(5), sst.Arborescence.complete(5)], ids=str)
+@pytest.mark.parametrize("trees", TREES, ids=str)
 def test_random_trees_take_few_launches(trees: sst.Structure):
     with EmulatedDevice() as device:
         u = device.put(torch.randn(3, *trees.event_shape))

@@ -115,7 +115,7 @@ def check_feasible(feasible: Tensor) -> None:
 def _with_trees(x: Tensor, feasible: Tensor) -> Tensor:
     """What was computed, or NaN for rows without a tree, where nobody looks (see `is_checked`)."""
     if is_checked(x):
-        check_feasible(feasible)
+        check_feasible(feasible.flatten())
         return x
     return torch.where(feasible.reshape(feasible.shape + (1,) * (x.dim() - feasible.dim())), x, torch.nan)
 
@@ -460,25 +460,54 @@ def _(u: Tensor, nodes: int) -> Tensor:
 attach_no_gradient(maximum_projective_arborescence)
 
 
+@operator("sstricks::projective_arborescence_sample", core=(1, 1))
+def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+    """A random tree as an indicator vector, shape (*batch, (n−1)²), of the law p(T) ∝ exp(Σ_{e∈T} u_e).
+
+    Args:
+        u: Natural parameters, shape (*batch, (n−1)²); −∞ is an absent edge.
+        uniforms: Independent numbers, uniform on [0, 1), one for each kind of division and span: shape
+            (*batch, 3 n(n+1)/2).
+        nodes: The number of nodes n; one without any edge is absent and is skipped.
+
+    Raises:
+        ValueError: Some row has no projective tree.
+    """
+    work = inside(u, nodes)
+    points = uniforms.unflatten(-1, (3, size(nodes)))
+    chosen = []
+    for width, shares in enumerate(work.shares, 1):
+        start = offset(nodes, width)
+        each = points[..., start : start + nodes - width].unbind(-2)
+        chosen.append(Shares(*(_chosen(p, point) for p, point in zip(shares, each, strict=True))))
+    return _with_trees(outside(work, chosen, nodes), work.feasible)
+
+
+@drawn.cuda
+def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.cuda.projective_arborescence import sample as launch
+
+    return _looked_at(launch(u, uniforms, nodes), u, nodes)
+
+
+attach_no_gradient(drawn)
+
+
 def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
-    """One tree for each row of u, shape (*batch, (n−1)²); rows that `expand` made share one chart.
+    """One tree for each row of u, shape (*batch, (n−1)²); `drawn` says more.
 
     Raises:
         ValueError: Some row has no projective tree.
     """
     if u.numel() == 0:
         return torch.zeros_like(u)
+    shape = (*u.shape[:-1], 3 * size(nodes))
+    uniforms = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
+    if u.device.type != "cpu":
+        return drawn(u, uniforms, nodes)
+    # Rows that `expand` made share one chart.
     once = u[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in u.stride()[:-1])]
-    work = inside(once, nodes)
-    check_feasible(work.feasible.flatten())
-    shape = (*u.shape[:-1], 3, size(nodes))
-    uniform = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
-    chosen = []
-    for width, shares in enumerate(work.shares, 1):
-        start = offset(nodes, width)
-        points = uniform[..., start : start + nodes - width].unbind(-2)
-        chosen.append(Shares(*(_chosen(p, point) for p, point in zip(shares, points, strict=True))))
-    return outside(work, chosen, nodes)
+    return drawn.twin(once, uniforms, nodes)
 
 
 def _chosen(share: Tensor, uniform: Tensor) -> Tensor:

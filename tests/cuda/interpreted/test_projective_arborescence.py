@@ -53,6 +53,12 @@ def test_argmax_equals_that_of_the_cpu(tied: bool):
     assert torch.equal(found, operators.maximum_projective_arborescence(u, NODES))
 
 
+def test_samples_equal_those_of_the_cpu():
+    u = utilities()
+    uniforms = torch.rand(len(u), 3 * operators.size(NODES), dtype=torch.float64)
+    assert torch.equal(launchers.sample(u, uniforms, NODES), operators.drawn(u, uniforms, NODES))
+
+
 def test_keys_of_several_words():
     u = torch.randn(2, 81, dtype=torch.float64).round().clamp(-1, 1)
     found = launchers.maximum_projective_arborescence(u, 10)
@@ -69,6 +75,7 @@ def test_invalid_rows_are_nan():
         launchers.marginals(u, 4),
         launchers.marginals_jvp(u, torch.ones_like(u), 4),
         launchers.maximum_projective_arborescence(u, 4),
+        launchers.sample(u, torch.rand(4, 30, dtype=torch.float64), 4),
         launchers.log_partition(u, 4).unsqueeze(-1),
     ):
         assert torch.equal(found.isnan(), odd.unsqueeze(-1).expand(found.shape))

@@ -297,6 +297,62 @@ def _outside(m, x, dx, count, n, TANGENT: tl.constexpr, S: tl.constexpr, N: tl.c
 
 
 @triton.jit
+def _choose(
+    one, two, total, e, x, above, points, w, count, n,
+    A: tl.constexpr, B: tl.constexpr, S: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """Mark the parts of one division of every marked span of width w, chosen by shares and by a point in [0, 1)."""
+    i = tl.arange(0, N)
+    here = i < count - w
+    m_sum = tl.load(total + w * n + i, mask=here, other=0.0)
+    e_sum = tl.load(total + e + w * n + i, mask=here, other=0.0)
+    point = tl.load(points + i, mask=here, other=0.0)
+    before = tl.zeros([N], tl.float64)
+    chosen = tl.full([N], 1 << 30, tl.int32)
+    last = tl.full([N], -1, tl.int32)
+    for begin in range(0, w, S):
+        s = begin + tl.arange(0, S)
+        first, second, inside = _parts(w, s, i, count, n, A, B)
+        share = _shares(one, two, e, m_sum, e_sum, first, second, inside)
+        beyond = (before[None, :] + tl.cumsum(share, axis=0) > point[None, :]) & (share > 0.0)
+        chosen = tl.minimum(chosen, tl.min(tl.where(beyond, s[:, None], 1 << 30), axis=0))
+        last = tl.maximum(last, tl.max(tl.where(share > 0.0, s[:, None], -1), axis=0))
+        before += tl.sum(share, axis=0)
+    chosen = tl.minimum(chosen, last)
+    here = here & (above > 0.0) & (chosen >= 0)
+    tl.store(one + x + (chosen + A) * n + i, 1.0, mask=here)
+    tl.store(two + x + (w - chosen - B) * n + i + chosen + B, 1.0, mask=here)
+
+
+@triton.jit
+def _drawn(m, x, uniforms, count, n, S: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
+    """Mark the spans of a random tree, `x` behind their mantissas. Numbers stand by table, width and first node."""
+    i = tl.arange(0, N)
+    square = n * n
+    e = 5 * square
+    right, left, rightward, leftward, between = m, m + square, m + 2 * square, m + 3 * square, m + 4 * square
+    spans = n * (n + 1) // 2
+    fill(m + x, 4 * square, 0.0, BLOCK)
+    tl.debug_barrier()
+    tl.store(right + x + tl.maximum(count - 1, 0) * n, 1.0)
+    tl.debug_barrier()
+    for step in range(1, count):
+        w = count - step
+        at = w * n + i
+        here = i < count - w
+        points = uniforms + w * n - w * (w - 1) // 2
+        above = tl.load(right + x + at, mask=here, other=0.0)
+        _choose(rightward, right, right, e, x, above, points + spans, w, count, n, 1, 1, S, N)
+        above = tl.load(left + x + at, mask=here, other=0.0)
+        _choose(left, leftward, left, e, x, above, points + 2 * spans, w, count, n, 0, 0, S, N)
+        tl.debug_barrier()
+        above = tl.load(rightward + x + at, mask=here, other=0.0)
+        above += tl.load(leftward + x + at, mask=here, other=0.0)
+        _choose(right, left, between, e, x, above, points, w, count, n, 0, 1, S, N)
+        tl.debug_barrier()
+
+
+@triton.jit
 def _best(one, two, w, count, n, A: tl.constexpr, B: tl.constexpr, S: tl.constexpr, N: tl.constexpr):
     """The best sum of first part and second part over all divisions, and how many divisions reach it."""
     i = tl.arange(0, N)
@@ -555,6 +611,34 @@ def _log_partition(
 
 
 @triton.jit(do_not_specialize=["rows", "edges", "n"])
+def _sample(
+    u, uniforms, out, floats, integers, rows, edges, n, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    square = n * n
+    m = floats + program * 18 * square
+    order = integers + program * n
+    b = tl.arange(0, N)
+    for row in range(program, rows, tl.num_programs(0)):
+        begin = row * edges
+        count, _base, _stretch, odd = _prepared(u + begin, order, m, m + 14 * square, n, R, N)
+        _inside(m, m + 14 * square, count, n, False, R, N)
+        _drawn(m, 10 * square, uniforms + row * 3 * (n * (n + 1) // 2), count, n, R, N, BLOCK)
+        root = tl.load(m + tl.maximum(count - 1, 0) * n, mask=count > 0, other=0.0)
+        odd = odd | (root == 0.0)
+        for first in range(0, edges, BLOCK):
+            k = first + tl.arange(0, BLOCK)
+            tl.store(out + begin + k, tl.where(odd, float("nan"), 0.0), mask=k < edges)
+        tl.debug_barrier()
+        for first in range(0, count, R):
+            a = first + tl.arange(0, R)
+            to, inside, span = _pairs(out + begin, order, a[:, None], b[None, :], count, n)
+            mark = tl.load(m + 12 * square + span, mask=inside, other=0.0)
+            tl.store(to, tl.where(odd, float("nan"), mark), mask=inside)
+        tl.debug_barrier()
+
+
+@triton.jit(do_not_specialize=["rows", "edges", "n"])
 def _maximum(
     u, out, floats, integers, rows, edges, n, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
@@ -615,3 +699,8 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
     words = -(-u.shape[1] // BITS.value)
     memory = (11 + 4 * words) * nodes**2, nodes + nodes**2
     return run(_maximum, (u,), torch.empty_like(u), nodes, u.shape[1], *memory)
+
+
+def sample(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+    """Launch; for arguments see the operator of this name."""
+    return run(_sample, (u, uniforms), torch.empty_like(u), nodes, u.shape[1], 18 * nodes**2, nodes)
