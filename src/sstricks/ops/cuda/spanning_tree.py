@@ -264,6 +264,7 @@ def _grow(
         if LEVELS:
             came = (first // N).to(tl.int32)
             parent = tl.load(ends + came).to(tl.int32) + tl.load(ends + edges + came).to(tl.int32) - v
+            parent = tl.where(top > -INF, parent, v)  # where nothing leads on, the edge is any
             links = tl.where(j == v, top, links)
             tl.debug_barrier()
             # Those outside are written as well, and again when they are reached.
