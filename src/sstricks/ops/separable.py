@@ -71,6 +71,7 @@ def meet_sum(
     """
     near, eps = slack * tolerance(y, k), torch.finfo(y.dtype).eps
     nu = (low + high) / 2
+    x, wrong = y, torch.ones_like(nu, dtype=torch.bool)
     for _ in range(_STEPS):
         x = link(y + nu)
         total = x.sum(-1, keepdim=True)
