@@ -101,8 +101,8 @@ class ExponentialFamily(VertexDistribution):
     def _present(self) -> Structure:
         """The structure without the coordinates at −∞."""
         present = self.u > -torch.inf
-        if is_readable(present) and present.all():
-            return self.structure
+        if torch.compiler.is_compiling() or (is_readable(present) and present.all()):
+            return self.structure  # objects cannot be copied in a graph that is traced
         masked = copy(self.structure)  # by hand: `Structure.masked` looks at the mask, and waits for it
         masked.mask = present if masked.mask is None else present & masked.mask.to(present.device)
         masked.batch_shape = self.batch_shape
