@@ -246,12 +246,22 @@ def test_divergence_from_what_rarely_has_a_mass():
 
 
 def test_an_edge_that_is_in_no_tree_may_be_missing():
-    """The edge 1 → 2 cannot be in a tree from node 0 when 0 → 1 is absent... so that q loses nothing by its absence."""
+    """Node 1 is reached from node 2 alone, so that the edge 1 → 2 is in no tree and q loses nothing with it."""
     edges = torch.tensor([[0, 2, 1], [2, 1, 2]])
     trees = sst.Arborescence(edges, 3)
     p = sst.ExponentialFamily(trees, torch.zeros(3))
     q = sst.ExponentialFamily(trees, torch.tensor([0.0, 0.0, -INF]))
     assert kl_divergence(p, q) == kl_divergence(q, p) == 0
+
+
+def test_divergence_of_thousands_of_coordinates():
+    """q is sure of one coordinate, of which p does without if it is sure of more than it can take."""
+    n, at = 5000, torch.arange(5000)
+    subsets = sst.KSubset(n, 200)
+    q = sst.ExponentialFamily(subsets, torch.zeros(n).masked_fill(at == 0, INF))
+    for sure, infinite in ((300, True), (200, False)):
+        p = sst.ExponentialFamily(subsets, torch.zeros(n).masked_fill(at < sure, INF))
+        assert (kl_divergence(p, q) == INF) == infinite
 
 
 def test_divergence_of_different_structures():

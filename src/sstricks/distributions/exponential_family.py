@@ -166,8 +166,8 @@ def _outside(p: ExponentialFamily, u: Tensor, q: ExponentialFamily, v: Tensor) -
     """
     n = p.event_shape.numel()
     lost, sure = (u > -torch.inf) & (v == -torch.inf), (q.u == torch.inf) & (v > -torch.inf)
-    worth = (n + 1.0) * lost - 1.0 * sure
-    heavy = worth + 2.0 * (n + 1) ** 2 * (p.u == torch.inf)
+    worth = (n + 1) * lost.to(u.dtype) - sure.to(u.dtype)
+    heavy = worth + 2 * (n + 1) ** 2 * (p.u == torch.inf).to(u.dtype)
     x = p.structure.argmax(torch.where(u > -torch.inf, heavy, -torch.inf))
     return p._sum(worth * x) > -q._count(sure, q.mode)
 
