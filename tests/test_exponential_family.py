@@ -246,12 +246,22 @@ def test_divergence_from_what_rarely_has_a_mass():
 
 
 def test_an_edge_that_is_in_no_tree_may_be_missing():
-    """The edge 1 → 2 cannot be in a tree from node 0 when 0 → 1 is absent... so that q loses nothing by its absence."""
+    """Node 1 is reached from node 2 alone, so that the edge 1 → 2 is in no tree and q loses nothing with it."""
     edges = torch.tensor([[0, 2, 1], [2, 1, 2]])
     trees = sst.Arborescence(edges, 3)
     p = sst.ExponentialFamily(trees, torch.zeros(3))
     q = sst.ExponentialFamily(trees, torch.tensor([0.0, 0.0, -INF]))
     assert kl_divergence(p, q) == kl_divergence(q, p) == 0
+
+
+def test_divergence_of_thousands_of_coordinates():
+    """q is sure of one coordinate, of which p does without if it is sure of more than it can take."""
+    n, at = 5000, torch.arange(5000)
+    subsets = sst.KSubset(n, 200)
+    q = sst.ExponentialFamily(subsets, torch.zeros(n).masked_fill(at == 0, INF))
+    for sure, infinite in ((300, True), (200, False)):
+        p = sst.ExponentialFamily(subsets, torch.zeros(n).masked_fill(at < sure, INF))
+        assert (kl_divergence(p, q) == INF) == infinite
 
 
 def test_divergence_of_different_structures():
@@ -367,14 +377,41 @@ def test_masks_that_differ_in_a_batch():
     assert kl_divergence(uniform, family).tolist() == [INF, 0.0]
 
 
+def everything(case: Case, u: torch.Tensor, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    p, q = (sst.ExponentialFamily(case.structure, w) for w in (u, v))
+    parts = torch.stack([p.log_prob(x), q.log_prob(x), p.entropy(), kl_divergence(p, q)], -1)
+    return torch.cat([parts, p.mean, p.variance, p.mode], -1)
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert torch.equal(found.isinf(), expected.isinf())
+    assert_near(torch.where(found.isinf(), 0.0, found), torch.where(found.isinf(), 0.0, expected), 1e-9)
+
+
+@pytest.mark.parametrize("case", maskable(FIRST), ids=str)
+def test_what_cannot_look_at_values_finds_the_same(case: Case):
+    """Under vmap and in a compiled graph, whatever the parameters are."""
+    rng, x = np.random.default_rng(2), vertices(case)
+    rows = []
+    while len(rows) < 12:
+        kind = torch.from_numpy(rng.choice([0.0, INF, -INF], p=[0.8, 0.1, 0.1], size=case.problem.size))
+        if (x @ (kind == -INF).double()).min() == 0:
+            rows.append(case.utilities(seed=len(rows)) + kind)
+    u, v = torch.stack(rows).chunk(2)
+    x = x[torch.from_numpy(rng.integers(len(x), size=len(u)))]
+    expected = everything(case, u, v, x)
+    assert expected.isinf().any()
+    same(torch.func.vmap(lambda *row: everything(case, *row))(u, v, x), expected)
+    compiled = torch.compile(lambda *batch: everything(case, *batch), fullgraph=True, backend="aot_eager")
+    same(compiled(u, v, x), expected)
+
+
 @ONE_OF_EACH
-def test_vmap_and_compiled_derivatives(case: Case):
-    """With nothing looked at, values are those of eager mode."""
-    u, x = case.utilities(3), case.structure.argmax(case.utilities(3, seed=1))
+def test_per_example_gradients(case: Case):
+    u, v, x = case.utilities(3), case.utilities(3, seed=1), case.structure.argmax(case.utilities(3, seed=2))
 
-    def loss(u, x):
-        p, q = sst.ExponentialFamily(case.structure, u), sst.ExponentialFamily(case.structure, torch.zeros_like(u))
-        return p.log_prob(x) + p.entropy() + kl_divergence(p, q)
+    def loss(u: torch.Tensor, v: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return everything(case, u, v, x).sum()
 
-    expected = torch.stack([torch.func.grad(loss)(*pair) for pair in zip(u, x, strict=True)])
-    assert_near(torch.func.vmap(torch.func.grad(loss))(u, x), expected, 1e-10)
+    expected = torch.stack([torch.func.grad(loss)(*row) for row in zip(u, v, x, strict=True)])
+    assert_near(torch.func.vmap(torch.func.grad(loss))(u, v, x), expected, 1e-10)

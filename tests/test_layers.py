@@ -164,7 +164,9 @@ def test_public_names_are_all_exported():
     assert [name for name in sstricks.__all__ if not hasattr(sstricks, name)] == []
 
 
-@pytest.mark.parametrize("package", ["structures", "utilities", "tricks", "solvers", "estimators", "diagnosis"])
+@pytest.mark.parametrize(
+    "package", ["structures", "utilities", "distributions", "tricks", "solvers", "estimators", "diagnosis"]
+)
 def test_a_package_exports_the_classes_that_it_gathers(package):
     gathered = importlib.import_module(f"sstricks.{package}")
     classes = {name for name, item in vars(gathered).items() if isinstance(item, type) and not name.startswith("_")}

@@ -101,8 +101,8 @@ class ExponentialFamily(VertexDistribution):
     def _present(self) -> Structure:
         """The structure without the coordinates at −∞."""
         present = self.u > -torch.inf
-        if is_readable(present) and present.all():
-            return self.structure
+        if torch.compiler.is_compiling() or (is_readable(present) and present.all()):
+            return self.structure  # objects cannot be copied in a graph that is traced
         masked = copy(self.structure)  # by hand: `Structure.masked` looks at the mask, and waits for it
         masked.mask = present if masked.mask is None else present & masked.mask.to(present.device)
         masked.batch_shape = self.batch_shape
@@ -166,8 +166,8 @@ def _outside(p: ExponentialFamily, u: Tensor, q: ExponentialFamily, v: Tensor) -
     """
     n = p.event_shape.numel()
     lost, sure = (u > -torch.inf) & (v == -torch.inf), (q.u == torch.inf) & (v > -torch.inf)
-    worth = (n + 1.0) * lost - 1.0 * sure
-    heavy = worth + 2.0 * (n + 1) ** 2 * (p.u == torch.inf)
+    worth = (n + 1) * lost.to(u.dtype) - sure.to(u.dtype)
+    heavy = worth + 2 * (n + 1) ** 2 * (p.u == torch.inf).to(u.dtype)
     x = p.structure.argmax(torch.where(u > -torch.inf, heavy, -torch.inf))
     return p._sum(worth * x) > -q._count(sure, q.mode)
 

@@ -39,8 +39,8 @@ def fitted(utility: Distribution, structure: Structure) -> Distribution:
 class Trick(BaseDistribution):
     """What stochastic argmax and softmax tricks share: a structure and a random utility.
 
-    A utility whose parameters are in half precision is drawn in float32, where its law is another one only by what
-    float32 cannot tell apart; what comes of it has the dtype of the parameters.
+    A utility with parameters in half precision is drawn in float32: half precision has not the tails, and not the
+    digits, for the argmax to follow its law. What is made of the utility has the dtype of the parameters.
     """
 
     @property
