@@ -175,6 +175,22 @@ def the_duality_gap_certifies_the_relaxation(case: Case) -> None:
 
 
 @law
+def the_regularizer_has_one_value_for_each_point(case: Case) -> None:
+    f, structure = case.regularizer, case.structure
+    if not isinstance(f, sst.SeparableRegularizer):
+        return
+    x = case.softmax(case.utilities(2, 3), 0.7).requires_grad_()
+    value = f(x, structure)
+    assert value.shape == (2, 3)
+    assert_near(value, f.density(x).sum(-1), 1e-12)
+    for i, j in itertools.product(range(2), range(3)):
+        assert_near(f(x[i, j], structure), value[i, j], 1e-12)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    inside = (x > 1e-6) & (x < 1 - 1e-6)
+    torch.testing.assert_close(slope[inside], f.slope(x[inside]), rtol=1e-9, atol=1e-9)
+
+
+@law
 def cold_is_the_argmax(case: Case) -> None:
     u = case.utilities(5)
     assert_near(case.softmax(u, 1e-6), case.structure.argmax(u), 1e-9)

@@ -270,8 +270,16 @@ def test_subclasses_have_the_solvers_and_the_reasons_of_their_structure():
         Pairing(2).softmax(torch.zeros(2, 2), 1.0, sst.ExponentialFamilyEntropy())
 
 
-def test_the_exponential_family_entropy_has_no_formula_to_call():
-    assert not callable(ENTROPY)
+def test_solvers_are_registered_for_classes():
+    def solver(structure: sst.Structure, f: sst.Regularizer, u: torch.Tensor) -> torch.Tensor:
+        return u
+
+    for structure in ("OneHot", sst.OneHot(3), int, None):
+        check(lambda s=structure: sst.register_solver(s, sst.Euclidean), "structure", repr(structure), "class")  # pyright: ignore[reportArgumentType]
+    for f in ("Euclidean", sst.Euclidean(), float, None):
+        check(lambda f=f: sst.register_solver(sst.OneHot, f), "regularizer", repr(f), "class")  # pyright: ignore[reportArgumentType]
+    check(lambda: sst.register_solver(sst.OneHot, sst.Euclidean)("sparsemax"), "solver", "'sparsemax'", "callable")  # pyright: ignore[reportArgumentType]
+    assert sst.OneHot(3).softmax(torch.zeros(3), 1.0, sst.Euclidean()).sum() == 1
 
 
 def test_trick_shapes_are_both_said_with_the_mend():

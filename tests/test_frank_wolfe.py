@@ -91,6 +91,23 @@ def test_subsets_whose_optimum_is_known_in_closed_form(regularizer: sst.Regulari
             assert_near(*slopes, 1e-9)
 
 
+def test_warnings_point_to_the_line_of_the_caller():
+    """Whether a gradient is wanted, which goes through torch, or a distribution asks."""
+    trees, solver = sst.SpanningTree.complete(5), sst.FrankWolfe(max_steps=1)
+    u = torch.randn(10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    utility = sst.Logistic(u)
+    for call in (
+        lambda: trees.softmax(u, 10.0, sst.Euclidean(), solver=solver),
+        lambda: trees.softmax(u.requires_grad_(), 10.0, sst.Euclidean(), solver=solver),
+        lambda: sst.StochasticSoftmaxTrick(trees, utility, 10.0, sst.Euclidean(), solver=solver).rsample(),
+        lambda: solver.solve(trees, sst.Euclidean(), 0.1 * u),
+        lambda: torch.func.vmap(lambda v: trees.softmax(v, 10.0, sst.Euclidean(), solver=solver))(u.expand(2, 10)),
+    ):
+        with pytest.warns(sst.ConvergenceWarning) as caught:
+            call()
+        assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_gradients_outlive_the_structure_and_the_solver():
     u = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
     x = sst.SpanningTree.complete(4).softmax(u, 1.0, sst.BinaryEntropy(), solver=sst.FrankWolfe())

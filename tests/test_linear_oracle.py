@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -164,3 +168,101 @@ def test_errors():
     cut = utilities(2)
     cut[1, :2] = -math.inf
     check(lambda: PATHS.argmax(cut), "u", "row 1", "without")
+
+
+def shortest_paths(u: torch.Tensor) -> torch.Tensor:
+    return longest_paths(-u)
+
+
+def any_path(u: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(VERTICES).to(u)[torch.randint(len(VERTICES), (len(u),))]
+
+
+def uses_of(paths: sst.LinearOracle, f: sst.SeparableRegularizer, u: torch.Tensor) -> list[Callable[[], object]]:
+    x = torch.from_numpy(VERTICES).double().mean(0)
+    return [
+        lambda: paths.softmax(u, 1.0, f, solver=SOLVER),
+        lambda: SOLVER.solve(paths, f, u),
+        lambda: sst.duality_gap(paths, f, x, u),
+    ]
+
+
+@REGULARIZERS
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_an_argmin_is_found_out(regularizer: sst.SeparableRegularizer, scale: float):
+    for call in uses_of(sst.LinearOracle(shortest_paths, (len(EDGES),)), regularizer, scale * utilities()):
+        check(call, "argmax", "another of its vertices", "largest")
+
+
+@REGULARIZERS
+def test_random_answers_are_found_out(regularizer: sst.SeparableRegularizer):
+    """Nearly always: three that are in order by chance cannot be told from right ones."""
+    torch.manual_seed(0)
+    random = sst.LinearOracle(any_path, (len(EDGES),))
+    for call in uses_of(random, regularizer, utilities()):
+        passed = 0
+        for _ in range(40):
+            try:
+                call()
+                passed += 1
+            except ValueError as error:
+                assert str(error).startswith("argmax: found a vertex")  # noqa: PT017
+        assert passed <= 4
+
+
+def test_an_argmin_of_several_rows_is_found_out_by_the_argmax_alone():
+    check(lambda: sst.LinearOracle(shortest_paths, (len(EDGES),)).argmax(utilities(9)), "argmax", "another", "largest")
+
+
+@pytest.mark.parametrize("structure", [sst.KSubset(10, 3), sst.SpanningTree.complete(5), sst.Subset(10)], ids=repr)
+@pytest.mark.parametrize("regularizer", [sst.Euclidean(), sst.BinaryEntropy(), sst.TsallisEntropy(1.5)], ids=repr)
+def test_honest_oracles_are_believed(structure: sst.Structure, regularizer: sst.SeparableRegularizer):
+    """At any scale, with ties, with masks, with whatever choice among equals, and if they compute in float32."""
+
+    def in_single_precision(u: torch.Tensor) -> torch.Tensor:
+        return structure.argmax(u.float()).to(u)
+
+    def with_a_whim(u: torch.Tensor) -> torch.Tensor:
+        return structure.argmax(u + 1e-9 * u.abs().amax(-1, keepdim=True) * torch.rand_like(u))
+
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    mask = torch.ones(10, dtype=torch.bool)
+    mask[3] = False
+    for oracle in (in_single_precision, with_a_whim):
+        honest = sst.LinearOracle(oracle, (10,), mask=mask)
+        for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
+            rows = torch.randn(2, 10, dtype=torch.float64, generator=generator), torch.zeros(1, 10).double()
+            ties = torch.randint(-1, 2, (2, 10), generator=generator).double()
+            for u in (scale * torch.cat([*rows, ties]), scale * rows[0][0], scale + ties):
+                honest.argmax(u)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", sst.ConvergenceWarning)  # their vertices may be off by rounding
+                    found = sst.FrankWolfe(max_steps=30).solve(honest, regularizer, u)
+                sst.duality_gap(honest, regularizer, found.point, u)
+
+
+class LongestPaths:
+    def __call__(self, u: torch.Tensor) -> torch.Tensor:
+        return longest_paths(u)
+
+
+def test_copies_and_pickles_find_the_same_paths():
+    u = utilities(2)
+    for oracle in (longest_paths, LongestPaths(), sst.Subset(len(EDGES)).argmax):
+        paths = sst.LinearOracle(oracle, (len(EDGES),))
+        expected = paths.softmax(u, 1.0, sst.Euclidean(), solver=SOLVER)
+        for copied in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
+            assert torch.equal(copied(paths).softmax(u, 1.0, sst.Euclidean(), solver=copied(SOLVER)), expected)
+
+
+def test_functions_without_a_name_do_not_pickle_and_say_why():
+    def local(u: torch.Tensor) -> torch.Tensor:
+        return longest_paths(u)
+
+    for oracle in (lambda u: longest_paths(u), local):
+        paths = sst.LinearOracle(oracle, (len(EDGES),))
+        with pytest.raises(pickle.PicklingError, match=r"LinearOracle: found the argmax .*at the top of a module"):
+            pickle.dumps(paths)
+        for copied in (copy.copy(paths), copy.deepcopy(paths)):
+            assert torch.equal(copied.argmax(utilities(2)), PATHS.argmax(utilities(2)))

@@ -69,12 +69,19 @@ def best_vertices(handle: int, w: Tensor) -> Tensor:
 
 
 def checked_vertices(handle: int, w: Tensor) -> Tensor:
-    """As `best_vertices`, but of a user's oracle it asks for the worst too, which shows an argmin for an argmax."""
+    """As `best_vertices`, after two more questions to a user's oracle: the opposite one, and one between them.
+
+    An argmin for an argmax answers the first two the wrong way round, and a random answer is seldom better than the
+    answers to other questions three times.
+    """
     if object_of(handle)._is_trusted:
         return best_vertices(handle, w)
-    best, worst = best_vertices(handle, torch.cat([w, torch.where(w == -torch.inf, w, -w)])).chunk(2)
-    check_best(handle, w, best, worst.unsqueeze(-2))
-    return best
+    signs = torch.ones_like(w[:1])
+    signs[..., ::2] = -1
+    asked = torch.stack([torch.where(w == -torch.inf, w, w * sign) for sign in (1, -1, signs)], -2)
+    answers = best_vertices(handle, asked.flatten(0, 1)).reshape(asked.shape)
+    check_best(handle, asked, answers, answers.unsqueeze(-3).expand(-1, 3, -1, -1))
+    return answers[:, 0]
 
 
 def check_best(handle: int, w: Tensor, best: Tensor, known: Tensor) -> None:
@@ -95,7 +102,7 @@ def check_best(handle: int, w: Tensor, best: Tensor, known: Tensor) -> None:
     w = torch.where(absent, 0.0, w).unsqueeze(-2)
     best = best.unsqueeze(-2)
     lead = (w * (known - best)).sum(-1)
-    size = (w.abs() * torch.maximum(known, best)).sum(-1)
+    size = w.abs().amax(-1) + (w.abs() * torch.maximum(known, best)).sum(-1)
     better = (lead > _BETTER * size) & ~(absent.unsqueeze(-2) & (known > 0)).any(-1)
     if not better.any():
         return

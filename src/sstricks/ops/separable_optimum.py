@@ -15,6 +15,8 @@ from sstricks.ops.oracles import object_of
 from sstricks.ops.separable import kth_largest, meet_sum
 
 _STEPS = 200
+# How far a step in log x may lead: where h' is a power of x, not a logarithm, it leads much too far.
+_FAR = 16.0
 
 
 def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
@@ -37,7 +39,8 @@ def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Ten
             break
         step = -excess / curvature(x)
         low, high = torch.where(excess > 0, low, x), torch.where(excess > 0, x, high)
-        near_zero, near_one = x * (step / x).exp(), 1 - (1 - x) * (-step / (1 - x)).exp()
+        near_zero = x * (step / x).clamp(-_FAR, _FAR).exp()
+        near_one = 1 - (1 - x) * (-step / (1 - x)).clamp(-_FAR, _FAR).exp()
         ahead = (low + high) / 2
         for target in (near_one, near_zero, x + step):
             ahead = torch.where((target > low) & (target < high), target, ahead)

@@ -85,7 +85,8 @@ class LinearOracle(Structure):
         """The utilities with absent coordinates so low that all others together do not make up for one."""
         flat, gone = rows.flatten(1), absent.flatten(1)
         size = torch.where(gone, 0.0, flat).abs().amax(-1, keepdim=True)
-        return torch.where(gone, -(2 * flat.shape[-1] + 1) * (size + 1), flat).reshape(rows.shape)
+        size = torch.where(size > 0, size, 1.0)
+        return torch.where(gone, -(2 * flat.shape[-1] + 1) * size, flat).reshape(rows.shape)
 
     def _asked(self, rows: Tensor) -> Tensor:
         x = self.oracle(rows)
