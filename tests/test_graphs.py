@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sstricks as sst
-from brute_force import float_marginals
+from brute_force import MP, ExponentialFamily, exact, float_marginals, to_numpy
 from graphs import Edges, complete, random_connected
 from laws import assert_near
 from problems import tree_problem
+from sstricks.ops import spanning_tree as operators
 
 ENTROPY = sst.ExponentialFamilyEntropy()
 moderate = settings(max_examples=25, deadline=None, derandomize=True)
@@ -94,6 +95,35 @@ def test_cycles_ladders_and_long_paths():
     assert math.isclose(trees(ladder).log_partition(torch.zeros(28, dtype=torch.float64)), math.log(count))
     path = trees([(i, i + 1) for i in range(300)])
     assert torch.equal(path.softmax(torch.randn(2, 300), 1.0, ENTROPY), torch.ones(2, 300))
+
+
+FAR_APART = {
+    "one above all": [1e18, 0.0, 1000.0, -226.0, 0.5, 1.0],
+    "several needed": [-1e38, -1e38, 0.5, -1e38, 1.0, 0.0],
+    "three scales": [1e45, -1e30, -1e30, 0.25, 0.0, -1e45],
+    "largest numbers": [1.7e308, -1.7e308, 1.0, 1.7e308, 0.0, -1.7e308],
+    "a penalty": [0.5, -1e9, -1e9 + 1, 0.25, -1e9 - 2, -0.5],
+}
+
+
+@pytest.mark.parametrize("name", FAR_APART)
+@pytest.mark.parametrize("t", [1e-8, 1.0, 1e8])
+def test_law_of_trees_whose_utilities_are_far_apart(name: str, t: float):
+    problem = tree_problem(complete(4))
+    structure, g = problem.build(), torch.linspace(-1, 1, 6, dtype=torch.float64)
+    s = structure.scaled(torch.tensor(FAR_APART[name], dtype=torch.float64), t).requires_grad_()
+    with MP.workdps(700):
+        family = ExponentialFamily(problem.vertices)
+        expected = torch.from_numpy(to_numpy(family.value(exact(s))))
+        log_z, slope = float(family.log_partition(exact(s))), family.slopes(exact(s), exact(g))[0]
+    x = structure.softmax(s, 1.0, ENTROPY)
+    assert_near(x, expected, 1e-9)
+    assert_near(torch.autograd.grad(x @ g, s)[0], torch.from_numpy(to_numpy(slope)), 1e-9)
+    assert abs(structure.log_partition(s).item() - log_z) <= 1e-12 * (1 + s.abs().max().item())
+    for operator, args in ((operators.marginals, ()), (operators.marginals_jvp, (g,)), (operators.log_partition, ())):
+        args = [a.detach().unsqueeze(0) for a in (s, *args)]
+        found = operator.twin(*args, structure.edges, 4)
+        torch.testing.assert_close(found, operator(*args, structure.edges, 4), rtol=1e-12, atol=1e-9)
 
 
 def test_subsets_are_counted_at_real_sizes():

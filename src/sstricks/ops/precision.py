@@ -20,14 +20,16 @@ A_LITTLE_MORE = 1 + 2.0**-40
 COLDEST = 1e-100
 LARGEST = 1e300
 
-# Sums of whole numbers of about this size, and of as many as there are nodes, lose nothing in any float64 formula.
+# Scaled utilities of graphs that are no farther apart are used as they are: sums of them, and of as many as there are
+# nodes, are exact enough everywhere. Where all trees need an edge that is farther below, others with the same law take
+# their place.
 NEAR = 2.0**20
 
 # For each node of a graph, the logarithm of more trees than there are: at most Eⁿ = e^(n log E), and log E is below 40.
 MANY = 64.0
 
-# Beyond this, differences of scaled utilities on a spanning tree are taken logarithmically, FAR (1 + log(gap / FAR)).
-# They have lost the digits after their point already; what must stay is their order, up to LARGEST.
+# Differences beyond this have lost the digits after their point: the argmax of arborescences finds them in two floats,
+# and projective trees keep their order only.
 FAR = 1e12
 
 

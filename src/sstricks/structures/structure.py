@@ -27,6 +27,10 @@ class Structure(Oracle):
     scaled utilities in which absent coordinates are −∞, and registers a solver for each regularizer it has one for.
     Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
 
+    In a `torch.nn.Module` a structure is an attribute like any other: `module.to(device)` need not move it, since it
+    follows the utilities to their device. Its mask and edges are in the module's `state_dict` if they are registered:
+    `self.register_buffer("mask", mask)` and, after `load_state_dict`, `structure.masked(self.mask)`.
+
     Args:
         event_shape: The shape of an embedding x.
         mask: False where a coordinate is absent from 𝒳, shape (*batch_shape, *event_shape).

@@ -38,8 +38,11 @@ from sstricks.ops.kernels.floats import (
     mantissa,
     power_of_two,
 )
+from sstricks.ops.kernels.lanes import choose, filled, larger, load, store
 from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.precision import MANY, NEAR, SURE
+
+_FARTHEST = 1e305  # differences of scaled utilities end below it
 
 
 @njit(inline="always")
@@ -132,31 +135,37 @@ def _merge_tangent(count, m1, e1, shift, m2, e2, row, m, e, a, to, a_row, t):
         e[y] = max(e_product, e[y])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _top(parent, v):
-    """What stands for the component of a node."""
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
+@separate
+def _reach(ends, m_edge, present, reached):
+    """Mark the nodes that have an edge, and those that edges not far below the best one connect to those marked."""
+    zero, one, limit, infinity = filled(0.0), filled(1.0), filled(NEAR), filled(np.inf)
+    present[:] = 0.0
+    before = 0.0
+    while before < reached.sum():
+        before = reached.sum()
+        for x in range(ends.shape[1]):
+            i, j = np.uint64(ends[0, x]) * ROW, np.uint64(ends[1, x]) * ROW
+            below = load(m_edge, np.uint64(x) * ROW)
+            here = choose(below + infinity, one, zero)  # −∞ + ∞ has no sign
+            store(present, i, larger(load(present, i), here))
+            store(present, j, larger(load(present, j), here))
+            near = choose(below + limit, larger(load(reached, i), load(reached, j)), zero)
+            store(reached, i, larger(load(reached, i), near))
+            store(reached, j, larger(load(reached, j), near))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _connected_nearby(nodes, u, row, ends, best):
-    """Whether edges that are not far below the best one connect all nodes that are present."""
-    parent = np.full(nodes, -1)
-    left = 0
-    for x in range(ends.shape[1]):
-        if u[row, x] > -np.inf:
-            for v in ends[:, x]:
-                left += parent[v] < 0
-                parent[v] = max(parent[v], v)
-    for x in range(ends.shape[1]):
-        if best - u[row, x] <= NEAR:
-            a, b = _top(parent, ends[0, x]), _top(parent, ends[1, x])
-            left -= a != b
-            parent[a] = b
-    return left <= 1
+def _find_far(nodes, ends, m_edge, far):
+    """In which lanes all trees have an edge far below the best one; where some have none, far edges do not matter."""
+    present, reached = np.empty(nodes * LANES), np.zeros(nodes * LANES)
+    for lane in range(LANES):
+        for x in range(ends.shape[1]):
+            if m_edge[x * LANES + lane] == 0.0:
+                reached[ends[0, x] * LANES + lane] = 1.0
+                break
+    _reach(ends, m_edge, present, reached)
+    for lane in range(LANES):
+        far[lane] = (present[lane::LANES] > reached[lane::LANES]).any()
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -180,20 +189,24 @@ def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best,
     m[:] = 0.0
     e[:] = NOTHING
     present[:] = 0
+    beyond = 0
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
         best[lane] = -np.inf
         for x in range(edges):
             best[lane] = max(best[lane], u[row, x])
         best[lane] = best[lane] if best[lane] > -np.inf else 0.0
-        beyond = 0
         for x in range(np.uint64(edges)):
-            gap = best[lane] - u[row, x]
-            m_edge[x * ROW + np.uint64(lane)] = -gap
-            beyond += gap > NEAR
-        far[lane] = beyond > 0 and not _connected_nearby(nodes, u, row, ends, best[lane])
-        if far[lane]:
-            bring_near(nodes, u, row, m_edge[lane::LANES])
+            here = u[row, x] > -np.inf
+            below = max(u[row, x] - best[lane], -_FARTHEST) if here else -np.inf
+            m_edge[x * ROW + np.uint64(lane)] = below
+            beyond += here & (below < -NEAR)
+    far[:] = False
+    if beyond:
+        _find_far(nodes, ends, m_edge, far)
+        for lane in range(LANES):
+            if far[lane]:
+                bring_near(nodes, u, min(begin + lane, end - 1), m_edge[lane::LANES])
     _exponentials(m_edge, e_edge)
     one_m = np.ones(LANES)
     one_e = np.zeros(LANES, np.int64)
