@@ -7,18 +7,15 @@ from torch import Tensor
 
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
-from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
-from sstricks.ops.optimal_face import face_normals
+from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.ops.oracles import handle
-from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer, SeparableRegularizer
+from sstricks.regularizers import SeparableRegularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
-from sstricks.solvers.separable import differentiable, in_batch_of
+from sstricks.solvers.separable import code_of, differentiable, in_batch_of
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
-
-_CODES: dict[type[Regularizer], int] = {Euclidean: EUCLIDEAN, CategoricalEntropy: CATEGORICAL, BinaryEntropy: BINARY}
 
 
 class Solution(NamedTuple):
@@ -97,7 +94,8 @@ class FrankWolfe:
         x, pull = found.unbind(-2)
         if is_wanted:
             frame = torch.empty(n, n, dtype=u.dtype, device=u.device)
-            x = differentiable(regularizer, flat, x, face_normals(frame, pull, handle(structure)))
+            normals = face_normals(frame, pull, handle(structure))
+            x = differentiable(regularizer, flat, x, lambda *args: on_face(*args, normals))
         return x.reshape(*batch, *structure.event_shape)
 
     @torch.no_grad()
@@ -118,12 +116,13 @@ class FrankWolfe:
         batch, n = flat.shape[:-1], flat.shape[-1]
         found = mix(handle(structure), flat.reshape(-1, n), code, list(batch), self.max_steps, self.tol)
         check_convergence(found, self.tol)
+        slots = found.weights.shape[-1]
         return Solution(
             found.point.to(u.dtype).reshape(*batch, *event),
             found.gap.reshape(batch),
             found.steps.reshape(batch),
-            found.vertices.to(u.dtype).reshape(*batch, n + 2, *event),
-            found.weights.to(u.dtype).reshape(*batch, n + 2),
+            found.vertices.to(u.dtype).reshape(*batch, slots, *event),
+            found.weights.to(u.dtype).reshape(*batch, slots),
         )
 
 
@@ -141,4 +140,4 @@ def _code(regularizer: SeparableRegularizer) -> int:
             "a SeparableRegularizer, such as sst.Euclidean()",
             "sst.FrankWolfe needs the slopes of its density.",
         )
-    return _CODES[type(regularizer)] if type(regularizer) in _CODES else handle(regularizer)
+    return code_of(regularizer)
