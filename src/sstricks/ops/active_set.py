@@ -101,7 +101,13 @@ def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol
         now = now._replace(sizes=start.vertices.sum(-1))
         leads = _leads(start, now)
         start, blocked = newton(start, now, leads, cost)
-    return found
+    taken = found.weights > 0
+    slots = max(1, int(taken.sum(-1).max())) if rows else 1
+    first = taken.sort(dim=-1, descending=True, stable=True).indices[:, :slots]
+    return found._replace(
+        vertices=found.vertices.gather(-2, first.unsqueeze(-1).expand(-1, -1, n)),
+        weights=found.weights.gather(-1, first),
+    )
 
 
 def _mixture(start: Start) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-r"""The nearest point of a hull from argmax alone: Wolfe's method (1976), which is the active-set method of SparseMAP.
+r"""The nearest point of a hull from argmax alone: Wolfe's method (1976), the active-set method of SparseMAP.
 
-The point :math:`x = \sum_j \lambda_j v_j` is a mixture of affinely independent active vertices, and the one nearest to u
+The point :math:`x = \sum_j \lambda_j v_j` is a mixture of affinely independent active vertices, the one nearest to u
 in their affine hull, so that g = u − x likes all of them equally. The vertex that g likes best joins them. Then x moves
 towards the nearest point of the new affine hull; where a weight would become negative on the way it becomes zero, and
 its vertex leaves, until there is no such weight. Every step comes nearer to u, so that no set of active vertices comes
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.mixture import Mixture
-from sstricks.ops.oracles import best_vertices, check_best, checked_vertices
+from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, object_of
 from sstricks.ops.threads import over_rows
 
 _ROOM = 16  # for active vertices at first
@@ -45,7 +45,9 @@ def nearest_point(number: int, u: Tensor, max_steps: int, tol: float) -> Mixture
             break
         asked = torch.where(u[here] == -torch.inf, -torch.inf, g[here])
         best = (best_vertices if step else checked_vertices)(number, asked)
-        check_best(number, asked, best, vertices[here].to(u.dtype))
+        if not object_of(number)._is_proved:
+            taken = torch.arange(weights.shape[1]) < counts[here, None]
+            check_best(number, asked, best, torch.where(taken.unsqueeze(-1), vertices[here], best.unsqueeze(-2)))
         if int(counts.max()) == weights.shape[1]:
             grow = weights.shape[1]
             vertices = torch.nn.functional.pad(vertices, (0, 0, 0, grow))
@@ -56,7 +58,7 @@ def nearest_point(number: int, u: Tensor, max_steps: int, tol: float) -> Mixture
         over_rows(
             kernels.advance, len(here), work, here.numpy(), best.numpy(), u.numpy(), tol, step > max_steps, *arrays
         )
-        steps[here] = step
+        steps[here] = max(step - 1, 0)  # the first answer is where to begin
         here = here[state[here] == kernels.GOING]
     slots = max(int(counts.max()) if rows else 0, 1)
     taken = torch.arange(slots) < counts.unsqueeze(-1)

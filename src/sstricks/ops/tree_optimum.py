@@ -1,9 +1,9 @@
 r"""Separable regularizers on spanning trees: one multiplier for each block of edges, found by minimum cuts.
 
-Spanning trees are the bases of the graphic matroid, whose hull is :math:`x(E) = n - 1`, :math:`x(E(S)) \le |S| - 1` for
-every set S of nodes, and x ≥ 0 (Edmonds). Decomposition (Fujishige 1980; Groenevelt 1991): let x̂ be the optimum of
-:math:`u^\top x - \sum_e h(x_e)` under :math:`x(E) = n - 1`, 0 ≤ x ≤ 1 alone, as for subsets of n − 1 edges. If no set is
-violated, that is the optimum. Else take the partition of the nodes into sets :math:`S_i` whose violation
+Spanning trees are the bases of the graphic matroid; their hull is :math:`x(E) = n - 1`, :math:`x(E(S)) \le |S| - 1`
+for every set S of nodes, and x ≥ 0 (Edmonds). Decomposition (Fujishige 1980; Groenevelt 1991): let x̂ be the optimum of
+:math:`u^\top x - \sum_e h(x_e)` under :math:`x(E) = n - 1`, 0 ≤ x ≤ 1 alone, as for subsets of n − 1 edges. If no set
+is violated, that is the optimum. Else take the partition of the nodes into sets :math:`S_i` whose violation
 
 .. math:: \sum_i \left( \hat{x}(E(S_i)) - |S_i| + 1 \right)
 
@@ -14,7 +14,7 @@ block B of its own rank, and :math:`x_e = (h')^{-1}(u_e + \nu_B)` with the ν th
 **The partition** (Dilworth truncation; Barahona 1992). Let the nodes come one by one, and let every edge divide its x_e
 between its two ends. A new node v first gets all of its edges' x_e, and moves as much of that load as it can to earlier
 nodes: these take 1 + z_w each, and may hand on what other edges gave them. That is a maximum flow. The load that v
-cannot get rid of is z_v, and :math:`\sum_v z_v` is the largest violation; the sets are those that the nodes with z_v > 0
+cannot get rid of is z_v, and :math:`\sum_v z_v` is the largest violation; the sets are those that nodes with z_v > 0
 reach, joined where they meet.
 
 **Blocks are connected**: a graph with a node in common to two otherwise separate parts has a block for each of them.
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.costs import COSTS
-from sstricks.ops.density import Density, in_batch
+from sstricks.ops.density import Density, differentiable, in_batch
 from sstricks.ops.operator import operator
 from sstricks.ops.oracles import object_of
 from sstricks.ops.separable import meet_sum
@@ -38,7 +38,7 @@ from sstricks.ops.threads import over_rows
 
 
 @operator("sstricks::tree_optimum", core=(2, None), output_core=2)
-@torch.no_grad()  # f may be learnt
+@differentiable()
 def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list[int]) -> Tensor:
     """The maximiser of uᵀx − Σh(xₑ) on the hull of spanning trees, and each edge's block; shape (*batch, 2, E).
 
@@ -46,7 +46,7 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list
         pair: Scaled utilities u, twice, shape (*batch, 2, E): the shape of the result; −∞ is an absent edge.
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes; one without any edge is absent.
-        code: Which of `COSTS` h is, or the number of a regularizer.
+        code: Which of `COSTS` h is, or the handle of a regularizer.
         batch: The batch shape, which the parameters of h may depend on.
 
     Raises:

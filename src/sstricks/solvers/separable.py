@@ -119,3 +119,31 @@ def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, step: Callable
         spread = torch.where(inside, 1 / f.curvature(within), 0.0)
         x = step(u, x, f.slope(within), spread)
     return x
+
+
+def differentiable_weights(f: SeparableRegularizer, u: Tensor, vertices: Tensor, weights: Tensor) -> Tensor:
+    r"""The weights λ of active vertices V, of which the optimum is :math:`x = V^\top \lambda`, as a function of u.
+
+    As in `differentiable`, it is two steps of Newton's method, which change nothing but know their derivatives: with
+    H = ∇²f(x), :math:`(V H V^\top + 1 1^\top)\, d\lambda = V (u - \nabla f(x)) - \mu 1`, :math:`1^\top d\lambda = 0`.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        vertices: Affinely independent vertices, shape (*batch, slots, n), zero in empty slots.
+        weights: Their weights, shape (*batch, slots), zero in empty slots, without gradient.
+    """
+    taken = (weights > 0).to(u.dtype).unsqueeze(-1)
+    value = weights
+    for _ in range(2):
+        x = (weights.unsqueeze(-2) @ vertices).squeeze(-2)
+        inside = interior(x.detach())  # elsewhere all active vertices are alike
+        within = torch.where(inside, x, 0.5)
+        g = torch.where(inside, u - f.slope(within), 0.0)
+        h = torch.where(inside, f.curvature(within), 0.0)
+        matrix = (vertices * h.unsqueeze(-2)) @ vertices.mT + taken @ taken.mT + torch.diag_embed(1 - taken.squeeze(-1))
+        solved = torch.linalg.solve(matrix, torch.cat([vertices @ g.unsqueeze(-1), taken], -1)) * taken
+        step, unit = solved.unbind(-1)
+        step = step - unit * (step.sum(-1, keepdim=True) / unit.sum(-1, keepdim=True))
+        weights = weights + step
+    return value + (weights - weights.detach())

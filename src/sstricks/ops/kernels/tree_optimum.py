@@ -13,8 +13,8 @@ from sstricks.ops.kernels.separable import FEW, solve_row
 # The rows of a graph's state.
 TAIL, HEAD, BLOCK, RANK, OPEN = range(5)
 _ABSENT = -1
-# How many roundings of a sum a violation must exceed.
-_CLEAR = 8.0 * 2.220446049250313e-16
+# How many roundings of a sum a violation must exceed: more than any link's multiplier leaves over.
+_CLEAR = 32.0 * 2.220446049250313e-16
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -199,7 +199,12 @@ def _violated(edges, x, graph, at_nodes, at_edges, share, slack, load):
                 part[_find(part, queue[k])] = _find(part, v)
                 found = True
         slack[v] = 1.0
-    return found
+    for e in edges:
+        if found and _find(part, graph[TAIL, e]) != _find(part, graph[HEAD, e]):
+            return True
+    for v in range(part.size):  # all of it is no violation but of rounding
+        part[v] = v
+    return False
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
