@@ -1,7 +1,8 @@
-"""Separable regularizers on spanning trees from argmax alone: the active-set method and plain Frank–Wolfe, unrolled."""
+"""Separable regularizers on trees: graphs divided into blocks and nearest points, against loops around an argmax."""
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from benchmarks.score import forward_backward
 
 NODES, BATCH = 10, 32
 UNROLLED = (10, 100)
+# Nodes, rows, and what we want to take in seconds under an entropy, and under Euclidean().
+TREES = ((10, 128, (0.1, 0.02)), (20, 32, (0.3, 0.06)), (50, 1, (0.2, 0.2)))
 SLOPES: dict[sst.SeparableRegularizer, Callable[[Tensor], Tensor]] = {
     sst.Euclidean(): lambda x: x,
     sst.CategoricalEntropy(): lambda x: x.clamp(min=1e-12).log(),
@@ -20,7 +23,55 @@ SLOPES: dict[sst.SeparableRegularizer, Callable[[Tensor], Tensor]] = {
 
 def run(seconds: float) -> list[Row]:
     """Hold every contest of this subject."""
-    return [row for f in SLOPES for row in softmax(f).hold(seconds)]
+    contests = [softmax(f) for f in SLOPES]
+    contests += [
+        forward(sst.SpanningTree.complete(nodes), rows, f, target[isinstance(f, sst.Euclidean)])
+        for nodes, rows, target in TREES
+        for f in SLOPES
+    ]
+    contests += [forward(sst.Arborescence.complete(25), 1, sst.Euclidean(), 0.03)]
+    return [row for contest in contests for row in contest.hold(seconds)]
+
+
+def forward(
+    structure: sst.SpanningTree | sst.Arborescence, rows: int, f: sst.SeparableRegularizer, target: float
+) -> Contest:
+    """The relaxation of Gumbel utilities at t = 1 alone; nearest points also by Wolfe's method in NumPy."""
+    generator = torch.Generator().manual_seed(0)
+    u = -torch.empty(rows, *structure.event_shape, dtype=torch.float64).exponential_(generator=generator).log()
+
+    def judge(x: Tensor) -> dict[str, float | None]:
+        return {"duality gap": float(sst.duality_gap(structure, f, x, u).max())}
+
+    contenders = [Contender(OURS, lambda: structure.softmax(u, 1.0, f))]
+    if isinstance(f, sst.Euclidean):
+        contenders.append(Contender("naive: Wolfe in NumPy", lambda: torch.stack([wolfe(structure, row) for row in u])))
+    parameters = {"nodes": structure.num_nodes, "batch": rows}
+    return Contest(f"{f!r} on {type(structure).__name__} forward", parameters, contenders, target, judge)
+
+
+def wolfe(structure: sst.Structure, u: Tensor) -> Tensor:
+    """The nearest point of the hull: Wolfe's method around the same argmax, without any factor kept."""
+    vertices, weights = [structure.argmax(u).numpy()], np.ones(1)
+    while True:
+        x = weights @ np.stack(vertices)
+        g = u.numpy() - x
+        v = structure.argmax(torch.from_numpy(g)).numpy()
+        if g @ (v - x) <= 1e-10:
+            return torch.from_numpy(x)
+        vertices, weights = [*vertices, v], np.append(weights, 0.0)
+        while True:
+            stacked = np.stack(vertices)
+            system = np.linalg.inv(stacked @ stacked.T + 1.0)
+            free, unit = system @ (stacked @ u.numpy()), system.sum(-1)
+            ahead = free + unit * (1 - free.sum()) / unit.sum()
+            if (ahead > 0).all():
+                weights = ahead
+                break
+            length = min(w / (w - a) for w, a in zip(weights, ahead, strict=True) if a <= 0)
+            weights = weights + length * (ahead - weights)
+            kept = weights > 1e-12
+            vertices, weights = [v for v, k in zip(vertices, kept, strict=True) if k], weights[kept]
 
 
 def softmax(regularizer: sst.SeparableRegularizer) -> Contest:

@@ -21,9 +21,10 @@ from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from own_regularizers import Exponential
-from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, tree_problem
+from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import find_solver, look_up, registered_pairs
+from tree_optimum import TreeOptimum
 
 # The first problem of each structure is the one that costly laws are tried on.
 PROBLEMS: dict[type, tuple[Problem, ...]] = {
@@ -134,6 +135,8 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return Separable(RESPONSES[type(regularizer)], problem.total)
     if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
+    if isinstance(problem, TreeProblem):
+        return TreeOptimum(problem.edges, RESPONSES[type(regularizer)])
     if type(regularizer) in RESPONSES:
         return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
     raise LookupError(f"no oracle for {type(problem).__name__} with {type(regularizer).__name__}: write one")

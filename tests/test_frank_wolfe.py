@@ -40,7 +40,7 @@ def test_solution_is_a_mixture_of_vertices_with_its_gap(case: Case):
 def test_no_problems_have_no_solutions(case: Case):
     found = sst.FrankWolfe().solve(case.structure, case.regularizer, case.utilities(0, 2))
     size = case.problem.size
-    assert [x.shape for x in found] == [(0, 2, size), (0, 2), (0, 2), (0, 2, size + 2, size), (0, 2, size + 2)]
+    assert [x.shape for x in found] == [(0, 2, size), (0, 2), (0, 2), (0, 2, 1, size), (0, 2, 1)]
 
 
 @ITERATIVE
@@ -120,7 +120,7 @@ def test_gradients_outlive_the_structure_and_the_solver():
 def test_copies_are_solvers_and_structures_of_their_own():
     u = torch.linspace(-1, 1, 6, dtype=torch.float64)
     trees, solver = sst.SpanningTree.complete(4), sst.FrankWolfe()
-    expected = trees.softmax(u, 1.0, sst.Euclidean())
+    expected = trees.softmax(u, 1.0, sst.Euclidean(), solver=solver)
     copies = [(f(trees), f(solver)) for f in (copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)))]
     del trees, solver
     gc.collect()
@@ -134,6 +134,37 @@ def test_jacobian_counts_vertices_without_weight():
     jacobian = torch.autograd.functional.jacobian(lambda v: case.softmax(v, 1.0), 1e-3 * case.utilities())
     assert isinstance(jacobian, torch.Tensor)
     np.testing.assert_allclose(jacobian.numpy(), np.eye(6) - 1 / 6, atol=1e-12)
+
+
+@pytest.mark.parametrize("regularizer", SEPARABLE, ids=repr)
+def test_weights_are_differentiable(regularizer: sst.SeparableRegularizer):
+    """As functions of u; which vertices are active, and in what order, does not change within a difference quotient."""
+    arborescences = sst.Arborescence.complete(4)
+    u = torch.randn(2, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).requires_grad_()
+
+    def weights(u: torch.Tensor) -> torch.Tensor:
+        return sst.FrankWolfe().solve(arborescences, regularizer, u).weights
+
+    assert (weights(u) > 1e-3).sum() > 4
+    assert torch.autograd.gradcheck(weights, u)
+    assert torch.autograd.gradgradcheck(weights, u)
+
+
+def test_weights_give_the_gradient_of_the_point_where_all_of_the_face_is_active():
+    u = torch.tensor([[1.0, 0.5, 0.0]], dtype=torch.float64, requires_grad=True)
+    found = sst.FrankWolfe().solve(sst.OneHot(3), sst.Euclidean(), u)
+    assert found.weights.shape == (1, 2)
+    (mixed,) = torch.autograd.grad((found.weights.unsqueeze(-1) * found.vertices).sum(-2)[0, 0], u)
+    (direct,) = torch.autograd.grad(sst.OneHot(3).softmax(u, 1.0, sst.Euclidean())[0, 0], u)
+    assert_near(mixed, direct, 1e-14)
+
+
+def test_memory_grows_with_the_active_vertices():
+    """A cold row takes as many slots as it has vertices, far below one for every coordinate."""
+    u = torch.randn(4, 90, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = sst.FrankWolfe().solve(sst.SpanningTree.complete(14), sst.Euclidean(), torch.cat([u, u[:, :1]], -1))
+    most = int((found.weights > 0).sum(-1).max())
+    assert found.vertices.shape[1] == most < 40
 
 
 def test_errors():

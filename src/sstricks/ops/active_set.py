@@ -18,42 +18,19 @@ weight of at most exp(−d/m): coordinates that need one that lies too far behin
 zero may not stop the others: they are cut by a factor of their own.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from sstricks.ops.active_start import Start, single, spanning
 from sstricks.ops.active_step import FAINT, NOTHING, Pull, newton
-from sstricks.ops.costs import Cost, cost_of
+from sstricks.ops.costs import EUCLIDEAN, Cost, cost_of
 from sstricks.ops.density import differentiable
+from sstricks.ops.mixture import Mixture
+from sstricks.ops.nearest_point import nearest_point
 from sstricks.ops.oracles import best_vertices, check_best
 
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
 PATIENCE = 40
-
-
-class Mixture(NamedTuple):
-    """Where the method has stopped, row by row."""
-
-    point: Tensor
-    """x, shape (rows, n)."""
-    pull: Tensor
-    """u − ∇f(x), as the oracle wants it: −∞ on absent coordinates, and above all others on those that are 1."""
-    gap: Tensor
-    """The duality gap, shape (rows,)."""
-    floor: Tensor
-    """The rounding error of the gap."""
-    steps: Tensor
-    """How many steps it took."""
-    vertices: Tensor
-    """The active vertices, shape (rows, slots, n); empty slots are zero."""
-    weights: Tensor
-    """Their weights, shape (rows, slots)."""
-
-    def short(self, tol: float) -> Tensor:
-        """Which rows stopped short of a tolerance, for other reasons than rounding."""
-        return self.gap > tol + 64 * self.floor
 
 
 @differentiable()
@@ -68,6 +45,8 @@ def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol
         max_steps: After how many steps to give up.
         tol: The duality gap to reach.
     """
+    if code == EUCLIDEAN:
+        return nearest_point(number, u, max_steps, tol)
     here = torch.arange(len(u), device=u.device)
     cost_at = cost_of(code, u, batch)
     cost = cost_at(here)
@@ -122,7 +101,13 @@ def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol
         now = now._replace(sizes=start.vertices.sum(-1))
         leads = _leads(start, now)
         start, blocked = newton(start, now, leads, cost)
-    return found
+    taken = found.weights > 0
+    slots = max(1, int(taken.sum(-1).max())) if rows else 1
+    first = taken.sort(dim=-1, descending=True, stable=True).indices[:, :slots]
+    return found._replace(
+        vertices=found.vertices.gather(-2, first.unsqueeze(-1).expand(-1, -1, n)),
+        weights=found.weights.gather(-1, first),
+    )
 
 
 def _mixture(start: Start) -> tuple[Tensor, Tensor]:

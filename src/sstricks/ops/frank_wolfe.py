@@ -2,7 +2,8 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import ConvergenceWarning, warn
-from sstricks.ops.active_set import Mixture, mix
+from sstricks.ops.active_set import mix
+from sstricks.ops.mixture import Mixture
 from sstricks.ops.operator import operator
 
 

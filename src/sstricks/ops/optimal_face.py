@@ -11,7 +11,7 @@ its own backward; it is a differentiable function of x, so that it can be differ
 
 **The whole face** counts, not only the vertices that carry weight. Let d be normal to all directions known so far. If
 the face has another one, d is not constant on it for almost every d, so that the best vertex under w + εd or under
-w − εd has left the affine hull of those known. When n random d yield nothing new, nothing is missing.
+w − εd has left the affine hull of those known. When random d yield nothing new, nothing is missing.
 """
 
 import torch
@@ -21,8 +21,12 @@ from sstricks.ops.active_start import PORTION
 from sstricks.ops.operator import operator
 from sstricks.ops.oracles import best_vertices
 
-# Of the Gram matrix of differences of 0-1 vectors: what is smaller is rounding.
+# Of squared lengths of unit vectors' parts: what is smaller is rounding.
 RANK = 1e-9
+# The same of the part of a difference of 0-1 vectors that lies outside of a space spanned by others.
+_NEW = 1e-6
+# How many random directions to try at once.
+_CHANCES = 8
 
 
 @operator("sstricks::face_normals", core=(2, 1), output_core=2)
@@ -49,28 +53,35 @@ def _normals(number: int, w: Tensor) -> Tensor:
     best = best_vertices(number, w)
     # More than the rounding of a sum, less than any difference that matters.
     nudge = eps**0.625 + 512 * eps * (best * finite).abs().amax(-1)
-    gram = w.new_zeros(rows, n, n)
-    normals = torch.eye(n, dtype=w.dtype, device=w.device).repeat(rows, 1, 1)
-    generator = torch.Generator(w.device).manual_seed(0)
+    known = w.new_zeros(rows, n, n)  # orthonormal directions in the first rows
     rank = torch.zeros(rows, dtype=torch.int64, device=w.device)
+    generator = torch.Generator(w.device).manual_seed(0)
     here = torch.arange(rows, device=w.device)
     while len(here):
-        chances = torch.randn(n, n, dtype=w.dtype, device=w.device, generator=generator)
-        d = chances @ normals[here].mT
-        d = torch.cat([d, -d], -2) * nudge[here, None, None]
+        frame, near = known[here], nudge[here, None]
+        d = torch.randn(_CHANCES, n, dtype=w.dtype, device=w.device, generator=generator)
+        d = d - d @ frame.mT @ frame
+        d = torch.cat([d, -d], -2) * near.unsqueeze(-1)
         v = best_vertices(number, (w[here].unsqueeze(-2) + d).reshape(-1, n)).reshape(d.shape)
         ahead = v - best[here].unsqueeze(-2)
         behind = (ahead @ finite[here].unsqueeze(-1)).squeeze(-1).abs()
-        ahead = ahead * (behind <= 16 * n * nudge[here, None]).unsqueeze(-1)
-        gram[here] += ahead.mT @ ahead
-        values, vectors = torch.linalg.eigh(gram[here])
-        across = values <= RANK * values[..., -1:].clamp(min=1.0)
-        normals[here] = vectors * across.unsqueeze(-2)
-        known = (~across).sum(-1)
-        fresh = known > rank[here]
-        rank[here] = known
-        here = here[fresh]
-    return normals
+        fresh = rank[here]
+        for direction, tied in zip(ahead.unbind(-2), (behind <= 16 * n * near).unbind(-1), strict=True):
+            left = direction.unsqueeze(-2)
+            for _ in range(2):  # once is not enough in floating point
+                left = left - left @ frame.mT @ frame
+            size = left.square().sum(-1)
+            new = tied & (size.squeeze(-1) > _NEW)
+            unit = torch.where(new.unsqueeze(-1), left.squeeze(-2) * size.clamp(min=_NEW).rsqrt(), 0.0)
+            frame = frame.scatter_add(-2, fresh.clamp(max=n - 1)[:, None, None].expand(-1, 1, n), unit.unsqueeze(-2))
+            fresh = fresh + new
+        known[here] = frame
+        grown = fresh > rank[here]
+        rank[here] = fresh
+        here = here[grown & (fresh < n)]
+    # Of a matrix whose last columns are zero, the last columns of Q are normal to the others.
+    across = torch.arange(n, device=w.device) >= rank.unsqueeze(-1)
+    return torch.linalg.qr(known.mT).Q * across.unsqueeze(-2)
 
 
 @operator("sstricks::on_face", core=(1, 1, 1, 1, 2))

@@ -32,7 +32,7 @@ _CLIP_WIDTH = 0.75
 NO_KINK = 1e-4
 
 
-def tolerance(x: Tensor, k: int) -> float:
+def tolerance(x: Tensor, k: Tensor | int) -> Tensor | float:
     """What summing n terms that make k may cost."""
     return torch.finfo(x.dtype).eps * (4 * k + x.shape[-1])
 
@@ -42,7 +42,7 @@ def kth_largest(u: Tensor, k: int) -> Tensor:
     return u.topk(k, -1).values[..., -1:]
 
 
-def newton(total: Tensor, slope: Tensor, k: int) -> Tensor:
+def newton(total: Tensor, slope: Tensor, k: Tensor | int) -> Tensor:
     """The step in ν from where Σx is `total`, with the derivative `slope`, to where it should be k."""
     return (k - total) / slope
 
@@ -51,11 +51,12 @@ def meet_sum(
     link: Callable[[Tensor], Tensor],
     slope: Callable[[Tensor], Tensor],
     y: Tensor,
-    k: int,
+    k: Tensor | int,
     low: Tensor,
     high: Tensor,
-    step: Callable[[Tensor, Tensor, int], Tensor] = newton,
+    step: Callable[[Tensor, Tensor, Tensor | int], Tensor] = newton,
     slack: float = 1.0,
+    total_of: Callable[[Tensor], Tensor] = lambda x: x.sum(-1, keepdim=True),
 ) -> Tensor:
     """The x = φ(y + ν) with Σx = k, for a ν from `low` to `high`, by Newton steps that a shrinking bracket keeps safe.
 
@@ -68,31 +69,32 @@ def meet_sum(
         high: Where Σx ≥ k, shape (*batch, 1).
         step: The step towards k.
         slack: How many times the rounding of a sum φ may err.
+        total_of: Σ, by default over a row; then k, ν and the bounds are of its shape.
     """
     near, eps = slack * tolerance(y, k), torch.finfo(y.dtype).eps
     nu = (low + high) / 2
     x, wrong = y, torch.ones_like(nu, dtype=torch.bool)
     for _ in range(_STEPS):
         x = link(y + nu)
-        total = x.sum(-1, keepdim=True)
+        total = total_of(x)
         wrong = (total - k).abs() > near
         if not (wrong & (high - low > 2 * eps * (low.abs() + high.abs()))).any():
             break
         low, high = torch.where(total > k, low, nu), torch.where(total > k, nu, high)
-        ahead = nu + step(total, slope(x).sum(-1, keepdim=True), k)
+        ahead = nu + step(total, total_of(slope(x)), k)
         inside = (ahead > low) & (ahead < high)
         nu = torch.where(wrong, torch.where(inside, ahead, (low + high) / 2), nu)
     if wrong.any():  # φ is so steep that ν has not the digits: x lies between those of two neighbouring ν
         below, above = link(y + low), link(y + high)
-        least, most = below.sum(-1, keepdim=True), above.sum(-1, keepdim=True)
+        least, most = total_of(below), total_of(above)
         share = ((k - least) / torch.where(most > least, most - least, 1.0)).clamp(0, 1)
         x = torch.where(wrong, below + share * (above - below), x)
     # Within the tolerance of a kink is on it, or its slope would be that of the wrong side.
     kink = slope(x) > NO_KINK
     x = torch.where(kink & (x > 1 - 2 * near), 1.0, torch.where(kink & (x < 2 * near), 0.0, x))
     # Where there is no choice, exactly one, so that the slope at the kink is exactly zero.
-    present = y > -torch.inf
-    return torch.where(present.sum(-1, keepdim=True) == k, present.to(y.dtype), x)
+    present = (y > -torch.inf).to(y.dtype)
+    return torch.where(total_of(present) == k, present, x)
 
 
 def _flat_slope(x: Tensor) -> Tensor:
@@ -169,27 +171,27 @@ def projection(x: Tensor, g: Tensor, link: int) -> Tensor:
     return s * (g - (s * g).sum(-1, keepdim=True) / torch.where(total > 0, total, 1.0))
 
 
-def _launch(link: int, u: Tensor, k: int, width: float) -> Tensor:
+def _launch(link: int, u: Tensor, k: int) -> Tensor:
     from sstricks.ops.kernels.separable import solve
 
     out = torch.empty_like(u)
-    over_rows(solve, len(u), 10.0 * u.shape[1], link, k, u.numpy(), width, out.numpy())
+    over_rows(solve, len(u), 10.0 * u.shape[1], link, k, u.numpy(), out.numpy())
     return out
 
 
 @capped_simplex.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(EUCLIDEAN, u, k, _CLIP_WIDTH)
+    return _launch(EUCLIDEAN, u, k)
 
 
 @capped_softmax.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(CATEGORICAL, u, k, _log_width(u) / 2)
+    return _launch(CATEGORICAL, u, k)
 
 
 @k_subset_sigmoid.cpu
 def _(u: Tensor, k: int) -> Tensor:
-    return _launch(BINARY, u, k, _log_width(u))
+    return _launch(BINARY, u, k)
 
 
 @projection.cpu

@@ -51,6 +51,22 @@ def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Ten
     return torch.where(is_zero, 0.0, torch.where(is_one, 1.0, x))
 
 
+def response(f: Density) -> Callable[[Tensor], Tensor]:
+    """1/h'' as a function of x, and 0 where x cannot vary."""
+
+    def slope(x: Tensor) -> Tensor:
+        inside = interior(x)
+        return torch.where(inside, 1 / f.curvature(torch.where(inside, x, 0.5)), 0.0)
+
+    return slope
+
+
+def bounds(f: Density, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Between what ν lies, seen from the k-th largest."""
+    low, high = (f.slope(torch.full_like(y, x)) for x in (1 / y.shape[-1], ends(y)[1]))
+    return low, high + 0.01 * (high - low)  # or no Newton step reached h'(1)
+
+
 @operator("sstricks::separable_optimum", core=(1,))
 @differentiable()
 def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> Tensor:
@@ -67,14 +83,8 @@ def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> 
     if k == 0:
         return f.inverse_slope(y).reshape(u.shape)
     edge = kth_largest(y, k)
-    low, high = (f.slope(torch.full_like(y, x))[..., :1] for x in (1 / y.shape[-1], ends(y)[1]))
-    high = high + 0.01 * (high - low)  # or no Newton step reached h'(1)
-
-    def slope(x: Tensor) -> Tensor:
-        inside = interior(x)
-        return torch.where(inside, 1 / f.curvature(torch.where(inside, x, 0.5)), 0.0)
-
-    return meet_sum(f.inverse_slope, slope, y - edge, k, low, high, slack=8.0).reshape(u.shape)
+    low, high = (end[..., :1] for end in bounds(f, y))
+    return meet_sum(f.inverse_slope, response(f), y - edge, k, low, high, slack=8.0).reshape(u.shape)
 
 
 @separable_optimum.backward

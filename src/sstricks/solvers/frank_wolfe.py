@@ -7,18 +7,15 @@ from torch import Tensor
 
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
-from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
-from sstricks.ops.optimal_face import face_normals
+from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.ops.oracles import handle
-from sstricks.regularizers import BinaryEntropy, CategoricalEntropy, Euclidean, Regularizer, SeparableRegularizer
+from sstricks.regularizers import SeparableRegularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
-from sstricks.solvers.separable import differentiable, in_batch_of
+from sstricks.solvers.separable import code_of, differentiable, differentiable_weights, in_batch_of
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
-
-_CODES: dict[type[Regularizer], int] = {Euclidean: EUCLIDEAN, CategoricalEntropy: CATEGORICAL, BinaryEntropy: BINARY}
 
 
 class Solution(NamedTuple):
@@ -31,9 +28,14 @@ class Solution(NamedTuple):
     steps: Tensor
     """How many steps it took, shape (*batch)."""
     vertices: Tensor
-    """The active vertices, shape (*batch, slots, *event_shape); zero in empty slots."""
+    """The active vertices, shape (*batch, slots, *event_shape); as many slots as the row with the most of them takes,
+    zero in empty ones."""
     weights: Tensor
-    """Their weights, shape (*batch, slots), positive where a slot is taken: the point is their mixture."""
+    """Their weights, shape (*batch, slots), positive where a slot is taken: the point is their mixture.
+
+    Their gradient in u is that of the optimum over the affine hull of the active vertices, as sparse marginalisation
+    needs it (Correia et al. 2020): :math:`\\sum_j \\lambda_j L(v_j)` can be differentiated. It is exact unless another
+    vertex is about to become active."""
 
 
 class FrankWolfe:
@@ -97,12 +99,12 @@ class FrankWolfe:
         x, pull = found.unbind(-2)
         if is_wanted:
             frame = torch.empty(n, n, dtype=u.dtype, device=u.device)
-            x = differentiable(regularizer, flat, x, face_normals(frame, pull, handle(structure)))
+            normals = face_normals(frame, pull, handle(structure))
+            x = differentiable(regularizer, flat, x, lambda *args: on_face(*args, normals))
         return x.reshape(*batch, *structure.event_shape)
 
-    @torch.no_grad()
     def solve(self, structure: Structure, regularizer: SeparableRegularizer, u: Tensor) -> Solution:
-        """The optimum with its duality gap and active vertices, without gradient.
+        """The optimum with its duality gap, and its active vertices with their weights, which are differentiable in u.
 
         Args:
             structure: 𝒳.
@@ -114,16 +116,21 @@ class FrankWolfe:
         """
         scaled, event = structure.scaled(u, 1.0), structure.event_shape
         code = _code(regularizer)
-        flat, _ = in_batch_of(regularizer, scaled.flatten(-len(event)))
+        flat, is_wanted = in_batch_of(regularizer, scaled.flatten(-len(event)))
         batch, n = flat.shape[:-1], flat.shape[-1]
-        found = mix(handle(structure), flat.reshape(-1, n), code, list(batch), self.max_steps, self.tol)
+        found = mix(handle(structure), flat.detach().reshape(-1, n), code, list(batch), self.max_steps, self.tol)
         check_convergence(found, self.tol)
+        slots = found.weights.shape[-1]
+        vertices = found.vertices.reshape(*batch, slots, n)
+        weights = found.weights.reshape(*batch, slots)
+        if is_wanted:
+            weights = differentiable_weights(regularizer, flat, vertices, weights)
         return Solution(
             found.point.to(u.dtype).reshape(*batch, *event),
             found.gap.reshape(batch),
             found.steps.reshape(batch),
-            found.vertices.to(u.dtype).reshape(*batch, n + 2, *event),
-            found.weights.to(u.dtype).reshape(*batch, n + 2),
+            vertices.to(u.dtype).reshape(*batch, slots, *event),
+            weights.to(u.dtype),
         )
 
 
@@ -141,4 +148,4 @@ def _code(regularizer: SeparableRegularizer) -> int:
             "a SeparableRegularizer, such as sst.Euclidean()",
             "sst.FrankWolfe needs the slopes of its density.",
         )
-    return _CODES[type(regularizer)] if type(regularizer) in _CODES else handle(regularizer)
+    return code_of(regularizer)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
+from sstricks.ops import tree_optimum as operators
 from sstricks.ops import tsallis
+from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.density import interior
 from sstricks.ops.operator import is_differentiated, is_eager
 from sstricks.ops.optimal_face import on_face
 from sstricks.ops.oracles import handle
 from sstricks.ops.separable_optimum import separable_optimum
-from sstricks.regularizers import SeparableRegularizer, TsallisEntropy
+from sstricks.regularizers import (
+    BinaryEntropy,
+    CategoricalEntropy,
+    Euclidean,
+    Regularizer,
+    SeparableRegularizer,
+    TsallisEntropy,
+)
+
+_CODES: dict[type[Regularizer], int] = {Euclidean: EUCLIDEAN, CategoricalEntropy: CATEGORICAL, BinaryEntropy: BINARY}
 
 
 def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
@@ -28,7 +41,31 @@ def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
     """
     u, is_wanted = in_batch_of(f, u)
     x, n = separable_optimum(u.detach(), handle(f), k, list(u.shape[:-1])), u.shape[-1]
-    return differentiable(f, u, x, u.new_full((n, 1), n**-0.5) if k else u.new_zeros(n, 0)) if is_wanted else x
+    normals = u.new_full((n, 1), n**-0.5) if k else u.new_zeros(n, 0)
+    return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
+
+
+def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The maximiser of uᵀx − f(x) on the hull of the spanning trees of a graph.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, E).
+        edges: The two ends of every edge, shape (2, E).
+        nodes: The number of nodes.
+
+    Returns:
+        Shape (*batch, E), differentiable in u and in the parameters of f.
+    """
+    u, is_wanted = in_batch_of(f, u)
+    pair = torch.stack([u, u], -2).detach()
+    x, blocks = operators.tree_optimum(pair, edges, nodes, code_of(f), list(u.shape[:-1])).unbind(-2)
+    return differentiable(f, u, x, lambda *args: operators.on_blocks(*args, blocks)) if is_wanted else x
+
+
+def code_of(f: SeparableRegularizer) -> int:
+    """By what operators find a regularizer: which of `COSTS` it is, or its handle."""
+    return _CODES[type(f)] if type(f) in _CODES else handle(f)
 
 
 def entmax(f: TsallisEntropy, u: Tensor, k: int) -> Tensor:
@@ -63,7 +100,7 @@ def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
     return expanded, not is_eager(u) or is_differentiated(u, density)
 
 
-def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, normals: Tensor) -> Tensor:
+def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, step: Callable[..., Tensor]) -> Tensor:
     r"""The optimum x, as a function of u and of the parameters θ of f.
 
     It is two steps of Newton's method on the optimal face, :math:`x \leftarrow x + J (u - h'(x))`, which change nothing
@@ -74,11 +111,39 @@ def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, normals: Tenso
         f: A regularizer.
         u: Scaled utilities, shape (*batch, n).
         x: The optimum, shape (*batch, n), without gradient.
-        normals: The normals of its face, as `on_face` wants them.
+        step: From u, x, h'(x) and 1/h''(x), or 0 where x cannot vary, to x + J(u − h'(x)).
     """
     for _ in range(2):
         inside = interior(x)
         within = torch.where(inside, x, 0.5)
         spread = torch.where(inside, 1 / f.curvature(within), 0.0)
-        x = on_face(u, x, f.slope(within), spread, normals)
+        x = step(u, x, f.slope(within), spread)
     return x
+
+
+def differentiable_weights(f: SeparableRegularizer, u: Tensor, vertices: Tensor, weights: Tensor) -> Tensor:
+    r"""The weights λ of active vertices V, of which the optimum is :math:`x = V^\top \lambda`, as a function of u.
+
+    As in `differentiable`, it is two steps of Newton's method, which change nothing but know their derivatives: with
+    H = ∇²f(x), :math:`(V H V^\top + 1 1^\top)\, d\lambda = V (u - \nabla f(x)) - \mu 1`, :math:`1^\top d\lambda = 0`.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        vertices: Affinely independent vertices, shape (*batch, slots, n), zero in empty slots.
+        weights: Their weights, shape (*batch, slots), zero in empty slots, without gradient.
+    """
+    taken = (weights > 0).to(u.dtype).unsqueeze(-1)
+    value = weights
+    for _ in range(2):
+        x = (weights.unsqueeze(-2) @ vertices).squeeze(-2)
+        inside = interior(x.detach())  # elsewhere all active vertices are alike
+        within = torch.where(inside, x, 0.5)
+        g = torch.where(inside, u - f.slope(within), 0.0)
+        h = torch.where(inside, f.curvature(within), 0.0)
+        matrix = (vertices * h.unsqueeze(-2)) @ vertices.mT + taken @ taken.mT + torch.diag_embed(1 - taken.squeeze(-1))
+        solved = torch.linalg.solve(matrix, torch.cat([vertices @ g.unsqueeze(-1), taken], -1)) * taken
+        step, unit = solved.unbind(-1)
+        step = step - unit * (step.sum(-1, keepdim=True) / unit.sum(-1, keepdim=True))
+        weights = weights + step
+    return value + (weights - weights.detach())

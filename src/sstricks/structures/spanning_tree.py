@@ -7,9 +7,9 @@ from torch import Tensor
 from sstricks.errors import invalid
 from sstricks.functional.checks import check_nodes
 from sstricks.ops import spanning_tree
-from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.frank_wolfe import register_frank_wolfe
+from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.registry import register_solver
+from sstricks.solvers.separable import tree_optimum
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
 
@@ -134,4 +134,6 @@ def _(trees: SpanningTree, f: Regularizer, u: Tensor) -> Tensor:
     return spanning_tree.marginals(u, trees.placed("edges", u.device), trees.num_nodes)
 
 
-register_frank_wolfe(SpanningTree)
+@register_solver(SpanningTree, SeparableRegularizer)
+def _(trees: SpanningTree, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return tree_optimum(f, u, trees.edges.to(u.device), trees.num_nodes)

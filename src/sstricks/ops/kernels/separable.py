@@ -14,7 +14,7 @@ from sstricks.ops.kernels.separate import separate_sums
 
 _EPSILON = 2.220446049250313e-16
 _STEPS = 100
-_FEW = 32  # So many are sooner found by inserting each in its place than by partitioning them all.
+FEW = 32  # So many are sooner found by inserting each in its place than by partitioning them all.
 
 
 @separate_sums
@@ -55,14 +55,42 @@ def _sigmoid(n, y, nu, x):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _nth_largest(v, k):
+    """The k-th largest of v, which is partitioned around it (Hoare's selection; np.partition takes 5 s to compile)."""
+    low, high = 0, v.size - 1
+    while low < high:
+        a, b, c = v[low], v[(low + high) // 2], v[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while v[i] > pivot:
+                i += 1
+            while v[j] < pivot:
+                j -= 1
+            if i <= j:
+                v[i], v[j] = v[j], v[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            break
+    return v[k - 1]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _around_edge(n, u, k, largest):
     """The k-th and the (k+1)-th largest of u; the latter is −∞ if there are only k."""
     if k >= largest.size:
-        ordered = np.partition(u, n - k)  # the k largest are on the right
-        below = -np.inf
-        for i in range(n - k):
-            below = max(below, ordered[i])
-        return ordered[n - k], below
+        edge = _nth_largest(u.copy(), k)
+        below, at_least = -np.inf, 0
+        for i in range(n):
+            at_least += u[i] >= edge
+            if u[i] < edge:
+                below = max(below, u[i])
+        return edge, edge if at_least > k else below
     for j in range(k + 1):
         largest[j] = -np.inf
     for i in range(np.uint64(n)):
@@ -77,53 +105,61 @@ def _around_edge(n, u, k, largest):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def solve(begin, end, link, k, u, width, out):
-    """Write x = φ(u + ν), Σx = k, into rows `begin` to `end` of `out`; |ν| ≤ width from the k-th largest."""
-    n = u.shape[1]
-    y = np.empty(n)
-    largest = np.empty(_FEW)
+def solve_row(link, k, u, out, y, largest):
+    """Write x = φ(u + ν), Σx = k, into `out`; `y` and `largest` are for its work."""
+    n = u.size
+    present = 0
+    for i in range(n):
+        here = u[i] > -np.inf
+        present += here
+        out[i] = here
+    if present == k:  # no choice: exactly one, so that the slope at the kink is exactly zero
+        return
     tolerance = _EPSILON * (4.0 * k + n)  # what summing n terms that make k may cost
-    for r in range(begin, end):
-        present = 0
-        for i in range(n):
-            here = u[r, i] > -np.inf
-            present += here
-            out[r, i] = here
-        if present == k:  # no choice: exactly one, so that the slope at the kink is exactly zero
-            continue
-        edge, below = _around_edge(n, u[r], k, largest)
-        offset = 0.0  # added after the edge is taken off, where it costs no digits
+    edge, below = _around_edge(n, u, k, largest)
+    width = math.log(2.0 * n)  # |ν| is at most that, from where the offset puts it
+    offset = 0.0  # added after the edge is taken off, where it costs no digits
+    if link == EUCLIDEAN:
+        offset, width = 0.5, 0.75
+    elif link == CATEGORICAL:
+        width *= 0.5
+        offset = -width
+    else:
+        offset = 0.5 * min(edge - below, 2000.0)
+    for i in range(n):
+        y[i] = u[i] - edge + offset
+    nu, low, high = 0.0, -width, width
+    for _ in range(_STEPS):
         if link == EUCLIDEAN:
-            offset = 0.5
+            total, slope = _clip(n, y, nu, out)
         elif link == CATEGORICAL:
-            offset = -width
+            total, slope = _capped_exp(n, y, nu, out)
         else:
-            offset = 0.5 * min(edge - below, 2000.0)
+            total, slope = _sigmoid(n, y, nu, out)
+        if abs(total - k) <= tolerance:
+            break
+        if total > k:
+            high = nu
+        else:
+            low = nu
+        step = nu - (total - k) / slope
+        nu = step if low < step < high else 0.5 * (low + high)
+    if link != BINARY:
+        # Within the tolerance of a kink is on it, or its slope would be that of the wrong side.
         for i in range(n):
-            y[i] = u[r, i] - edge + offset
-        nu, low, high = 0.0, -width, width
-        for _ in range(_STEPS):
-            if link == EUCLIDEAN:
-                total, slope = _clip(n, y, nu, out[r])
-            elif link == CATEGORICAL:
-                total, slope = _capped_exp(n, y, nu, out[r])
-            else:
-                total, slope = _sigmoid(n, y, nu, out[r])
-            if abs(total - k) <= tolerance:
-                break
-            if total > k:
-                high = nu
-            else:
-                low = nu
-            step = nu - (total - k) / slope
-            nu = step if low < step < high else 0.5 * (low + high)
-        if link != BINARY:
-            # Within the tolerance of a kink is on it, or its slope would be that of the wrong side.
-            for i in range(n):
-                if out[r, i] > 1.0 - 2.0 * tolerance:
-                    out[r, i] = 1.0
-                elif link == EUCLIDEAN and out[r, i] < 2.0 * tolerance:
-                    out[r, i] = 0.0
+            if out[i] > 1.0 - 2.0 * tolerance:
+                out[i] = 1.0
+            elif link == EUCLIDEAN and out[i] < 2.0 * tolerance:
+                out[i] = 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def solve(begin, end, link, k, u, out):
+    """`solve_row` for rows `begin` to `end`."""
+    y = np.empty(u.shape[1])
+    largest = np.empty(FEW)
+    for r in range(begin, end):
+        solve_row(link, k, u[r], out[r], y, largest)
 
 
 @separate_sums
@@ -188,7 +224,7 @@ def entmax(begin, end, k, u, alpha, least_beta, no_kink, out):
     n = u.shape[1]
     y, x, below = np.empty(n), np.empty(n), np.empty(n)
     index = np.empty(n, dtype=np.int64)
-    largest = np.empty(_FEW)
+    largest = np.empty(FEW)
     tolerance = _EPSILON * (4.0 * k + n)
     for r in range(begin, end):
         present = 0
