@@ -21,11 +21,11 @@ from sstricks.ops.threads import over_rows
 _ROOM = 16  # for active vertices at first
 
 
-def nearest_point(number: int, u: Tensor, max_steps: int, tol: float) -> Mixture:
+def nearest_point(oracle: int, u: Tensor, max_steps: int, tol: float) -> Mixture:
     """The mixture of vertices with the least ½‖x − u‖², to a duality gap of `tol`, or as near as rounding allows.
 
     Args:
-        number: The oracle's.
+        oracle: The handle of an argmax oracle.
         u: Shape (rows, n), −∞ where a coordinate is absent.
         max_steps: After how many steps to give up.
         tol: The duality gap to reach.
@@ -44,10 +44,10 @@ def nearest_point(number: int, u: Tensor, max_steps: int, tol: float) -> Mixture
         if not len(here):
             break
         asked = torch.where(u[here] == -torch.inf, -torch.inf, g[here])
-        best = (best_vertices if step else checked_vertices)(number, asked)
-        if not object_of(number)._is_proved:
+        best = (best_vertices if step else checked_vertices)(oracle, asked)
+        if not object_of(oracle)._is_trusted:
             taken = torch.arange(weights.shape[1]) < counts[here, None]
-            check_best(number, asked, best, torch.where(taken.unsqueeze(-1), vertices[here], best.unsqueeze(-2)))
+            check_best(oracle, asked, best, torch.where(taken.unsqueeze(-1), vertices[here], best.unsqueeze(-2)))
         if int(counts.max()) == weights.shape[1]:
             grow = weights.shape[1]
             vertices = torch.nn.functional.pad(vertices, (0, 0, 0, grow))

@@ -130,7 +130,7 @@ def _along(spread: Tensor, blocks: Tensor, g: Tensor) -> Tensor:
 
 
 # J 1_B = 0, so that J does not depend on its factors where u − h'(x) is constant in each block.
-@on_blocks.backward
+@on_blocks.symmetric
 def _(
     needs: tuple[bool, ...],
     grad: Tensor,
