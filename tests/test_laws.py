@@ -4,7 +4,7 @@ import pytest
 
 import sstricks as sst
 from cases import CASES, PAIR_CASES, PROBLEMS, REGULARIZERS, Case
-from laws import LAWS, Law
+from laws import LAWS, LAWS_OF_STRUCTURES, Law
 from sstricks.solvers import registered_pairs
 
 SEPARABLE = (
@@ -32,6 +32,12 @@ SCOPE = {
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_law(case: Case, statement: Law):
+    statement(case)
+
+
+@pytest.mark.parametrize("statement", LAWS_OF_STRUCTURES, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("case", {case.problem: case for case in CASES}.values(), ids=lambda case: str(case))
+def test_law_of_structures(case: Case, statement: Law):
     statement(case)
 
 
