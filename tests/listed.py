@@ -24,7 +24,9 @@ class Listed(sst.Structure):
         self.vertices = torch.from_numpy(vertices).double()
 
     def softmax(self, u, temperature, regularizer, *, solver=None):
-        return super().softmax(u, temperature, regularizer, solver=solver or LISTED[type(regularizer)])
+        # Apart from the library's registry, since it is no structure of the library.
+        listed = _by_listing if isinstance(regularizer, sst.ExponentialFamilyEntropy) else sst.FrankWolfe()
+        return super().softmax(u, temperature, regularizer, solver=solver or listed)
 
     def _argmax(self, u):
         found = [first_of_the_best(self.vertices.numpy(), row) for row in u.reshape(-1, u.shape[-1]).numpy()]
@@ -45,12 +47,3 @@ class Listed(sst.Structure):
 
 def _by_listing(structure: Listed, regularizer: sst.Regularizer, u: torch.Tensor) -> torch.Tensor:
     return torch.softmax(u @ structure.vertices.T, -1) @ structure.vertices
-
-
-# How a Listed structure is solved: apart from the library's registry, since it is no structure of the library.
-LISTED: dict[type[sst.Regularizer], sst.Solver] = {
-    sst.ExponentialFamilyEntropy: _by_listing,
-    sst.Euclidean: sst.FrankWolfe(),
-    sst.CategoricalEntropy: sst.FrankWolfe(),
-    sst.BinaryEntropy: sst.FrankWolfe(),
-}

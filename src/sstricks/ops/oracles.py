@@ -37,7 +37,6 @@ class Oracle(ABC):
         """The tensor in this attribute, on a device."""
 
 
-@torch.compiler.assume_constant_result
 def handle(thing: object) -> int:
     """The number by which operators find an object for as long as it lives. A copy gets another one."""
     number = vars(thing).get("_handle")
@@ -45,6 +44,10 @@ def handle(thing: object) -> int:
         vars(thing)["_handle"] = number = next(_handles)
         _objects[number] = thing
     return number
+
+
+# What torch.compiler.assume_constant_result does, which imports the whole compiler, and sympy, for it.
+handle._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def object_of(handle: int) -> Any:
