@@ -195,7 +195,7 @@ def test_graph_layout_is_one_process_whose_examples_have_the_noise_of_their_proc
     def draw_each(generators, tensor):
         for rank, generator in enumerate(generators):
             part = tensor[rank::2]
-            part.copy_(draw(torch.empty(part.shape), generator=generator))
+            part.copy_(draw(torch.empty(part.shape, dtype=part.dtype), generator=generator))
         return tensor
 
     monkeypatch.setattr(StatelessNoise, "on_train_batch_start", seed_each)

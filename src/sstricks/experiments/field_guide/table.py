@@ -5,7 +5,14 @@ import inspect
 import sstricks as sst
 from sstricks.solvers import look_up
 
-_REGULARIZERS = (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.ExponentialFamilyEntropy)
+_REGULARIZERS = (
+    sst.Euclidean,
+    sst.CategoricalEntropy,
+    sst.BinaryEntropy,
+    sst.TsallisEntropy,
+    sst.SeparableRegularizer,
+    sst.ExponentialFamilyEntropy,
+)
 _HEAD = ("structure", *(f"`{f.__name__}`" for f in _REGULARIZERS), "`log_partition`, `entropy`", "`sample`")
 
 
