@@ -185,25 +185,26 @@ def test_graph_layout_is_one_process_whose_examples_have_the_noise_of_their_proc
     experiment = GraphLayoutRun(config)
     run(experiment, tmp_path / "two", 2)
 
-    draw = torch.Tensor.exponential_
+    draw = torch.rand
 
     def seed_each(self, trainer, module, batch, batch_idx):
         seeds = [fold_in(config.run_seed, "train", trainer.global_step, rank) for rank in range(2)]
         module.noise = [torch.Generator().manual_seed(seed) for seed in seeds]
-        monkeypatch.setattr(torch.Tensor, "exponential_", lambda t, **_: draw_each(module.noise, t))
+        monkeypatch.setattr(torch, "rand", lambda shape, dtype, device: draw_each(module.noise, shape, dtype))
 
-    def draw_each(generators, tensor):
+    def draw_each(generators, shape, dtype):
+        noise = torch.empty(shape, dtype=dtype)
         for rank, generator in enumerate(generators):
-            part = tensor[rank::2]
-            part.copy_(draw(torch.empty(part.shape, dtype=part.dtype), generator=generator))
-        return tensor
+            part = noise[rank::2]
+            part.copy_(draw(part.shape, dtype=dtype, generator=generator))
+        return noise
 
     monkeypatch.setattr(StatelessNoise, "on_train_batch_start", seed_each)
     start = StatelessNoise.on_validation_start
     monkeypatch.setattr(
         StatelessNoise,
         "on_validation_start",
-        lambda *args: (monkeypatch.setattr(torch.Tensor, "exponential_", draw), start(*args)),
+        lambda *args: (monkeypatch.setattr(torch, "rand", draw), start(*args)),
     )
     run(experiment, tmp_path / "one")
     gradients = [moments(tmp_path / name) for name in ("two", "one")]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.mixture import Mixture
-from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, object_of
+from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, is_trusted
 from sstricks.ops.threads import over_rows
 
 _ROOM = 16  # for active vertices at first
@@ -45,7 +45,7 @@ def nearest_point(oracle: int, u: Tensor, max_steps: int, tol: float) -> Mixture
             break
         asked = torch.where(u[here] == -torch.inf, -torch.inf, g[here])
         best = (best_vertices if step else checked_vertices)(oracle, asked)
-        if not object_of(oracle)._is_trusted:
+        if not is_trusted(oracle):
             taken = torch.arange(weights.shape[1]) < counts[here, None]
             check_best(oracle, asked, best, torch.where(taken.unsqueeze(-1), vertices[here], best.unsqueeze(-2)))
         if int(counts.max()) == weights.shape[1]:

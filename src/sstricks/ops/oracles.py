@@ -50,6 +50,11 @@ def handle(thing: object) -> int:
 handle._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
+def is_trusted(handle: int) -> bool:
+    """Whether the argmax of the oracle with this handle is the library's own."""
+    return object_of(handle)._is_trusted
+
+
 def object_of(handle: int) -> Any:
     """The object of a handle.
 
