@@ -58,7 +58,8 @@ def _normals(number: int, w: Tensor) -> Tensor:
     generator = torch.Generator(w.device).manual_seed(0)
     here = torch.arange(rows, device=w.device)
     while len(here):
-        frame, near = known[here], nudge[here, None]
+        used = min(n, int(rank.max()) + 2 * _CHANCES)
+        frame, near = known[here, :used], nudge[here, None]
         d = torch.randn(_CHANCES, n, dtype=w.dtype, device=w.device, generator=generator)
         d = d - d @ frame.mT @ frame
         d = torch.cat([d, -d], -2) * near.unsqueeze(-1)
@@ -73,15 +74,15 @@ def _normals(number: int, w: Tensor) -> Tensor:
             size = left.square().sum(-1)
             new = tied & (size.squeeze(-1) > _NEW)
             unit = torch.where(new.unsqueeze(-1), left.squeeze(-2) * size.clamp(min=_NEW).rsqrt(), 0.0)
-            frame = frame.scatter_add(-2, fresh.clamp(max=n - 1)[:, None, None].expand(-1, 1, n), unit.unsqueeze(-2))
+            frame = frame.scatter_add(-2, fresh.clamp(max=used - 1)[:, None, None].expand(-1, 1, n), unit.unsqueeze(-2))
             fresh = fresh + new
-        known[here] = frame
+        known[here, :used] = frame
         grown = fresh > rank[here]
         rank[here] = fresh
         here = here[grown & (fresh < n)]
-    # Of a matrix whose last columns are zero, the last columns of Q are normal to the others.
+    # Where a matrix ends in columns of zeros, all further columns of Q are normal to those before.
     across = torch.arange(n, device=w.device) >= rank.unsqueeze(-1)
-    return torch.linalg.qr(known.mT).Q * across.unsqueeze(-2)
+    return torch.linalg.qr(known[:, : int(rank.max())].mT, mode="complete").Q * across.unsqueeze(-2)
 
 
 @operator("sstricks::on_face", core=(1, 1, 1, 1, 2))
