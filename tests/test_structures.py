@@ -170,6 +170,7 @@ def test_reprs():
     assert repr(sst.SpanningTree(square, 4, mask=mask)) == "SpanningTree(4 edges, 4 nodes, mask of shape (3, 4))"
     assert repr(sst.Arborescence.complete(3, root=1)) == "Arborescence(4 edges, 3 nodes, root 1)"
     assert repr(sst.ProjectiveArborescence(3, mask=mask)) == "ProjectiveArborescence(3, mask of shape (3, 4))"
+    assert repr(sst.LinearOracle(torch.relu, (4,), mask=mask)) == "LinearOracle(relu, (4,), mask of shape (3, 4))"
 
 
 def test_subclasses_are_named():

@@ -11,7 +11,7 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
 
     Args:
         u: Utilities, shape (*batch, E).
-        edges: The two ends of every edge, shape (2, E).
+        edges: The two ends of every edge, each edge once, shape (2, E).
         num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
 
     Returns:
@@ -36,7 +36,7 @@ def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
 
     Args:
         u: Natural parameters, shape (*batch, E).
-        edges: The two ends of every edge, shape (2, E).
+        edges: The two ends of every edge, each edge once, shape (2, E).
         num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
 
     Returns:
@@ -73,7 +73,7 @@ def spanning_tree_sample(
 
     Args:
         u: Natural parameters, shape (*batch, E).
-        edges: The two ends of every edge, shape (2, E).
+        edges: The two ends of every edge, each edge once, shape (2, E).
         num_nodes: The number of nodes n. One that has no edge above −∞ is absent.
         generator: What to draw from instead of torch's default generator.
 

@@ -55,8 +55,8 @@ class LinearOracle(Structure):
         super().__init__(shape, mask, at_least=0)
         self.oracle = argmax
 
-    def __repr__(self) -> str:
-        return f"LinearOracle({getattr(self.oracle, '__name__', self.oracle)}, {tuple(self.event_shape)})"
+    def _arguments(self) -> str:
+        return f"{getattr(self.oracle, '__name__', self.oracle)}, {tuple(self.event_shape)}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "oracle": _Pickled(self.oracle)}
