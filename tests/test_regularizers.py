@@ -204,6 +204,23 @@ def test_a_class_with_another_density_inherits_no_closed_forms_and_no_solver():
         assert_near(structure.softmax(u, 1.0, Named()), structure.softmax(u, 1.0, sst.Euclidean()), 1e-9)
 
 
+def test_a_density_that_is_no_convex_function_is_refused():
+    """As an entropy is, which one may write for its negative."""
+
+    class Entropy(sst.SeparableRegularizer):
+        def density(self, x: torch.Tensor) -> torch.Tensor:
+            return -torch.xlogy(x, x)
+
+    class Undefined(sst.SeparableRegularizer):
+        def density(self, x: torch.Tensor) -> torch.Tensor:
+            return (x - 2).log()
+
+    for f in (Entropy(), Undefined(), Hellinger(-1.0)):
+        for structure in STRUCTURES:
+            u = utilities(structure, 2)
+            check(lambda s=structure, f=f, u=u: s.softmax(u, 1.0, f), "regularizer", "does not increase", "convex")
+
+
 def test_oracles_take_any_separable_regularizer_on_request():
     pairs = sst.LinearOracle(sst.KSubset(6, 2).argmax, (6,))
     u = utilities(pairs, 2)

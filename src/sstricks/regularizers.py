@@ -84,7 +84,13 @@ class SeparableRegularizer(Regularizer):
     @torch.no_grad()
     def inverse_slope(self, y: Tensor) -> Tensor:
         """The x in [0, 1] with h'(x) = y, 0 or 1 where all slopes are above or below y; shape of y, no gradient."""
-        return separable_optimum.inverse(self.slope, self.curvature, y)
+        return separable_optimum.inverse(self.slope, self.curvature, y, torch.full_like(y, 0.5))
+
+    def inverse_slope_near(self, x: Tensor, y: Tensor) -> Tensor:
+        """`inverse_slope` of y, which is found sooner from an x near it if it has no closed form."""
+        if type(self).inverse_slope is SeparableRegularizer.inverse_slope:
+            return separable_optimum.inverse(self.slope, self.curvature, y, x)
+        return self.inverse_slope(y)
 
     def __call__(self, x: Tensor, structure: Oracle | None = None) -> Tensor:
         """f(x), shape (*batch).
@@ -241,28 +247,29 @@ class TsallisEntropy(SeparableRegularizer):
     def __repr__(self) -> str:
         return f"TsallisEntropy({self.alpha!r})"
 
-    def _alpha(self, x: Tensor) -> Tensor:
-        return torch.as_tensor(self.alpha, dtype=x.dtype, device=x.device).unsqueeze(-1)
+    def alpha_like(self, x: Tensor) -> Tensor:
+        """α in the dtype and on the device of x, shape () or that of the batch."""
+        return self.alpha.to(x) if isinstance(self.alpha, Tensor) else x.new_full((), self.alpha)
 
     def density(self, x: Tensor) -> Tensor:
         """h(x) = (x^α − x)/(α(α−1)), and x log x at α = 1."""
-        alpha = self._alpha(x)
+        alpha = self.alpha_like(x).unsqueeze(-1)
         inside = torch.where(x > 0, x, 1.0)
         return inside * tsallis.log(inside, alpha - 1) / alpha
 
     def slope(self, x: Tensor) -> Tensor:
         """h'(x) = (x^(α−1) − 1)/(α−1) + 1/α."""
-        alpha = self._alpha(x)
+        alpha = self.alpha_like(x).unsqueeze(-1)
         return tsallis.log(x, alpha - 1) + 1 / alpha
 
     def curvature(self, x: Tensor) -> Tensor:
         """h''(x) = x^(α−2)."""
-        return ((self._alpha(x) - 2) * x.log()).exp()
+        return ((self.alpha_like(x).unsqueeze(-1) - 2) * x.log()).exp()
 
     @torch.no_grad()
     def inverse_slope(self, y: Tensor) -> Tensor:
         """[1 + (α−1)(y − 1/α)]₊^(1/(α−1)), at most 1."""
-        alpha = self._alpha(y)
+        alpha = self.alpha_like(y).unsqueeze(-1)
         return tsallis.exp(y - 1 / alpha, alpha - 1)
 
 

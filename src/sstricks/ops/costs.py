@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sstricks.ops.density import Density, ends, in_batch
-from sstricks.ops.oracles import object_of
+from sstricks.ops.density import density_of, ends, in_batch
 
 # A weight below exp(−BARELY) is nothing beside one.
 BARELY = 33.0
@@ -68,13 +67,16 @@ def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor], Cost]:
     """What gives the cost of some rows, by their indices.
 
     Args:
-        code: Which of `COSTS` h is, or the number of a regularizer.
+        code: Which of `COSTS` h is, or the handle of a regularizer.
         u: Scaled utilities, shape (rows, n).
         batch: The batch shape of the rows, which the parameters of h may have.
+
+    Raises:
+        ValueError: h is not strictly convex.
     """
     if code < len(COSTS):
         return lambda here: COSTS[code]
-    f: Density = object_of(code)
+    f = density_of(code, in_batch(u, batch))
     rows = len(u)
     middle = torch.full_like(u, 0.5)
     alike = f.density(middle[:1]).shape == middle[:1].shape  # for all rows, which need not be there together then

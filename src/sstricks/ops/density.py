@@ -8,6 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sstricks.errors import invalid
+from sstricks.ops.oracles import object_of
+
 # The state of the dispatcher while no operator runs.
 _KEYS = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
 
@@ -37,6 +40,32 @@ class Density(Protocol):
     def inverse_slope(self, y: Tensor) -> Tensor:
         """(h')⁻¹(y), cut to [0, 1]."""
         ...
+
+    def inverse_slope_near(self, x: Tensor, y: Tensor) -> Tensor:
+        """The same, perhaps sought from x on."""
+        ...
+
+
+def density_of(handle: int, u: Tensor) -> Density:
+    """The regularizer of a handle, if its h' increases.
+
+    Args:
+        handle: That of a regularizer.
+        u: Anything of the shape of utilities, in their batch shape.
+
+    Raises:
+        ValueError: It does not, or is NaN.
+    """
+    f: Density = object_of(handle)
+    low, high = (f.slope(torch.full_like(u, x)) for x in (0.25, 0.75))
+    if not (low < high).all():
+        raise invalid(
+            "regularizer",
+            f"{f!r}, with a density whose slope does not increase",
+            "a strictly convex density",
+            "Look for its sign: an entropy is concave, and f is minus an entropy.",
+        )
+    return f
 
 
 def ends(x: Tensor) -> tuple[float, float]:

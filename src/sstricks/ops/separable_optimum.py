@@ -9,9 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sstricks.ops.density import Density, differentiable, ends, in_batch, interior
+from sstricks.ops.density import Density, density_of, differentiable, ends, in_batch, interior
 from sstricks.ops.operator import operator
-from sstricks.ops.oracles import object_of
 from sstricks.ops.separable import kth_largest, meet_sum
 
 _STEPS = 200
@@ -19,18 +18,21 @@ _STEPS = 200
 _FAR = 16.0
 
 
-def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+def inverse(
+    slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Tensor], y: Tensor, start: Tensor
+) -> Tensor:
     """The x in [0, 1] with h'(x) = y, by Newton steps in x, else in log x or log(1 − x), else bisection.
 
     Args:
         slope: h', increasing on (0, 1).
         curvature: h''.
         y: Any shape.
+        start: Where to begin, shape of y.
     """
     first, last = ends(y)
     low, high = torch.full_like(y, first), torch.full_like(y, last)
     is_zero, is_one = y <= slope(low), y >= slope(high)
-    x = torch.full_like(y, 0.5)
+    x = start.clamp(first, last)
     for _ in range(_STEPS):
         here = slope(x)
         excess = here - y
@@ -51,6 +53,18 @@ def inverse(slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Ten
     return torch.where(is_zero, 0.0, torch.where(is_one, 1.0, x))
 
 
+def link(f: Density) -> Callable[[Tensor], Tensor]:
+    """φ, which where it has no closed form is sought from where it was found last."""
+    x = None
+
+    def near_the_last(y: Tensor) -> Tensor:
+        nonlocal x
+        x = f.inverse_slope_near(torch.full_like(y, 0.5) if x is None else x, y)
+        return x
+
+    return near_the_last
+
+
 def response(f: Density) -> Callable[[Tensor], Tensor]:
     """1/h'' as a function of x, and 0 where x cannot vary."""
 
@@ -64,7 +78,7 @@ def response(f: Density) -> Callable[[Tensor], Tensor]:
 def bounds(f: Density, y: Tensor) -> tuple[Tensor, Tensor]:
     """Between what ν lies, seen from the k-th largest."""
     low, high = (f.slope(torch.full_like(y, x)) for x in (1 / y.shape[-1], ends(y)[1]))
-    return low, high + 0.01 * (high - low)  # or no Newton step reached h'(1)
+    return low, high + 0.01 * (high - low)  # a Newton step onto the end of the bracket would be none
 
 
 @operator("sstricks::separable_optimum", core=(1,))
@@ -76,15 +90,18 @@ def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> 
         u: Scaled utilities, shape (*batch, n).
         regularizer: The handle of one.
         k: What x sums to; 0 if it may sum to anything.
-        batch: The batch shape, which the parameters of h may depend on.
+        batch: The batch shape, which the parameters of h may have.
+
+    Raises:
+        ValueError: h is not strictly convex.
     """
-    f: Density = object_of(regularizer)
     y = in_batch(u, batch)
+    f = density_of(regularizer, y)
     if k == 0:
         return f.inverse_slope(y).reshape(u.shape)
     edge = kth_largest(y, k)
     low, high = (end[..., :1] for end in bounds(f, y))
-    return meet_sum(f.inverse_slope, response(f), y - edge, k, low, high, slack=8.0).reshape(u.shape)
+    return meet_sum(link(f), response(f), y - edge, k, low, high, slack=8.0).reshape(u.shape)
 
 
 @separable_optimum.backward

@@ -28,11 +28,10 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.costs import COSTS
-from sstricks.ops.density import Density, differentiable, in_batch
+from sstricks.ops.density import density_of, differentiable, in_batch
 from sstricks.ops.operator import operator
-from sstricks.ops.oracles import object_of
 from sstricks.ops.separable import meet_sum
-from sstricks.ops.separable_optimum import bounds, response
+from sstricks.ops.separable_optimum import bounds, link, response
 from sstricks.ops.spanning_tree import check_connected
 from sstricks.ops.threads import over_rows
 
@@ -50,7 +49,7 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list
         batch: The batch shape, which the parameters of h may depend on.
 
     Raises:
-        ValueError: The present nodes of some graph are not connected.
+        ValueError: The present nodes of some graph are not connected, or h is not strictly convex.
     """
     from sstricks.ops.kernels import tree_optimum as kernels
 
@@ -75,7 +74,6 @@ def _on_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[int])
     if code < len(COSTS):
         over_rows(kernels.solve_blocks, len(u), 20.0 * u.shape[1], code, u.numpy(), state.numpy(), x.numpy())
         return x
-    f: Density = object_of(code)
     count = u.shape[1]
     present = state[:, kernels.OPEN] > 0
     block = torch.where(present, state[:, kernels.BLOCK], count)  # the others are one block, of rank zero
@@ -87,12 +85,13 @@ def _on_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[int])
     start = (sizes.cumsum(-1) - sizes).gather(-1, block)
     edge = u.gather(-1, order.gather(-1, (start + rank - 1).clamp(min=0)))
     y = in_batch(torch.where(present, u - edge, -torch.inf), batch)
+    f = density_of(code, y)
     block, k = block.reshape(y.shape), rank.reshape(y.shape)
 
     def total(x: Tensor) -> Tensor:
         return x.new_zeros(*x.shape[:-1], count + 1).scatter_add(-1, block, x).gather(-1, block)
 
-    found = meet_sum(f.inverse_slope, response(f), y, k, *bounds(f, y), slack=8.0, total_of=total)
+    found = meet_sum(link(f), response(f), y, k, *bounds(f, y), slack=8.0, total_of=total)
     return torch.where(present, found.reshape(u.shape), x)
 
 

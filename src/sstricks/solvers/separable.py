@@ -76,7 +76,7 @@ def entmax(f: TsallisEntropy, u: Tensor, k: int) -> Tensor:
         u: Scaled utilities, shape (*batch, n).
         k: What x sums to; 0 if it may sum to anything.
     """
-    alpha = torch.as_tensor(f.alpha, dtype=u.dtype, device=u.device)
+    alpha = f.alpha_like(u)
     joint_shape("alpha", alpha.shape, u.shape[:-1], "utilities")
     return tsallis.entmax(u, alpha, k)
 
