@@ -208,6 +208,18 @@ def test_frank_wolfe_finds_what_the_multiplier_finds(alpha: float):
             torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("alpha", [1.005, 1.1, 1.3, 1.35, 1.5, 1.8, 2.0, 3.0])
+def test_frank_wolfe_converges_in_few_steps(alpha: float):
+    """Where slopes at 0 are finite, or all but infinite, and curvatures infinite or zero."""
+    for structure in (sst.Arborescence.complete(4), sst.Matching(3), sst.ChainKSubset(5, 2)):
+        for scale in (1.0, 5.0, 30.0):
+            u = scale * utilities(20, *structure.event_shape)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = sst.FrankWolfe().solve(structure, sst.TsallisEntropy(alpha), u)
+            assert found.steps.max() < 100
+
+
 def test_errors():
     for alpha in (0, 0.0, -1.0, math.nan, math.inf):
         check(lambda alpha=alpha: sst.TsallisEntropy(alpha), "alpha", repr(alpha), "> 0")

@@ -49,7 +49,7 @@ def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol
         return nearest_point(number, u, max_steps, tol)
     here = torch.arange(len(u), device=u.device)
     cost_at = cost_of(code, u, batch)
-    cost = cost_at(here)
+    cost = cost_at(here, torch.zeros_like(u[:, 0]))
     start = spanning(number, u, cost) if cost.steep_below else single(number, u)
     rows, slots, n = start.vertices.shape
     found = Mixture(
@@ -91,11 +91,11 @@ def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol
             kept = ~over
             if not kept.any():
                 break
-            here, best, since, close, v, lead, heavy, blocked, leads = (
-                t[kept] for t in (here, best, since, close, v, lead, heavy, blocked, leads)
+            here, best, since, close, gap, v, lead, heavy, blocked, leads = (
+                t[kept] for t in (here, best, since, close, gap, v, lead, heavy, blocked, leads)
             )
             start, now = Start._make(t[kept] for t in start), Pull._make(t[kept] for t in now)
-            cost = cost_at(here)
+        cost = cost_at(here, gap)
         joins = (lead > 2 * heavy) & ~blocked
         start = _joined(start, v, joins)
         now = now._replace(sizes=start.vertices.sum(-1))

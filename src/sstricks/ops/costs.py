@@ -13,8 +13,8 @@ from sstricks.ops.density import density_of, ends, in_batch
 BARELY = 33.0
 # A curvature that is so many times that in the middle is infinite for Newton's method.
 _STEEP = 1e6
-# What the curvature may sink to, relative to that in the middle, before a Newton step leads too far.
-_FLAT = 1e-9
+# A slope at 0 that is so far below that in the middle, in units of the curvature there, is as good as infinite.
+_FAR = 1.5
 
 
 class Cost(NamedTuple):
@@ -25,7 +25,7 @@ class Cost(NamedTuple):
     curvature: Callable[[Tensor, Tensor], Tensor]
     """h''(x)."""
     steep_below: bool
-    """Whether coordinates must begin, and stay, above 0, since h'' is infinite there."""
+    """Whether coordinates must begin, and stay, above 0, since h' is infinite there."""
     steep_above: bool
     """Whether h'' at 1 is infinite."""
     quadratic: bool
@@ -63,8 +63,8 @@ COSTS = (
 )
 
 
-def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor], Cost]:
-    """What gives the cost of some rows, by their indices.
+def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor, Tensor], Cost]:
+    """What gives the cost of some rows, from their indices and duality gaps.
 
     Args:
         code: Which of `COSTS` h is, or the handle of a regularizer.
@@ -75,14 +75,13 @@ def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor], Cost]:
         ValueError: h is not strictly convex.
     """
     if code < len(COSTS):
-        return lambda here: COSTS[code]
+        return lambda here, gap: COSTS[code]
     f = density_of(code, in_batch(u, batch))
     rows = len(u)
     middle = torch.full_like(u, 0.5)
     alike = f.density(middle[:1]).shape == middle[:1].shape  # for all rows, which need not be there together then
 
     def on_rows(function: Callable[[Tensor], Tensor], x: Tensor, here: Tensor) -> Tensor:
-        x = x.clamp(*ends(x))
         if alike:
             return function(x)
         every = x.new_full((rows, *x.shape[1:]), 0.5).index_copy(0, here, x)
@@ -91,20 +90,24 @@ def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor], Cost]:
         return values.reshape(every.shape)[here]
 
     every = torch.arange(rows, device=u.device)
-    below, above = middle * 2 * ends(middle)[0] ** (1 / 3), middle * 2 * ends(middle)[1]
-    curvature, at_zero, at_one = (on_rows(f.curvature, x, every) for x in (middle, below, above))
-    steep = [bool((end > _STEEP * curvature).any()) for end in (at_zero, at_one)]
-    little = middle * 2 * math.exp(-BARELY)
-    slopes = torch.stack([on_rows(f.slope, x, every) for x in (little, 1 - little)])
-    reach = float(slopes.abs().max()) if rows else 0.0
+    first, last = ends(u)
+    points = (0.5, first, math.exp(-BARELY), 1 - math.exp(-BARELY))
+    slope, at_zero, *others = (on_rows(f.slope, torch.full_like(u, x), every) for x in points)
+    curvature, at_end = (on_rows(f.curvature, torch.full_like(u, x), every) for x in (0.5, last))
+    steep_above = bool((at_end > _STEEP * curvature).any())
+    steep_below = steep_above or bool((slope - at_zero > _FAR * curvature).any())
+    reach = float(torch.stack(others).abs().max()) if rows else 0.0
 
-    def of_rows(here: Tensor) -> Cost:
-        least = _FLAT * curvature[here]
+    def of_rows(here: Tensor, gap: Tensor) -> Cost:
+        # At 0, h'' may be infinite or 0: instead of there it is taken where a coordinate may go from there.
+        ahead = torch.zeros_like(u[here])
+        if not steep_below:
+            ahead = on_rows(f.inverse_slope, torch.minimum(at_zero[here] + gap.unsqueeze(-1), slope[here]), here)
         return Cost(
-            lambda x, rest: on_rows(f.slope, x, here),
-            lambda x, rest: torch.maximum(on_rows(f.curvature, x, here), least),
-            steep_below=any(steep),
-            steep_above=steep[1],
+            lambda x, rest: on_rows(f.slope, x.clamp(first, last), here),
+            lambda x, rest: on_rows(f.curvature, torch.maximum(x, ahead).clamp(first, last), here),
+            steep_below=steep_below,
+            steep_above=steep_above,
             quadratic=False,
             reach=reach,
         )
