@@ -483,6 +483,13 @@ def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
     return _with_trees(outside(work, chosen, nodes), work.feasible)
 
 
+@drawn.cpu
+def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+    from sstricks.ops.kernels.projective_arborescence import sample as kernel
+
+    return _launch(kernel, torch.empty_like(u), nodes, 3, u, uniforms)
+
+
 @drawn.cuda
 def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import sample as launch
@@ -501,13 +508,11 @@ def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
     """
     if u.numel() == 0:
         return torch.zeros_like(u)
-    shape = (*u.shape[:-1], 3 * size(nodes))
-    uniforms = torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator)
-    if u.device.type != "cpu":
-        return drawn(u, uniforms, nodes)
-    # Rows that `expand` made share one chart.
-    once = u[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in u.stride()[:-1])]
-    return drawn.twin(once, uniforms, nodes)
+    # Dimensions that `expand` made come last: rows alike that follow one another share a chart.
+    order = sorted(range(u.dim() - 1), key=lambda d: u.stride(d) == 0)
+    rows = u.permute(*order, -1)
+    uniforms = torch.rand((*rows.shape[:-1], 3 * size(nodes)), dtype=u.dtype, device=u.device, generator=generator)
+    return drawn(rows, uniforms, nodes).permute(*map(order.index, range(len(order))), -1)
 
 
 def _chosen(share: Tensor, uniform: Tensor) -> Tensor:

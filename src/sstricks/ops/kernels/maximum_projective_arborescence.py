@@ -12,7 +12,7 @@ from numba import njit
 # What spans a stretch of nodes: the dependents of its first node or of its last one, or a dependency between the two.
 RIGHT, LEFT, RIGHTWARD, LEFTWARD = 0, 1, 2, 3
 # The tables that a division is looked up in: of the nodes between two ends, of RIGHT, and of LEFT.
-_BETWEEN, _RIGHT, _LEFT = 0, 1, 2
+BETWEEN, TO_RIGHT, TO_LEFT = 0, 1, 2
 
 
 @njit(inline="always")
@@ -43,7 +43,7 @@ def present_nodes(nodes, u, row, order):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _push(stack, size, kind, i, j):
+def push(stack, size, kind, i, j):
     stack[size, 0] = kind
     stack[size, 1] = i
     stack[size, 2] = j
@@ -51,30 +51,37 @@ def _push(stack, size, kind, i, j):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _push_parts(stack, size, table, i, j, k):
+def push_parts(stack, size, table, i, j, k):
     """The two parts of a division at k."""
-    if table == _BETWEEN:
-        return _push(stack, _push(stack, size, RIGHT, i, k), LEFT, k + 1, j)
-    if table == _RIGHT:
-        return _push(stack, _push(stack, size, RIGHTWARD, i, k), RIGHT, k, j)
-    return _push(stack, _push(stack, size, LEFT, i, k), LEFTWARD, k, j)
+    if table == BETWEEN:
+        return push(stack, push(stack, size, RIGHT, i, k), LEFT, k + 1, j)
+    if table == TO_RIGHT:
+        return push(stack, push(stack, size, RIGHTWARD, i, k), RIGHT, k, j)
+    return push(stack, push(stack, size, LEFT, i, k), LEFTWARD, k, j)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def attach(kind, i, j, head):
+    """Write the head that a span is about, if any; return the table that divides the span, −1 where nothing does."""
+    if kind == RIGHTWARD:
+        head[j] = i
+    elif kind == LEFTWARD:
+        head[i] = j
+    elif i == j:
+        return -1
+    return BETWEEN if kind >= RIGHTWARD else (TO_RIGHT if kind == RIGHT else TO_LEFT)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def trace(i, j, back, stack, head):
     """Write the head of every node in the tree in which i heads all up to j."""
-    size = _push(stack, 0, RIGHT, i, j)
+    size = push(stack, 0, RIGHT, i, j)
     while size > 0:
         size -= 1
         kind, i, j = stack[size, 0], stack[size, 1], stack[size, 2]
-        if kind == RIGHTWARD:
-            head[j] = i
-        elif kind == LEFTWARD:
-            head[i] = j
-        elif i == j:
-            continue
-        table = _BETWEEN if kind >= RIGHTWARD else (_RIGHT if kind == RIGHT else _LEFT)
-        size = _push_parts(stack, size, table, i, j, back[table, i, j])
+        table = attach(kind, i, j, head)
+        if table >= 0:
+            size = push_parts(stack, size, table, i, j, back[table, i, j])
 
 
 @njit(inline="always")
@@ -87,16 +94,16 @@ def _listed(count, i, j):
 @njit(inline="always")
 def _nth(table, i, j, k, at, count, lists):
     """The edge number `at` of the tree of a division at k."""
-    one, two = (RIGHT, LEFT) if table == _BETWEEN else ((RIGHTWARD, RIGHT) if table == _RIGHT else (LEFT, LEFTWARD))
+    one, two = (RIGHT, LEFT) if table == BETWEEN else ((RIGHTWARD, RIGHT) if table == TO_RIGHT else (LEFT, LEFTWARD))
     if at < k - i:
         return lists[one, _listed(count, i, k) + at]
-    return lists[two, _listed(count, k + 1 if table == _BETWEEN else k, j) + at - (k - i)]
+    return lists[two, _listed(count, k + 1 if table == BETWEEN else k, j) + at - (k - i)]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _comes_first(table, i, j, k, other, count, lists):
     """Whether the tree of the division at k has the lowest edge in which it differs from that at `other`."""
-    for at in range(j - i - 1 if table == _BETWEEN else j - i):
+    for at in range(j - i - 1 if table == BETWEEN else j - i):
         edges = _nth(table, i, j, k, at, count, lists), _nth(table, i, j, other, at, count, lists)
         if edges[0] != edges[1]:
             return edges[0] < edges[1]
@@ -107,7 +114,7 @@ def _comes_first(table, i, j, k, other, count, lists):
 def _list(kind, table, i, j, k, link, count, lists):
     """List the tree of a span: that of its division at k and, if there is one, the edge that links the two parts."""
     to = _listed(count, i, j)
-    for at in range(j - i - 1 if table == _BETWEEN else j - i):
+    for at in range(j - i - 1 if table == BETWEEN else j - i):
         x = _nth(table, i, j, k, at, count, lists)
         if 0 <= link < x:
             lists[kind, to] = link
@@ -126,7 +133,7 @@ def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists
     Divisions are numbered from i, those of RIGHT from i + 1. Without lists the first of them is kept. Returns also
     whether several are best.
     """
-    start = np.uint64(i + 1 if table == _RIGHT else i)
+    start = np.uint64(i + 1 if table == TO_RIGHT else i)
     row, column = np.uint64(i), np.uint64(j)
     first, last = np.uint64(first), np.uint64(last)
     value = chart[one, row, first] + chart[two, column, last]
@@ -163,22 +170,22 @@ def eisner(count, weight, chart, back, lists):
     for width in range(1, count):
         for i in range(count - width):
             j = i + width
-            value, ties = _divide(_BETWEEN, i, j, chart, 0, i, 3, i + 1, width, back, count, lists)
+            value, ties = _divide(BETWEEN, i, j, chart, 0, i, 3, i + 1, width, back, count, lists)
             tied |= ties
             chart[4, i, j] = value + weight[i, j]
             chart[5, j, i] = value + weight[j, i]
             if lists.size > 0:
-                _list(RIGHTWARD, _BETWEEN, i, j, back[_BETWEEN, i, j], i * count + j, count, lists)
-                _list(LEFTWARD, _BETWEEN, i, j, back[_BETWEEN, i, j], j * count + i, count, lists)
-            value, ties = _divide(_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, count, lists)
+                _list(RIGHTWARD, BETWEEN, i, j, back[BETWEEN, i, j], i * count + j, count, lists)
+                _list(LEFTWARD, BETWEEN, i, j, back[BETWEEN, i, j], j * count + i, count, lists)
+            value, ties = _divide(TO_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, count, lists)
             tied |= ties
             chart[0, i, j] = chart[2, j, i] = value
-            value, ties = _divide(_LEFT, i, j, chart, 1, i, 5, i, width, back, count, lists)
+            value, ties = _divide(TO_LEFT, i, j, chart, 1, i, 5, i, width, back, count, lists)
             tied |= ties
             chart[1, i, j] = chart[3, j, i] = value
             if lists.size > 0:
-                _list(RIGHT, _RIGHT, i, j, back[_RIGHT, i, j], -1, count, lists)
-                _list(LEFT, _LEFT, i, j, back[_LEFT, i, j], -1, count, lists)
+                _list(RIGHT, TO_RIGHT, i, j, back[TO_RIGHT, i, j], -1, count, lists)
+                _list(LEFT, TO_LEFT, i, j, back[TO_LEFT, i, j], -1, count, lists)
     return chart[0, 0, count - 1], tied
 
 

@@ -25,7 +25,16 @@ from sstricks.ops.kernels.floats import (
     mantissa,
     power_of_two,
 )
-from sstricks.ops.kernels.maximum_projective_arborescence import edge, eisner, present_nodes
+from sstricks.ops.kernels.maximum_projective_arborescence import (
+    RIGHT,
+    TO_RIGHT,
+    attach,
+    edge,
+    eisner,
+    present_nodes,
+    push,
+    push_parts,
+)
 from sstricks.ops.precision import FAR
 
 _MATHS = {"contract", "nsz", "arcp"}
@@ -300,6 +309,81 @@ def log_partition(begin, end, nodes, u, out, feasible, scratch):
             if feasible[first + lane]:
                 at = np.int64(width_from(nodes, counts[lane] - 1)) + lane
                 out[first + lane] = base[lane] + (np.log(m[0, at]) + e[0, at] * LN2) * stretch[lane]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_division(nodes, i, j, p, lane, uniform):
+    """The number of a division of the span i…j, drawn by the divisions' shares."""
+    w = j - i
+    at = np.int64(divisions_from(nodes, w)) + i * LANES + lane
+    step = (nodes - w) * LANES
+    total = 0.0
+    for s in range(w):
+        total += p[at + s * step]
+    passed = 0.0
+    for s in range(w):
+        passed += p[at + s * step]
+        if passed > uniform * total:
+            return s
+    return w - 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _draw_tree(nodes, count, shares, lane, uniforms, stack, head):
+    """Write the head of every node of a random tree, from the span of all nodes down."""
+    numbers = uniforms.size // 3
+    size = push(stack, 0, RIGHT, 0, count - 1)
+    while size > 0:
+        size -= 1
+        kind, i, j = stack[size, 0], stack[size, 1], stack[size, 2]
+        table = attach(kind, i, j, head)
+        if table >= 0:
+            uniform = uniforms[table * numbers + np.int64(width_from(nodes, j - i)) // LANES + i]
+            s = _draw_division(nodes, i, j, shares[table], lane, uniform)
+            size = push_parts(stack, size, table, i, j, i + s + (table == TO_RIGHT))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _next_rows(begin, end, u, different, starts):
+    """Copy the next few rows that differ from their predecessors; write where the copies of each begin, and the end."""
+    found = 0
+    for row in range(begin, end):
+        if row == begin or (u[row] != u[row - 1]).any():
+            if found == LANES:
+                starts[found] = row
+                return found
+            different[found] = u[row]
+            starts[found] = row
+            found += 1
+    starts[found] = end
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def sample(begin, end, nodes, u, uniforms, out, feasible, scratch):
+    """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
+    shares, (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    orders, gap, rest, base, stretch, counts = lanes
+    different = np.empty((LANES, u.shape[1]))
+    starts = np.empty(LANES + 1, np.int64)
+    stack = np.empty((2 * nodes + 2, 3), np.int64)
+    head = np.empty(nodes, np.int64)
+    starts[0] = begin
+    found = 0
+    while starts[found] < end:
+        found = _next_rows(starts[found], end, u, different, starts)
+        load(nodes, different, 0, found, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
+        inside(nodes, m_edge, e_edge, m, e, *shares)
+        for lane in range(found):
+            order = orders[lane]
+            possible = has_tree(nodes, counts, m, lane)
+            for row in range(starts[lane], starts[lane + 1]):
+                out[row] = 0.0
+                feasible[row] = possible
+                if possible:
+                    _draw_tree(nodes, counts[lane], shares, lane, uniforms[row], stack, head)
+                    for b in range(1, counts[lane]):
+                        out[row, edge(nodes, order[head[b]], order[b])] = 1.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
