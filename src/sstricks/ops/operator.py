@@ -31,6 +31,11 @@ def is_eager(*tensors: Tensor) -> bool:
     )
 
 
+def _is_plain(t: Tensor) -> bool:
+    """Whether a tensor has memory, and its numbers stand there with their signs."""
+    return type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or torch._is_zerotensor(t) or t.is_neg())
+
+
 def is_readable(tensor: Tensor) -> bool:
     """Whether the values of a tensor can be looked at, now and without waiting for a device."""
     return is_eager(tensor) and tensor.device.type == "cpu"
