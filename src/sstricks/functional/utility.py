@@ -3,7 +3,7 @@ from torch import Tensor
 
 from sstricks.errors import check_temperature, joint_shape
 from sstricks.functional.checks import check_coordinates, check_mask
-from sstricks.ops.precision import to_float32, to_float64, working_dtype
+from sstricks.ops.precision import is_large, to_float32, to_float64, working_dtype
 from sstricks.ops.scaled import scaled
 
 
@@ -17,7 +17,7 @@ def to_working(u: Tensor) -> Tensor:
         >>> F.to_working(torch.tensor([0.5], dtype=torch.bfloat16)).dtype
         torch.float64
     """
-    return to_float64(u) if u.dtype == torch.float32 and u.device.type == "cpu" else u.to(working_dtype(u))
+    return to_float64(u) if u.dtype == torch.float32 and is_large(u) else u.to(working_dtype(u))
 
 
 def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -31,7 +31,7 @@ def from_working(x: Tensor, dtype: torch.dtype) -> Tensor:
         >>> F.from_working(torch.ones(1, dtype=torch.float64), torch.float32)
         tensor([1.])
     """
-    return to_float32(x) if dtype == torch.float32 and x.device.type == "cpu" else x.to(dtype)
+    return to_float32(x) if dtype == torch.float32 and is_large(x) else x.to(dtype)
 
 
 def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None = None, at_least: int = 0) -> Tensor:
@@ -65,17 +65,15 @@ def scaled_utility(u: Tensor, temperature: Tensor | float, mask: Tensor | None =
 
 def scaled_checked(u: Tensor, temperature: Tensor | float, mask: Tensor | None, at_least: int) -> Tensor:
     """What `scaled_utility` returns, of shapes and types that have been checked."""
-    dtype = working_dtype(u)
-    if not isinstance(temperature, Tensor):
-        temperature = filled(temperature, dtype, u.device)
-    if mask is None:
-        mask = torch.ones(0, dtype=torch.bool, device=u.device)
-    return scaled(
-        u.to(dtype) if u.device.type == "cpu" and u.dtype != torch.float32 else u,
-        temperature.to(dtype=dtype, device=u.device),
-        mask.to(u.device),
-        at_least,
-    )
+    dtype, device = working_dtype(u), u.device
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(dtype=dtype, device=device)
+    else:
+        temperature = filled(temperature, dtype, device)
+    mask = torch.empty(0, dtype=torch.bool, device=device) if mask is None else mask.to(device)
+    if device.type == "cpu" and u.dtype not in {torch.float32, torch.float64}:
+        u = u.to(dtype)
+    return scaled(u, temperature, mask, at_least)
 
 
 def filled(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,8 +1,8 @@
 """The numbers that solvers compute with: their dtype, and where scaled utilities u/t end.
 
-Float32 is converted to float64 and back on the calling thread. Torch would do it on all of its threads, and these then
-spin for some milliseconds, waiting for more, and take a core from the kernels' own threads: the marginals of a hundred
-trees took twice as long.
+Large tensors are converted from float32 to float64 and back on the calling thread. Torch would do it on all of its
+threads, and these then spin for some milliseconds, waiting for more, and take a core from the kernels' own threads: the
+marginals of a hundred trees took twice as long.
 """
 
 import numpy as np
@@ -33,6 +33,9 @@ MANY = 64.0
 FAR = 1e12
 
 
+_ONE_THREAD = 32_768  # numbers: at::internal::GRAIN_SIZE
+
+
 def working_dtype(u: Tensor) -> torch.dtype:
     """What solvers compute in: float64, or float32 on a device that has no float64.
 
@@ -40,6 +43,11 @@ def working_dtype(u: Tensor) -> torch.dtype:
     move a soft argmax by as much.
     """
     return torch.float32 if u.device.type == "mps" else torch.float64
+
+
+def is_large(x: Tensor) -> bool:
+    """Whether torch would convert an eager tensor on the CPU by several threads."""
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and x.numel() > _ONE_THREAD
 
 
 @operator("sstricks::widened", core=(1,), dtype=lambda x: torch.float64)

@@ -287,9 +287,11 @@ class Structure(Oracle):
             temperature = check_temperature(temperature)
         check_floating("u", u)
         depth = len(self.event_shape)
-        mask = None if self.mask is None else self.placed("mask", u.device).flatten(-depth)
-        u = scaled_checked(u.flatten(-depth), temperature, mask, self._at_least)
-        return u.unflatten(-1, self.event_shape)
+        mask = None if self.mask is None else self.placed("mask", u.device)
+        if depth == 1:
+            return scaled_checked(u, temperature, mask, self._at_least)
+        mask = None if mask is None else mask.flatten(-depth)
+        return scaled_checked(u.flatten(-depth), temperature, mask, self._at_least).unflatten(-1, self.event_shape)
 
     def check_shape(self, argument: str, x: Tensor) -> torch.Size:
         """The joint batch shape of x and the mask, if x has the event shape.
@@ -385,4 +387,6 @@ class Structure(Oracle):
             expected = f"points of shape {tuple(self.event_shape)}"
             remedy = "Return one for each row of the scaled utilities."
             raise invalid("solver", f"a solver that returned {found}", expected, remedy)
+        if depth == 1:
+            return from_working(x, u.dtype)
         return from_working(x.flatten(-depth), u.dtype).unflatten(-1, self.event_shape)
