@@ -59,6 +59,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sstricks.errors import invalid
+from sstricks.ops.elimination import eliminate
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.precision import FAR, NEAR
@@ -236,20 +237,27 @@ def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return x
 
 
-def _launch(
-    kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, ratios: int = 0
-) -> Tensor:
+def _in_lanes(
+    kernel: Callable[..., None], out: Tensor, unreached: Tensor, nodes: int, edges: Tensor, *rows: Tensor, more: int = 0
+) -> None:
     from sstricks.ops.kernels.arborescence import workspace_size
     from sstricks.ops.kernels.floats import LANES
 
-    unreached = torch.empty(len(out), dtype=torch.int64)
     # About 2 ns per entry of every stage's matrix, and an exponential per edge.
     work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
-    memory = workspace_size(nodes, edges.shape[1]) + ratios * LANES
+    memory = workspace_size(nodes, edges.shape[1]) + more * LANES
     over_rows(kernel, len(out), work, *args, step=LANES, scratch=memory)
-    check_reached(unreached)
+
+
+def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
+    def exact(out: Tensor, unreached: Tensor, *rows: Tensor) -> None:
+        from sstricks.ops.kernels import arborescence as kernels
+
+        _in_lanes(getattr(kernels, kernel_name), out, unreached, nodes, edges, *rows)
+
+    check_reached(eliminate(kernel_name, exact, out, nodes, edges, *rows, directed=True))
     return out
 
 
@@ -258,7 +266,10 @@ def _brought_near(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.arborescence import nearby as kernel
 
     there = u.to("cpu", torch.float64)
-    return _launch(kernel, torch.empty_like(there), nodes, edges.cpu(), there).to(u)
+    out, unreached = torch.empty_like(there), torch.empty(len(u), dtype=torch.int64)
+    _in_lanes(kernel, out, unreached, nodes, edges.cpu(), there)
+    check_reached(unreached)
+    return out.to(u)
 
 
 # The elimination is exact as long as no sum of logarithms is rounded, and inconsistent where one is: then marginals do
@@ -367,31 +378,28 @@ def rooted(edges: Tensor, root: int) -> Tensor:
 
 @marginals.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import marginals as kernel
-
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u)
+    return _launch("marginals", torch.empty_like(u), nodes, edges, u)
 
 
 @marginals_jvp.cpu
 def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import marginals_jvp as kernel
-
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u, g)
+    return _launch("marginals_jvp", torch.empty_like(u), nodes, edges, u, g)
 
 
 @log_partition.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import log_partition as kernel
-
-    return _launch(kernel, u.new_empty(len(u)), nodes, edges, u)
+    return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
 
 
 @sample.cpu
 def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.arborescence_samples import sample as kernel
 
+    out, unreached = torch.empty_like(u), torch.empty(len(u), dtype=torch.int64)
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, ratios=ratios)
+    _in_lanes(kernel, out, unreached, nodes, edges, u, uniforms, more=ratios)
+    check_reached(unreached)
+    return out
 
 
 @marginals.cuda

@@ -1,0 +1,198 @@
+"""Eliminations without exponents and of sparse graphs, against the one with exponents, and against fifty digits."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from brute_force import exact
+from graphs import Edges, complete, random_connected
+from laws import assert_near
+from recursions import tree_edge_probability, tree_edge_slope
+from sstricks.ops import arborescence, elimination, spanning_tree
+from sstricks.ops.kernels import dense
+from sstricks.ops.kernels.floats import LANES
+from utilities_at_extremes import PATTERNS, uniform
+
+OPERATORS = {"undirected": spanning_tree, "directed": arborescence}
+BOTH = pytest.mark.parametrize("kind", OPERATORS)
+Found = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def graph(kind: str, edges: Edges) -> torch.Tensor:
+    """Directed, every edge leads both ways."""
+    pairs = torch.tensor(edges).T
+    return pairs if kind == "undirected" else torch.cat([pairs, pairs.flip(0)], -1)
+
+
+def everything(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Tensor, nodes: int) -> Found:
+    operators = OPERATORS[kind]
+    return (
+        operators.log_partition(u, edges, nodes),
+        operators.marginals(u, edges, nodes),
+        operators.marginals_jvp(u, g, edges, nodes),
+    )
+
+
+def with_exponents(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Tensor, nodes: int) -> Found:
+    """What the kernels in lanes find, however many nodes there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elimination, "DENSE", math.inf)
+        lanes = u.expand(LANES, -1), g.expand(LANES, -1)
+        found = everything(kind, *lanes, edges, nodes)
+    return found[0][0], found[1][0], found[2][0]
+
+
+def compare(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Tensor, nodes: int) -> None:
+    found = everything(kind, u, g, edges, nodes)
+    expected = with_exponents(kind, u, g, edges, nodes)
+    assert math.isclose(found[0], expected[0], rel_tol=1e-13, abs_tol=1e-11)
+    assert_near(found[1], expected[1], 1e-12)
+    assert_near(found[2], expected[2], 1e-12 * max(1.0, float(g.abs().max())))
+
+
+@pytest.fixture
+def is_served(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Whether no row was left to the kernels in lanes since the last question."""
+    left = []
+
+    def watched(kernel, rows, *args, step=1, scratch=0):
+        left.append(step == LANES)
+        over_rows(kernel, rows, *args, step=step, scratch=scratch)
+
+    over_rows = elimination.over_rows
+    for module in (elimination, arborescence, spanning_tree):
+        monkeypatch.setattr(module, "over_rows", watched)
+
+    def answer() -> bool:
+        found = not any(left)
+        left.clear()
+        return found
+
+    return answer
+
+
+@BOTH
+@pytest.mark.parametrize("nodes", [2, 3, 5, 16, 17, 31, 32, 33, 48, 65, 97])
+def test_blocks_of_any_size(kind: str, nodes: int, is_served: Callable[[], bool]):
+    rng = np.random.default_rng(nodes)
+    edges = graph(kind, complete(nodes))
+    for reach in (1.0, 40.0, 250.0):
+        u, g = (torch.tensor(uniform(edges.shape[1], width, rng)) for width in (reach, 2.0))
+        is_served()
+        everything(kind, u, g, edges, nodes)
+        assert is_served()
+        compare(kind, u, g, edges, nodes)
+
+
+@BOTH
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_any_range(kind: str, pattern: str):
+    """With parallel edges, edges and nodes that are absent."""
+    nodes, rng = 60, np.random.default_rng(3)
+    edges = graph(kind, random_connected(nodes, 300, seed=7) + complete(nodes)[::9])
+    for scale in (1.0, 1e-3):
+        u = torch.tensor(PATTERNS[pattern](edges.shape[1], rng) * scale)
+        g = torch.tensor(rng.uniform(-1, 1, len(u)))
+        compare(kind, u, g, edges, nodes)
+        gone = ((edges == 1) | (edges == 30) | (edges == nodes - 1)).any(0)
+        absent = u.masked_fill(gone | torch.tensor(rng.random(len(u)) < 0.1), -math.inf)
+        compare(kind, absent, g, edges, nodes)
+
+
+@BOTH
+def test_node_zero_may_be_absent_from_an_undirected_graph(kind: str):
+    edges = graph(kind, complete(50))
+    gone = (edges == (0 if kind == "undirected" else 1)).any(0)
+    u, g = (torch.linspace(-3, 3, edges.shape[1], dtype=torch.float64).roll(k) for k in (0, 7))
+    compare(kind, u.masked_fill(gone, -math.inf), g, edges, 50)
+
+
+@BOTH
+def test_rows_that_float64_cannot_hold_are_computed_with_exponents(kind: str, is_served: Callable[[], bool]):
+    """Where both weights of a product are e^−250, it leaves the range; rows beside them stay as they are."""
+    nodes, rng = 60, np.random.default_rng(0)
+    edges = graph(kind, random_connected(nodes, 60, seed=2))
+    hard = torch.tensor(rng.choice([0.0, -250.0], edges.shape[1]))
+    easy, g = torch.zeros_like(hard), torch.tensor(rng.uniform(-1, 1, len(hard)))
+    rows = everything(kind, torch.stack([easy, hard, easy]), g.expand(3, -1), edges, nodes)
+    assert not is_served()
+    for u, at in ((hard, 1), (easy, 0), (easy, 2)):
+        for found, expected in zip(rows, with_exponents(kind, u, g, edges, nodes), strict=True):
+            assert_near(found[at], expected, 1e-11)
+
+
+@BOTH
+def test_edges_that_are_not_there_have_no_marginal_to_overflow(kind: str, is_served: Callable[[], bool]):
+    """One between the ends of a path of weights e^−200 would be e^(200 n) times as likely as the path."""
+    nodes = 60
+    edges = graph(kind, complete(nodes))
+    there = (edges[0] - edges[1]).abs() == 1
+    path = torch.where(there, torch.linspace(-200.0, -150.0, edges.shape[1], dtype=torch.float64), -math.inf)
+    path[(edges == 0).any(0) & there] = 0.0
+    g = torch.linspace(-1, 1, len(path), dtype=torch.float64)
+    everything(kind, path, g, edges, nodes)
+    assert is_served()
+    compare(kind, path, g, edges, nodes)
+
+
+@BOTH
+@pytest.mark.parametrize("stand_in", [-1e6, -1e9, -1e300])
+def test_stand_ins_for_minus_infinity_cost_nothing(kind: str, stand_in: float, is_served: Callable[[], bool]):
+    nodes = 50
+    edges = graph(kind, complete(nodes))
+    u, g = (torch.linspace(-3, 3, edges.shape[1], dtype=torch.float64).roll(k) for k in (0, 7))
+    u = torch.where((edges[0] * 7 + edges[1]) % 3 == 0, stand_in, u)
+    everything(kind, u, g, edges, nodes)
+    assert is_served()
+    compare(kind, u, g, edges, nodes)
+    needed = torch.where((edges == 9).any(0), stand_in, u)  # every tree has one of these
+    compare(kind, needed, g, edges, nodes)
+    if kind == "undirected":
+        is_served()
+        everything(kind, needed, g, edges, nodes)
+        assert not is_served()
+
+
+@pytest.mark.parametrize("reach", [1.0, 60.0, 300.0])
+def test_fifty_digits(reach: float):
+    nodes, rng = 50, np.random.default_rng(5)
+    pairs = complete(nodes)
+    edges, u, g = torch.tensor(pairs).T, *(torch.tensor(uniform(len(pairs), width, rng)) for width in (reach, 2.0))
+    x, slope = everything("undirected", u, g, edges, nodes)[1:]
+    s, direction = exact(u), exact(g)
+    for e in [*(x - 0.5).abs().argsort()[:4].tolist(), 0, 700]:
+        assert abs(x[e].item() - tree_edge_probability(s, pairs, nodes, e)) <= 1e-13
+        assert abs(slope[e].item() - tree_edge_slope(s, direction, pairs, nodes, e)) <= 1e-13
+
+
+@BOTH
+@pytest.mark.parametrize("size", [0.0, 1e-300, 1e300])
+def test_directions_of_any_size(kind: str, size: float):
+    edges = graph(kind, complete(50))
+    u, g = (torch.linspace(-30, 3, edges.shape[1], dtype=torch.float64).roll(k) for k in (0, 7))
+    slope, found = (OPERATORS[kind].marginals_jvp(u, g * factor, edges, 50) for factor in (1.0, size))
+    assert_near(found / (size or 1.0), slope * (size > 0), 1e-12)
+
+
+@BOTH
+def test_nan_in_a_direction_is_not_hidden(kind: str):
+    edges = graph(kind, complete(50))
+    u, g = (torch.linspace(-30, 3, edges.shape[1], dtype=torch.float64).roll(k) for k in (0, 7))
+    g[100] = math.nan
+    assert OPERATORS[kind].marginals_jvp(u, g, edges, 50).isnan().any()
+
+
+@BOTH
+def test_graphs_in_pieces_are_refused(kind: str):
+    edges = graph(kind, complete(50))
+    u = torch.zeros(2, edges.shape[1], dtype=torch.float64)
+    u[1, ((edges < 20).sum(0) == 1)] = -math.inf
+    with pytest.raises(ValueError, match="row 1"):
+        OPERATORS[kind].marginals(u, edges, 50)
+
+
+def test_no_weight_in_reach_is_below_the_least():
+    assert math.exp(-dense._REACH) > dense.LEAST
