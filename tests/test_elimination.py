@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 import sstricks as sst
 from brute_force import exact
@@ -312,3 +313,53 @@ def test_grids_fill_in_little():
     later = np.diff(analyse(900, 0, np.array(grid(30)).T)[1])
     assert later.sum() < 900 * 12
     assert later @ later < 900 * 250
+
+
+@pytest.mark.usefixtures("always_sparse")
+@pytest.mark.parametrize("case", TREES, ids=str)
+def test_samples_in_order_follow_the_law(case: Case):
+    generator = torch.Generator().manual_seed(0)
+    u, count = 1.5 * case.utilities(), 40_000
+    p = torch.from_numpy(case.problem.vertices).double() @ u
+    expected = count * p.softmax(0).numpy()
+    samples = case.structure.sample(u, (count,), generator=generator).double()
+    code = torch.from_numpy(2.0 ** np.arange(case.problem.size))
+    drawn = (samples @ code).numpy()
+    found = np.array([(drawn == c).sum() for c in case.problem.vertices @ code.numpy()])
+    assert found.sum() == count
+    many = expected >= 5
+    if many.sum() > 1:
+        rest = [values[~many].sum() for values in (found, expected)] if (~many).any() else None
+        found, expected = (
+            np.append(values[many], rest[k]) if rest else values for k, values in enumerate((found, expected))
+        )
+        assert chisquare(found, expected).pvalue > 1e-3
+
+
+@BOTH
+@pytest.mark.usefixtures("always_sparse")
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_samples_in_order_at_any_range(kind: str, pattern: str):
+    """With parallel edges and absent nodes."""
+    rng, pairs, count = np.random.default_rng(1), grid(4) + grid(4)[::5], 2000
+    edges = graph(kind, pairs)
+    u = torch.tensor(PATTERNS[pattern](edges.shape[1], rng)).masked_fill((edges == 15).any(0), -math.inf)
+    operators, generator = OPERATORS[kind], torch.Generator().manual_seed(2)
+    samples = operators.draw(u.expand(count, -1), edges, 16, generator)
+    assert set(samples.unique().tolist()) <= {0.0, 1.0}
+    assert (samples.sum(-1) == 14).all()
+    x = operators.marginals(u, edges, 16)
+    error = (x * (1 - x) / count).sqrt()
+    assert ((samples.mean(0) - x).abs() <= 5 * error + 1e-9).all()
+
+
+def test_a_sample_of_a_large_grid_is_a_tree():
+    nodes, edges = 2500, graph("undirected", grid(50))
+    u = torch.tensor(uniform(edges.shape[1], 10.0, np.random.default_rng(0))).expand(20, -1)
+    samples = spanning_tree.draw(u, edges, nodes, torch.Generator().manual_seed(0))
+    assert (samples.sum(-1) == nodes - 1).all()
+    best = spanning_tree.maximum_spanning_tree(samples.log(), edges, nodes)
+    assert torch.equal(best, samples)
+    x = spanning_tree.marginals(u[0], edges, nodes)
+    worst = (samples.mean(0) - x).abs() / (x * (1 - x) / 20).clamp(min=0.01).sqrt()
+    assert worst.max() < 6

@@ -25,7 +25,7 @@ PRODUCTS = 128
 Attempt = Callable[..., Tensor]
 
 
-class _Order(NamedTuple):
+class Order(NamedTuple):
     """What `sstricks.ops.kernels.minimum_degree` makes of an edge list."""
 
     number: np.ndarray
@@ -36,14 +36,28 @@ class _Order(NamedTuple):
     products: float
 
 
+def order_of(edges: Tensor, nodes: int) -> Order:
+    """The order of elimination for an edge list, looked for once."""
+    return _order_of(edges.numpy().tobytes(), nodes)
+
+
+def sparse_order(edges: Tensor, nodes: int) -> Order | None:
+    """The same for graphs that it leaves sparse."""
+    if edges.shape[1] * FILLED < nodes**2:
+        order = order_of(edges, nodes)
+        if order.products * FILLED < nodes**3:
+            return order
+    return None
+
+
 @lru_cache(maxsize=8)
-def _order_of(ends: bytes, nodes: int) -> _Order:
+def _order_of(ends: bytes, nodes: int) -> Order:
     from sstricks.ops.kernels.minimum_degree import analyse
 
     pairs = np.frombuffer(ends, np.int64).reshape(2, -1)
     number, pointer, index, begin, earlier, place, slot, down = analyse(nodes, 0, pairs)
     later = np.diff(pointer).astype(np.float64)
-    return _Order(number, slot, down, (pointer, index, begin, earlier, place), index.size, float(later @ later))
+    return Order(number, slot, down, (pointer, index, begin, earlier, place), index.size, float(later @ later))
 
 
 def _dense(name: str, nodes: int, edges: Tensor, directed: bool, out: Tensor, fault: Tensor, *rows: Tensor) -> Tensor:
@@ -56,7 +70,7 @@ def _dense(name: str, nodes: int, edges: Tensor, directed: bool, out: Tensor, fa
 
 
 def _sparse(
-    name: str, order: _Order, nodes: int, edges: Tensor, directed: bool, out: Tensor, fault: Tensor, *rows: Tensor
+    name: str, order: Order, nodes: int, edges: Tensor, directed: bool, out: Tensor, fault: Tensor, *rows: Tensor
 ) -> Tensor:
     from sstricks.ops.kernels import sparse
 
@@ -81,6 +95,36 @@ def _run(
     arrays = (x.numpy() for x in (*rows, edges, out, fault, served))
     over_rows(kernel, len(out), work, *graph, *arrays, scratch=memory)
     return served
+
+
+def uniforms_size(order: Order) -> int:
+    """How many random numbers `sample` takes for each graph."""
+    from sstricks.ops.kernels.sparse_samples import uniforms_size
+
+    return uniforms_size(len(order.number), order.pairs)
+
+
+def sample(order: Order, edges: Tensor, out: Tensor, fault: Tensor, u: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw an arborescence of every directed graph; `eliminate` explains the rest.
+
+    Args:
+        order: The order of elimination.
+        edges: Where every edge leads from and to.
+        out: What is written, one row for each graph.
+        fault: How many nodes the root does not reach, of each graph.
+        u: Natural parameters, one row for each graph.
+        uniforms: Independent numbers, uniform on [0, 1), one row for each graph.
+
+    Returns:
+        For which graphs that was possible.
+    """
+    from sstricks.ops.kernels import sparse_samples
+
+    nodes, count = len(order.number), edges.shape[1]
+    memory = sparse_samples.workspace_size(nodes, count, order.pairs)
+    graph = (nodes, True, order.number, np.where(order.down, order.pairs, 0) + order.slot, order.lists)
+    work = 5.0 * order.products + 200.0 * (count + nodes)
+    return _run(sparse_samples.sample, work, memory, graph, (u, uniforms), edges, out, fault)
 
 
 def _run_in_turn(attempts: list[Attempt], out: Tensor, fault: Tensor, *rows: Tensor) -> None:
@@ -113,12 +157,10 @@ def eliminate(
     attempts: list[Attempt] = [exact]
     if nodes >= DENSE or len(out) < LANES:
         attempts.insert(0, partial(_dense, name, nodes, edges, directed))
-    if nodes >= DENSE and edges.shape[1] * FILLED < nodes**2:
-        order = _order_of(edges.numpy().tobytes(), nodes)
+    if nodes >= DENSE and (order := sparse_order(edges, nodes)):
         # Of a graph that is not that sparse, only rows of a wide range are left to the sparse kernel.
-        if order.products * FILLED < nodes**3:
-            first = order.products * PRODUCTS < nodes**3
-            attempts.insert(0 if first else 1, partial(_sparse, name, order, nodes, edges, directed))
+        first = order.products * PRODUCTS < nodes**3
+        attempts.insert(0 if first else 1, partial(_sparse, name, order, nodes, edges, directed))
     fault = torch.zeros(len(out), dtype=torch.int64)
     _run_in_turn(attempts, out, fault, *rows)
     return fault

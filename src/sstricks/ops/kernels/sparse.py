@@ -25,12 +25,12 @@ def workspace_size(nodes, edges, pairs, tangent):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cut(memory, size):
+def cut(memory, size):
     return memory[:size], memory[size:]
 
 
 @njit(inline="always")
-def _power(k):
+def power(k):
     """2ᵏ for whole numbers k, and 0 from 2⁻⁹⁰⁰ down."""
     return power_of_two(np.int64(k)) if k > -900.0 else 0.0
 
@@ -72,7 +72,7 @@ def _is_near(directed, u, row, ends, top, present):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
+def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     """The weights exp(u − top) of edges and pairs; what log Z is more, and whether this kernel is the right one."""
     nodes = top.size
     _tops(directed, u, row, ends, top, present)
@@ -106,7 +106,7 @@ def _load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
 def _merge(added, new, m, e, y):
     """w ← w + w', that is added·2^new; returns by what the old and the new part were multiplied."""
     lead = new - e[y]
-    less = _power(-abs(lead))
+    less = power(-abs(lead))
     keep, part = (less, 1.0) if lead > 0.0 else (1.0, less)
     m[y] = m[y] * keep + added * part
     e[y] = max(e[y], new)
@@ -114,7 +114,7 @@ def _merge(added, new, m, e, y):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
+def eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
     """Eliminate all nodes but the last; p and t = d log w − δ of the weights into a node stand by themselves."""
     pointer, index, begin, earlier, place = plan
     half = index.size if directed else 0
@@ -145,12 +145,12 @@ def _eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
             highest = max(highest, e[half + x])
         for x in range(pointer[i], pointer[i + 1]):
             e_p[x] = e[half + x] - highest
-            total += m[half + x] * _power(e_p[x])
+            total += m[half + x] * power(e_p[x])
         d[i], top[i] = total, highest
         for x in range(pointer[i], pointer[i + 1]):
             p[x] = m[half + x] / total if total > 0.0 else 0.0
             if tangent:
-                mean += p[x] * _power(e_p[x]) * a[half + x]
+                mean += p[x] * power(e_p[x]) * a[half + x]
         if tangent:
             for x in range(pointer[i], pointer[i + 1]):
                 t[x] = a[half + x] - mean
@@ -176,7 +176,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
         for x in range(pointer[i], pointer[i + 1]):
             into = half + x
             here = m[into] > 0.0
-            part = p[x] * _power(e_p[x])
+            part = p[x] * power(e_p[x])
             marginal = part * rest + parent[x]
             if tangent:
                 slope = part * (t[x] * rest + drest) + dparent[x]
@@ -194,7 +194,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
             to_parent, to_child, dto_parent, dto_child = 0.0, 0.0, 0.0, 0.0
             for x in range(at + 1, pointer[v + 1]):
                 from_ = where[index[x]]
-                weight = p_i * m[x] * _power(e_i + e[x] + e[from_])
+                weight = p_i * m[x] * power(e_i + e[x] + e[from_])
                 c = weight * m[from_]
                 to_parent += c
                 if not directed:
@@ -205,7 +205,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
                         dparent[x] += dc
                 else:
                     child[x] += c
-                    back = p[x] * o_i * _power(e_p[x] + f_i + e[half + from_])
+                    back = p[x] * o_i * power(e_p[x] + f_i + e[half + from_])
                     b = back * m[half + from_]
                     to_child += b
                     parent[x] += b
@@ -226,7 +226,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def _count(directed, number, d, present):
+def count_faults(directed, number, d, present):
     """How many nodes the root does not reach, or how many components there are."""
     count = 0
     for v in range(number.size):
@@ -235,24 +235,24 @@ def _count(directed, number, d, present):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _arrays(directed, tangent, nodes, edges, pairs, memory):
+def arrays(directed, tangent, nodes, edges, pairs, memory):
     """Weights, laws, what nodes receive, and the same of derivatives; sums; weights of edges, of which nodes are there.
 
     What is not needed is empty.
     """
     ways = 2 * pairs if directed else pairs
-    m, memory = _cut(memory, ways)
-    e, memory = _cut(memory, ways)
-    p, memory = _cut(memory, pairs)
-    e_p, memory = _cut(memory, pairs)
-    parent, memory = _cut(memory, pairs)
-    child, memory = _cut(memory, pairs)
-    a, memory = _cut(memory, ways if tangent else 0)
-    t, memory = _cut(memory, pairs if tangent else 0)
-    dparent, memory = _cut(memory, pairs if tangent else 0)
-    dchild, memory = _cut(memory, pairs if tangent else 0)
-    m_edge, memory = _cut(memory, edges)
-    e_edge, memory = _cut(memory, edges)
+    m, memory = cut(memory, ways)
+    e, memory = cut(memory, ways)
+    p, memory = cut(memory, pairs)
+    e_p, memory = cut(memory, pairs)
+    parent, memory = cut(memory, pairs)
+    child, memory = cut(memory, pairs)
+    a, memory = cut(memory, ways if tangent else 0)
+    t, memory = cut(memory, pairs if tangent else 0)
+    dparent, memory = cut(memory, pairs if tangent else 0)
+    dchild, memory = cut(memory, pairs if tangent else 0)
+    m_edge, memory = cut(memory, edges)
+    e_edge, memory = cut(memory, edges)
     at_nodes = memory[: 4 * nodes].reshape(4, nodes)
     return (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes
 
@@ -260,15 +260,15 @@ def _arrays(directed, tangent, nodes, edges, pairs, memory):
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, served, memory):
     """Write log Z of rows `begin` to `end` into `out`, and which rows that was possible for."""
-    weights, _, (a, t), _, (m_edge, e_edge), at_nodes = _arrays(directed, False, nodes, slot.size, plan[1].size, memory)
+    weights, _, (a, t), _, (m_edge, e_edge), at_nodes = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
     m, e, p, e_p = weights
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        base, served[row] = _load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        base, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
         if served[row]:
-            _eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = _count(directed, number, d, present)
+            eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
+            fault[row] = count_faults(directed, number, d, present)
             log_z = shift_of(nodes, u, row, ends) if np.isnan(base) else base
             for v in range(nodes):
                 log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
@@ -278,42 +278,42 @@ def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out,
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, served, memory):
     """Write the marginals of rows `begin` to `end` into `out`, and which rows that was possible for."""
-    arrays = _arrays(directed, False, nodes, slot.size, plan[1].size, memory)
-    (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = arrays
+    taken = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
+    (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = taken
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        _, served[row] = _load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        _, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
         if served[row]:
-            _eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = _count(directed, number, d, present)
+            eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
+            fault[row] = count_faults(directed, number, d, present)
             _restore(directed, False, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
             for x in range(slot.size):  # the error of 1 − S is absolute: it may lead out of [0, 1]
-                value = m_edge[x] * m[slot[x]] * _power(e_edge[x] + e[slot[x]])
+                value = m_edge[x] * m[slot[x]] * power(e_edge[x] + e[slot[x]])
                 out[row, x] = min(max(value, 0.0), 1.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, directed, number, slot, plan, u, g, ends, out, fault, served, memory):
     """Write the derivative of the marginals in the direction g into `out`, and which rows that was possible for."""
-    arrays = _arrays(directed, True, nodes, slot.size, plan[1].size, memory)
-    (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = arrays
+    taken = arrays(directed, True, nodes, slot.size, plan[1].size, memory)
+    (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = taken
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        _, served[row] = _load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        _, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
         if served[row]:
             a[:] = 0.0
             steepest = 0.0
             for x in range(slot.size):
-                a[slot[x]] += m_edge[x] * _power(e_edge[x] - e[slot[x]]) * g[row, x]
+                a[slot[x]] += m_edge[x] * power(e_edge[x] - e[slot[x]]) * g[row, x]
                 steepest = max(steepest, abs(g[row, x]))
             # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
             least = nodes * 2.0**-50 * steepest if directed else 0.0
-            _eliminate(directed, True, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = _count(directed, number, d, present)
+            eliminate(directed, True, plan, m, e, p, e_p, a, t, d, top, where)
+            fault[row] = count_faults(directed, number, d, present)
             _restore(directed, True, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
             for x in range(slot.size):
                 y = slot[x]
-                slope = m_edge[x] * _power(e_edge[x] + e[y]) * (a[y] + m[y] * g[row, x])
+                slope = m_edge[x] * power(e_edge[x] + e[y]) * (a[y] + m[y] * g[row, x])
                 out[row, x] = 0.0 if abs(slope) <= least else slope
