@@ -380,11 +380,8 @@ def _draw_in_order(u: Tensor, edges: Tensor, nodes: int, generator: torch.Genera
     out, unreached = torch.empty_like(u), torch.zeros(len(u), dtype=torch.int64)
     shape = (len(u), elimination.uniforms_size(order))
     uniforms = torch.rand(shape, dtype=u.dtype, generator=generator)
-    served = elimination.sample(order, edges, out, unreached, u.contiguous(), uniforms)
+    elimination.sample(order, edges, out, unreached, u.contiguous(), uniforms)
     check_reached(unreached)
-    if not served.all():
-        shape = (int((~served).sum()), (nodes - 1) * (nodes + 2) // 2)
-        out[~served] = sample(u[~served], torch.rand(shape, dtype=u.dtype, generator=generator), edges, nodes)
     return out
 
 

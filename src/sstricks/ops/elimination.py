@@ -21,9 +21,6 @@ FILLED = 8
 # A product of numbers with exponents takes as long as so many without, in products of matrices (measured).
 PRODUCTS = 128
 
-# It returns which rows it was made for.
-Attempt = Callable[..., Tensor]
-
 
 class Order(NamedTuple):
     """What `sstricks.ops.kernels.minimum_degree` makes of an edge list."""
@@ -34,6 +31,14 @@ class Order(NamedTuple):
     lists: tuple[np.ndarray, ...]
     pairs: int
     products: float
+
+    def graph(self, directed: bool) -> tuple[Any, ...]:
+        """What kernels know of it, with the place of every edge's weight: those into an earlier node are the last."""
+        return self.number, np.where(self.down & directed, self.pairs, 0) + self.slot, self.lists
+
+    def work(self) -> float:
+        """About how many nanoseconds one graph takes."""
+        return 5.0 * self.products + 50.0 * (len(self.slot) + len(self.number))
 
 
 def order_of(edges: Tensor, nodes: int) -> Order:
@@ -60,41 +65,29 @@ def _order_of(ends: bytes, nodes: int) -> Order:
     return Order(number, slot, down, (pointer, index, begin, earlier, place), index.size, float(later @ later))
 
 
-def _dense(name: str, nodes: int, edges: Tensor, directed: bool, out: Tensor, fault: Tensor, *rows: Tensor) -> Tensor:
+def _dense(name: str, directed: bool, nodes: int, edges: Tensor, out: Tensor, fault: Tensor, *rows: Tensor) -> Tensor:
+    """Run a kernel without exponents, and return for which graphs that was possible."""
     from sstricks.ops.kernels import dense
 
+    served = torch.zeros(len(out), dtype=torch.bool)
     # About 0.1 ns for every product, and some nanoseconds for each edge.
     work = 0.2 * nodes**3 + 10.0 * edges.shape[1]
     memory = dense.workspace_size(nodes, edges.shape[1], name == "marginals_jvp")
-    return _run(getattr(dense, name), work, memory, (nodes, directed), rows, edges, out, fault)
+    arrays = (x.numpy() for x in (*rows, edges, out, fault, served))
+    over_rows(getattr(dense, name), len(out), work, nodes, directed, *arrays, scratch=memory)
+    return served
 
 
 def _sparse(
-    name: str, order: Order, nodes: int, edges: Tensor, directed: bool, out: Tensor, fault: Tensor, *rows: Tensor
-) -> Tensor:
+    name: str, directed: bool, order: Order, nodes: int, edges: Tensor, out: Tensor, fault: Tensor, *rows: Tensor
+) -> None:
+    """Run a kernel for sparse graphs."""
     from sstricks.ops.kernels import sparse
 
     memory = sparse.workspace_size(nodes, edges.shape[1], order.pairs, name == "marginals_jvp")
-    slot = np.where(order.down & directed, order.pairs, 0) + order.slot
-    work = 5.0 * order.products + 50.0 * (edges.shape[1] + nodes)
-    graph = (nodes, directed, order.number, slot, order.lists)
-    return _run(getattr(sparse, name), work, memory, graph, rows, edges, out, fault)
-
-
-def _run(
-    kernel: Callable[..., None],
-    work: float,
-    memory: int,
-    graph: tuple[Any, ...],
-    rows: tuple[Tensor, ...],
-    edges: Tensor,
-    out: Tensor,
-    fault: Tensor,
-) -> Tensor:
-    served = torch.zeros(len(out), dtype=torch.bool)
-    arrays = (x.numpy() for x in (*rows, edges, out, fault, served))
-    over_rows(kernel, len(out), work, *graph, *arrays, scratch=memory)
-    return served
+    graph = (nodes, directed, *order.graph(directed))
+    arrays = (x.numpy() for x in (*rows, edges, out, fault))
+    over_rows(getattr(sparse, name), len(out), order.work(), *graph, *arrays, scratch=memory)
 
 
 def uniforms_size(order: Order) -> int:
@@ -104,8 +97,8 @@ def uniforms_size(order: Order) -> int:
     return uniforms_size(len(order.number), order.pairs)
 
 
-def sample(order: Order, edges: Tensor, out: Tensor, fault: Tensor, u: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw an arborescence of every directed graph; `eliminate` explains the rest.
+def sample(order: Order, edges: Tensor, out: Tensor, fault: Tensor, u: Tensor, uniforms: Tensor) -> None:
+    """Draw an arborescence of every directed graph.
 
     Args:
         order: The order of elimination.
@@ -114,27 +107,14 @@ def sample(order: Order, edges: Tensor, out: Tensor, fault: Tensor, u: Tensor, u
         fault: How many nodes the root does not reach, of each graph.
         u: Natural parameters, one row for each graph.
         uniforms: Independent numbers, uniform on [0, 1), one row for each graph.
-
-    Returns:
-        For which graphs that was possible.
     """
     from sstricks.ops.kernels import sparse_samples
 
-    nodes, count = len(order.number), edges.shape[1]
-    memory = sparse_samples.workspace_size(nodes, count, order.pairs)
-    graph = (nodes, True, order.number, np.where(order.down, order.pairs, 0) + order.slot, order.lists)
-    work = 5.0 * order.products + 200.0 * (count + nodes)
-    return _run(sparse_samples.sample, work, memory, graph, (u, uniforms), edges, out, fault)
-
-
-def _run_in_turn(attempts: list[Attempt], out: Tensor, fault: Tensor, *rows: Tensor) -> None:
-    """Leave to each kernel the rows that those before it were not made for; the last one is made for all."""
-    served = attempts[0](out, fault, *rows)
-    if len(attempts) > 1 and not served.all():
-        left = ~served
-        rest, wrong = out[left], fault[left]
-        _run_in_turn(attempts[1:], rest, wrong, *(row[left] for row in rows))
-        out[left], fault[left] = rest, wrong
+    nodes = len(order.number)
+    memory = sparse_samples.workspace_size(nodes, edges.shape[1], order.pairs)
+    arrays = (x.numpy() for x in (u, uniforms, edges, out, fault))
+    graph = (nodes, *order.graph(directed=True))
+    over_rows(sparse_samples.sample, len(out), order.work(), *graph, *arrays, scratch=memory)
 
 
 def eliminate(
@@ -154,13 +134,15 @@ def eliminate(
     Returns:
         How many nodes the root does not reach, or how many components there are.
     """
-    attempts: list[Attempt] = [exact]
-    if nodes >= DENSE or len(out) < LANES:
-        attempts.insert(0, partial(_dense, name, nodes, edges, directed))
-    if nodes >= DENSE and (order := sparse_order(edges, nodes)):
-        # Of a graph that is not that sparse, only rows of a wide range are left to the sparse kernel.
-        first = order.products * PRODUCTS < nodes**3
-        attempts.insert(0 if first else 1, partial(_sparse, name, order, nodes, edges, directed))
     fault = torch.zeros(len(out), dtype=torch.int64)
-    _run_in_turn(attempts, out, fault, *rows)
+    order = sparse_order(edges, nodes) if nodes >= DENSE else None
+    run = partial(_sparse, name, directed, order, nodes, edges) if order else exact
+    if (order and order.products * PRODUCTS < nodes**3) or (nodes < DENSE and len(out) >= LANES):
+        run(out, fault, *rows)
+        return fault
+    left = ~_dense(name, directed, nodes, edges, out, fault, *rows)
+    if left.any():
+        rest, wrong = out[left], fault[left]
+        run(rest, wrong, *(row[left] for row in rows))
+        out[left], fault[left] = rest, wrong
     return fault

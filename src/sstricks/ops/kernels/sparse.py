@@ -12,6 +12,7 @@ from numba import njit
 
 from sstricks.ops.kernels.arborescence import ABSENT
 from sstricks.ops.kernels.arborescence import _exponentials as exponentials
+from sstricks.ops.kernels.contraction import bring_near as bring_rooted_near
 from sstricks.ops.kernels.floats import LN2, exponent, mantissa, power_of_two
 from sstricks.ops.kernels.separate import MATHS
 from sstricks.ops.kernels.spanning_tree import _shift as shift_of
@@ -73,33 +74,37 @@ def _is_near(directed, u, row, ends, top, present):
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
-    """The weights exp(u − top) of edges and pairs; what log Z is more, and whether this kernel is the right one."""
+    """The weights exp(u − top) of edges and pairs; what log Z is more, NaN for `shift_of`, which takes long to find.
+
+    Where all trees need an edge far below others, the weights are those of near utilities with the same law.
+    """
     nodes = top.size
     _tops(directed, u, row, ends, top, present)
     base = 0.0
     if _is_near(directed, u, row, ends, top, present):
         m_edge[:] = u[row]
-        count = 0
-        for v in range(nodes):
-            if present[v] > 0.0 and (v > 0 or not directed):
-                base += top[v] if directed or count > 0 else 0.0
-                count += 1
-        for x in range(ends.shape[1]):
-            e_edge[x] = top[ends[1, x]]
-            if directed and ends[1, x] == 0:
-                m_edge[x] = -np.inf
-    elif directed:
-        return base, False
     else:
-        bring_near(nodes, u, row, m_edge)
-        e_edge[:] = 0.0
-        base = np.nan  # log Z takes long to find, and only one kernel wants it
+        if directed:
+            base = bring_rooted_near(nodes, row, u, ends, m_edge)
+        else:
+            bring_near(nodes, u, row, m_edge)
+            base = np.nan
+        _tops(directed, m_edge.reshape(1, m_edge.size), 0, ends, top, present)
+    count = 0
+    for v in range(nodes):
+        if present[v] > 0.0 and (v > 0 or not directed):
+            base += top[v] if directed or count > 0 else 0.0
+            count += 1
+    for x in range(ends.shape[1]):
+        e_edge[x] = top[ends[1, x]]
+        if directed and ends[1, x] == 0:
+            m_edge[x] = -np.inf
     exponentials(m_edge, e_edge)
     m[:] = 0.0
     e[:] = ABSENT
     for x in range(slot.size):
         _merge(m_edge[x], e_edge[x], m, e, slot[x])
-    return base, True
+    return base
 
 
 @njit(inline="always")
@@ -258,62 +263,59 @@ def arrays(directed, tangent, nodes, edges, pairs, memory):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, served, memory):
-    """Write log Z of rows `begin` to `end` into `out`, and which rows that was possible for."""
+def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
+    """Write log Z of rows `begin` to `end` into `out`."""
     weights, _, (a, t), _, (m_edge, e_edge), at_nodes = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
     m, e, p, e_p = weights
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        base, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        if served[row]:
-            eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = count_faults(directed, number, d, present)
-            log_z = shift_of(nodes, u, row, ends) if np.isnan(base) else base
-            for v in range(nodes):
-                log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
-            out[row] = log_z
+        base = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
+        fault[row] = count_faults(directed, number, d, present)
+        log_z = shift_of(nodes, u, row, ends) if np.isnan(base) else base
+        for v in range(nodes):
+            log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
+        out[row] = log_z
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, served, memory):
-    """Write the marginals of rows `begin` to `end` into `out`, and which rows that was possible for."""
+def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
+    """Write the marginals of rows `begin` to `end` into `out`."""
     taken = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
     (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = taken
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        _, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        if served[row]:
-            eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = count_faults(directed, number, d, present)
-            _restore(directed, False, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
-            for x in range(slot.size):  # the error of 1 − S is absolute: it may lead out of [0, 1]
-                value = m_edge[x] * m[slot[x]] * power(e_edge[x] + e[slot[x]])
-                out[row, x] = min(max(value, 0.0), 1.0)
+        load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
+        fault[row] = count_faults(directed, number, d, present)
+        _restore(directed, False, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
+        for x in range(slot.size):  # the error of 1 − S is absolute: it may lead out of [0, 1]
+            value = m_edge[x] * m[slot[x]] * power(e_edge[x] + e[slot[x]])
+            out[row, x] = min(max(value, 0.0), 1.0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def marginals_jvp(begin, end, nodes, directed, number, slot, plan, u, g, ends, out, fault, served, memory):
-    """Write the derivative of the marginals in the direction g into `out`, and which rows that was possible for."""
+def marginals_jvp(begin, end, nodes, directed, number, slot, plan, u, g, ends, out, fault, memory):
+    """Write the derivative of the marginals in the direction g into `out`."""
     taken = arrays(directed, True, nodes, slot.size, plan[1].size, memory)
     (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes = taken
     best, present, d, top = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
     where = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        _, served[row] = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        if served[row]:
-            a[:] = 0.0
-            steepest = 0.0
-            for x in range(slot.size):
-                a[slot[x]] += m_edge[x] * power(e_edge[x] - e[slot[x]]) * g[row, x]
-                steepest = max(steepest, abs(g[row, x]))
-            # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
-            least = nodes * 2.0**-50 * steepest if directed else 0.0
-            eliminate(directed, True, plan, m, e, p, e_p, a, t, d, top, where)
-            fault[row] = count_faults(directed, number, d, present)
-            _restore(directed, True, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
-            for x in range(slot.size):
-                y = slot[x]
-                slope = m_edge[x] * power(e_edge[x] + e[y]) * (a[y] + m[y] * g[row, x])
-                out[row, x] = 0.0 if abs(slope) <= least else slope
+        load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
+        a[:] = 0.0
+        steepest = 0.0
+        for x in range(slot.size):
+            a[slot[x]] += m_edge[x] * power(e_edge[x] - e[slot[x]]) * g[row, x]
+            steepest = max(steepest, abs(g[row, x]))
+        # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
+        least = nodes * 2.0**-50 * steepest if directed else 0.0
+        eliminate(directed, True, plan, m, e, p, e_p, a, t, d, top, where)
+        fault[row] = count_faults(directed, number, d, present)
+        _restore(directed, True, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where)
+        for x in range(slot.size):
+            y = slot[x]
+            slope = m_edge[x] * power(e_edge[x] + e[y]) * (a[y] + m[y] * g[row, x])
+            out[row, x] = 0.0 if abs(slope) <= least else slope

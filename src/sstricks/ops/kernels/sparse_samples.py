@@ -120,8 +120,8 @@ def _draw_tree(plan, weights, own, d, uniforms, parent, origin, stamp, below):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
-def sample(begin, end, nodes, directed, number, slot, plan, u, uniforms, ends, out, fault, served, memory):
-    """Write one random tree for each row into `out`, and which rows that was possible for."""
+def sample(begin, end, nodes, number, slot, plan, u, uniforms, ends, out, fault, memory):
+    """Write one random tree for each row into `out`."""
     pairs = plan[1].size
     m0, memory = cut(memory, 2 * pairs)
     e0, memory = cut(memory, 2 * pairs)
@@ -131,9 +131,7 @@ def sample(begin, end, nodes, directed, number, slot, plan, u, uniforms, ends, o
     where, parent, origin, stamp = np.empty((4, nodes), np.int64)
     below, left, last = np.empty(nodes, np.bool_), np.empty(nodes), np.empty(nodes, np.int64)
     for row in range(begin, end):
-        _, served[row] = load(True, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        if not served[row]:
-            continue
+        load(True, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
         m0[:] = m
         e0[:] = e
         eliminate(True, False, plan, m, e, p, e_p, a, t, d, top, where)
