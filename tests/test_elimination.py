@@ -50,7 +50,7 @@ def everything(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Tensor,
 def with_exponents(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Tensor, nodes: int) -> Found:
     """What the kernels in lanes find, however many nodes there are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elimination, "DENSE", math.inf)
+        patch.setattr(elimination, "DENSE", math.inf)  # so that the sparse ones are not asked either
         lanes = u.expand(LANES, -1), g.expand(LANES, -1)
         found = everything(kind, *lanes, edges, nodes)
     return found[0][0], found[1][0], found[2][0]
@@ -89,7 +89,8 @@ def is_served(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
 
 @BOTH
 @pytest.mark.parametrize("nodes", [2, 3, 5, 16, 17, 31, 32, 33, 48, 65, 97])
-def test_blocks_of_any_size(kind: str, nodes: int, is_served: Callable[[], bool]):
+def test_blocks_of_any_size(kind: str, nodes: int, is_served: Callable[[], bool], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(elimination, "FEW", 0)
     rng = np.random.default_rng(nodes)
     edges = graph(kind, complete(nodes))
     for reach in (1.0, 40.0, 250.0):
@@ -133,9 +134,9 @@ def test_rows_that_float64_cannot_hold_are_computed_with_exponents(
     edges = graph(kind, random_connected(nodes, 60, seed=2))
     hard = torch.tensor(rng.choice([0.0, -250.0], edges.shape[1]))
     easy, g = torch.zeros_like(hard), torch.tensor(rng.uniform(-1, 1, len(hard)))
-    rows = everything(kind, torch.stack([easy, hard, easy]), g.expand(3, -1), edges, nodes)
+    rows = everything(kind, torch.stack([easy, hard, hard, easy]), g.expand(4, -1), edges, nodes)
     assert not is_served()
-    for u, at in ((hard, 1), (easy, 0), (easy, 2)):
+    for u, at in ((hard, 1), (hard, 2), (easy, 0), (easy, 3)):
         for found, expected in zip(rows, with_exponents(kind, u, g, edges, nodes), strict=True):
             assert_near(found[at], expected, 1e-11)
 
@@ -168,7 +169,7 @@ def test_stand_ins_for_minus_infinity_cost_nothing(kind: str, stand_in: float, i
     compare(kind, needed, g, edges, nodes)
     if kind == "undirected":
         is_served()
-        everything(kind, needed, g, edges, nodes)
+        everything(kind, needed.expand(2, -1), g.expand(2, -1), edges, nodes)
         assert not is_served()
 
 
@@ -222,7 +223,7 @@ def grid(side: int) -> Edges:
 @pytest.fixture
 def always_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any graph is one for the sparse kernel."""
-    for threshold in ("DENSE", "FILLED", "PRODUCTS"):
+    for threshold in ("DENSE", "FEW", "FILLED", "PRODUCTS"):
         monkeypatch.setattr(elimination, threshold, 0)
 
 
@@ -267,6 +268,18 @@ def test_a_grid_is_eliminated_as_one(kind: str, is_served: Callable[[], bool], m
         assert_near(x.sum(-1), torch.full((2,), nodes - 1.0), 1e-10)
         assert_near(x, with_exponents(kind, u[0], u[0], edges, nodes)[1].expand(2, -1), 1e-11)
         is_served()
+
+
+@BOTH
+def test_one_row_of_a_wide_range_has_no_idle_lanes(kind: str, is_served: Callable[[], bool]):
+    edges, rng = graph(kind, complete(20)), np.random.default_rng(0)
+    u, g = (torch.tensor(uniform(edges.shape[1], width, rng)) for width in (1e4, 2.0))
+    everything(kind, u, g, edges, 20)
+    assert is_served()
+    compare(kind, u, g, edges, 20)
+    is_served()
+    everything(kind, u.expand(2, -1), g.expand(2, -1), edges, 20)
+    assert not is_served()
 
 
 @BOTH

@@ -14,8 +14,10 @@ from sstricks.ops.threads import over_rows
 LANES = 8
 
 # Kernels with exponents treat eight graphs at a time, at the cost of eight. From so many nodes on, the products of
-# matrices of kernels without exponents make up for that, and so does what a sparse graph spares (measured).
+# matrices of kernels without exponents make up for that, and so does what a sparse graph spares; with fewer rows than
+# lanes, already from `FEW` nodes on (measured).
 DENSE = 48
+FEW = 16
 # Graphs with more edges than n²/8 count as dense, and so do those that eliminations fill so far.
 FILLED = 8
 # A product of numbers with exponents takes as long as so many without, in products of matrices (measured).
@@ -136,13 +138,19 @@ def eliminate(
     """
     fault = torch.zeros(len(out), dtype=torch.int64)
     order = sparse_order(edges, nodes) if nodes >= DENSE else None
-    run = partial(_sparse, name, directed, order, nodes, edges) if order else exact
-    if (order and order.products * PRODUCTS < nodes**3) or (nodes < DENSE and len(out) >= LANES):
-        run(out, fault, *rows)
-        return fault
-    left = ~_dense(name, directed, nodes, edges, out, fault, *rows)
-    if left.any():
-        rest, wrong = out[left], fault[left]
-        run(rest, wrong, *(row[left] for row in rows))
-        out[left], fault[left] = rest, wrong
+    if order and order.products * PRODUCTS < nodes**3:
+        _sparse(name, directed, order, nodes, edges, out, fault, *rows)
+    elif nodes < (DENSE if len(out) >= LANES else FEW):
+        exact(out, fault, *rows)
+    else:
+        left = ~_dense(name, directed, nodes, edges, out, fault, *rows)
+        if order is None and len(out) == 1 and left.all():  # seven lanes would be idle
+            order = order_of(edges, nodes)
+        run = partial(_sparse, name, directed, order, nodes, edges) if order else exact
+        if left.all():
+            run(out, fault, *rows)
+        elif left.any():
+            rest, wrong = out[left], fault[left]
+            run(rest, wrong, *(row[left] for row in rows))
+            out[left], fault[left] = rest, wrong
     return fault
