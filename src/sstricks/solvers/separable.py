@@ -89,6 +89,12 @@ def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
     """
     try:
         density = f.density(torch.full_like(u, 0.5))
+        if not isinstance(density, Tensor) or density.shape[-1:] != u.shape[-1:]:
+            found = f"shape {tuple(density.shape)}" if isinstance(density, Tensor) else repr(density)
+            remedy = "Return one number for each coordinate, as in x**2, and not their sum."
+            raise invalid(
+                "density", f"{found} for x of shape {tuple(u.shape)}", "h(x), coordinate by coordinate", remedy
+            )
         expanded = u.expand(density.shape)
     except RuntimeError as error:
         raise invalid(
