@@ -38,7 +38,7 @@ def arborescence_marginals(u: Tensor, edges: Tensor, num_nodes: int, root: int =
     """The marginals P(e ∈ T) under p(T) ∝ exp(Σ_{e∈T} u_e), by the directed matrix-tree theorem (App. B.8).
 
     Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³),
-    and on sparse graphs as little as the best order of elimination allows.
+    less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).
@@ -76,7 +76,7 @@ def arborescence_log_partition(u: Tensor, edges: Tensor, num_nodes: int, root: i
 def arborescence_sample(
     u: Tensor, edges: Tensor, num_nodes: int, root: int = 0, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³) or less.
+    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range. O(n³), less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).

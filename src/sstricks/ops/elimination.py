@@ -45,24 +45,26 @@ class Order(NamedTuple):
 
 def order_of(edges: Tensor, nodes: int) -> Order:
     """The order of elimination for an edge list, looked for once."""
-    return _order_of(edges.numpy().tobytes(), nodes)
+    order = _order_of(edges.numpy().tobytes(), nodes, np.inf)
+    assert order
+    return order
 
 
 def sparse_order(edges: Tensor, nodes: int) -> Order | None:
     """The same for graphs that it leaves sparse."""
-    if edges.shape[1] * FILLED < nodes**2:
-        order = order_of(edges, nodes)
-        if order.products * FILLED < nodes**3:
-            return order
-    return None
+    if edges.shape[1] * FILLED >= nodes**2:
+        return None
+    return _order_of(edges.numpy().tobytes(), nodes, nodes**3 / FILLED if FILLED else np.inf)
 
 
 @lru_cache(maxsize=8)
-def _order_of(ends: bytes, nodes: int) -> Order:
+def _order_of(ends: bytes, nodes: int, most: float) -> Order | None:
     from sstricks.ops.kernels.minimum_degree import analyse
 
     pairs = np.frombuffer(ends, np.int64).reshape(2, -1)
-    number, pointer, index, begin, earlier, place, slot, down = analyse(nodes, 0, pairs)
+    number, pointer, index, begin, earlier, place, slot, down = analyse(nodes, 0, pairs, most)
+    if not len(number):
+        return None
     later = np.diff(pointer).astype(np.float64)
     return Order(number, slot, down, (pointer, index, begin, earlier, place), index.size, float(later @ later))
 

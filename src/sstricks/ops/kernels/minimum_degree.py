@@ -59,8 +59,11 @@ def _link(v, degree, first, after, before):
 
 
 @_compiled
-def _order(nodes, last, ends):
-    """The nodes in their order, where the neighbours of each begin that come later, and these; `last` is the last."""
+def _order(nodes, last, ends, most):
+    """The nodes in their order, where the neighbours of each begin that come later, and these; `last` is the last.
+
+    There are none if the products of an elimination, a later neighbour times another one, would be more than `most`.
+    """
     begin, near, edges = _adjacency(nodes, ends)
     whole = np.zeros(nodes, np.int64)  # so many eliminated nodes are at the end of a node's piece of `near`
     start, size = np.zeros(nodes, np.int64), np.zeros(nodes, np.int64)  # an eliminated node's neighbours in `later`
@@ -73,7 +76,7 @@ def _order(nodes, last, ends):
     for v in range(nodes - 1, -1, -1):
         if v != last:
             _link(v, degree, first, after, before)
-    least, used = 0, 0
+    least, used, products = 0, 0, 0.0
     for turn in range(nodes):
         while least < nodes and first[least] < 0:
             least += 1
@@ -105,6 +108,14 @@ def _order(nodes, last, ends):
             state[e] = 2
         size[v] = used - start[v]
         pointer[turn + 1] = used
+        rest = nodes - turn - 1
+        products += float(size[v]) ** 2
+        clique = size[v] == rest
+        if products + (rest**3 / 3.0 if clique else 0.0) > most:
+            return order[:0], pointer, later[:0]
+        if clique:  # then they are eliminated in any order
+            later = _complete(start[v], rest, last, turn, order, pointer, later)
+            return order, pointer, later
         for x in range(start[v], used):
             w = later[x]
             kept = begin[w + 1]
@@ -140,6 +151,24 @@ def _order(nodes, last, ends):
 
 
 @_compiled
+def _complete(at, rest, last, turn, order, pointer, later):
+    """What is left of the graph is complete: the node of this turn has the `rest` as neighbours, from `at` on."""
+    nodes = later[at : at + rest].copy()
+    for k in range(rest):
+        if nodes[k] == last:
+            nodes[k], nodes[rest - 1] = nodes[rest - 1], last
+    whole = np.empty(at + rest * (rest + 1) // 2, np.int64)
+    whole[:at] = later[:at]
+    for k in range(rest + 1):
+        whole[at : at + rest - k] = nodes[k:]
+        at += rest - k
+        pointer[turn + k + 1] = at
+        if k < rest:
+            order[turn + k + 1] = nodes[k]
+    return whole
+
+
+@_compiled
 def _transposed(pointer, index):
     """In which lists each number stands, by rising list, and where there."""
     nodes = pointer.size - 1
@@ -158,14 +187,16 @@ def _transposed(pointer, index):
 
 
 @_compiled
-def analyse(nodes, last, ends):
-    """The graph with what is filled in, its nodes numbered by their order.
+def analyse(nodes, last, ends, most=np.inf):
+    """The graph with what is filled in, its nodes numbered by their order; without nodes if that takes too much.
 
     Returns the node's number; where the later neighbours of each begin, and these by rising number; where the earlier
     ones begin, these, and where the node stands among their later ones; where each edge stands, and whether it leads to
     the earlier one of its nodes.
     """
-    order, pointer, later = _order(nodes, last, ends)
+    order, pointer, later = _order(nodes, last, ends, most)
+    if order.size == 0:
+        return order, pointer, order, pointer, order, order, order, np.empty(0, np.bool_)
     number = np.empty(nodes, np.int64)
     for k in range(nodes):
         number[order[k]] = k
