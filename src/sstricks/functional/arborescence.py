@@ -37,7 +37,8 @@ def maximum_arborescence(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0
 def arborescence_marginals(u: Tensor, edges: Tensor, num_nodes: int, root: int = 0) -> Tensor:
     """The marginals P(e ∈ T) under p(T) ∝ exp(Σ_{e∈T} u_e), by the directed matrix-tree theorem (App. B.8).
 
-    Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³).
+    Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³),
+    less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).
@@ -75,7 +76,7 @@ def arborescence_log_partition(u: Tensor, edges: Tensor, num_nodes: int, root: i
 def arborescence_sample(
     u: Tensor, edges: Tensor, num_nodes: int, root: int = 0, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³).
+    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range. O(n³), less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).

@@ -32,7 +32,8 @@ def maximum_spanning_tree(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
 def spanning_tree_marginals(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
     """The marginals P(e ∈ T) under p(T) ∝ exp(Σ_{e∈T} u_e), by the matrix-tree theorem (App. B.7, eq. 50).
 
-    Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³).
+    Exact at any range: nodes are eliminated one by one, so no matrix is inverted and nothing is clipped. O(n³),
+    less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).
@@ -69,7 +70,7 @@ def spanning_tree_log_partition(u: Tensor, edges: Tensor, num_nodes: int) -> Ten
 def spanning_tree_sample(
     u: Tensor, edges: Tensor, num_nodes: int, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range, in O(n³).
+    """An exact sample of p(T) ∝ exp(Σ_{e∈T} u_e) for each row of u, at any range. O(n³), less on sparse graphs.
 
     Args:
         u: Natural parameters, shape (*batch, E).

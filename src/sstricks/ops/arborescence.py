@@ -59,8 +59,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sstricks.errors import invalid
+from sstricks.ops import elimination
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
-from sstricks.ops.operator import is_checked, operator
+from sstricks.ops.operator import is_checked, is_readable, operator
 from sstricks.ops.precision import FAR, NEAR
 from sstricks.ops.threads import over_rows
 
@@ -236,20 +237,27 @@ def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return x
 
 
-def _launch(
-    kernel: Callable[..., None], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, ratios: int = 0
-) -> Tensor:
+def _in_lanes(
+    kernel: Callable[..., None], out: Tensor, unreached: Tensor, nodes: int, edges: Tensor, *rows: Tensor, more: int = 0
+) -> None:
     from sstricks.ops.kernels.arborescence import workspace_size
     from sstricks.ops.kernels.floats import LANES
 
-    unreached = torch.empty(len(out), dtype=torch.int64)
     # About 2 ns per entry of every stage's matrix, and an exponential per edge.
     work = 2.0 * nodes**3 / 3 + 20.0 * edges.shape[1]
     arrays = (row.numpy() for row in rows)
     args = (nodes, *arrays, edges.numpy(), out.numpy(), unreached.numpy())
-    memory = workspace_size(nodes, edges.shape[1]) + ratios * LANES
+    memory = workspace_size(nodes, edges.shape[1]) + more * LANES
     over_rows(kernel, len(out), work, *args, step=LANES, scratch=memory)
-    check_reached(unreached)
+
+
+def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
+    def exact(out: Tensor, unreached: Tensor, *rows: Tensor) -> None:
+        from sstricks.ops.kernels import arborescence as kernels
+
+        _in_lanes(getattr(kernels, kernel_name), out, unreached, nodes, edges, *rows)
+
+    check_reached(elimination.eliminate(kernel_name, exact, out, nodes, edges, *rows, directed=True))
     return out
 
 
@@ -258,7 +266,10 @@ def _brought_near(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.arborescence import nearby as kernel
 
     there = u.to("cpu", torch.float64)
-    return _launch(kernel, torch.empty_like(there), nodes, edges.cpu(), there).to(u)
+    out, unreached = torch.empty_like(there), torch.empty(len(u), dtype=torch.int64)
+    _in_lanes(kernel, out, unreached, nodes, edges.cpu(), there)
+    check_reached(unreached)
+    return out.to(u)
 
 
 # The elimination is exact as long as no sum of logarithms is rounded, and inconsistent where one is: then marginals do
@@ -353,9 +364,25 @@ def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 def draw(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
     """One random tree for each row of u, shape (*batch, E); `sample` says more."""
+    rows = u.shape[:-1].numel()
+    many = nodes >= elimination.DENSE and is_readable(u) and is_readable(edges)
+    # With few rows, lanes are empty.
+    if many and (rows < elimination.LANES or elimination.sparse_order(edges, nodes)):
+        return _draw_in_order(u.detach().reshape(rows, -1), edges, nodes, generator).reshape(u.shape)
     # One number for each pair of nodes, and one for each edge of a tree.
     shape = (*u.shape[:-1], (nodes - 1) * (nodes + 2) // 2)
     return sample(u, torch.rand(shape, dtype=u.dtype, device=u.device, generator=generator), edges, nodes)
+
+
+def _draw_in_order(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
+    """`draw` on the CPU, in an order of elimination that suits the graph: with less work, memory and random numbers."""
+    order = elimination.order_of(edges, nodes)
+    out, unreached = torch.empty_like(u), torch.zeros(len(u), dtype=torch.int64)
+    shape = (len(u), elimination.uniforms_size(order))
+    uniforms = torch.rand(shape, dtype=u.dtype, generator=generator)
+    elimination.sample(order, edges, out, unreached, u.contiguous(), uniforms)
+    check_reached(unreached)
+    return out
 
 
 def rooted(edges: Tensor, root: int) -> Tensor:
@@ -367,31 +394,28 @@ def rooted(edges: Tensor, root: int) -> Tensor:
 
 @marginals.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import marginals as kernel
-
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u)
+    return _launch("marginals", torch.empty_like(u), nodes, edges, u)
 
 
 @marginals_jvp.cpu
 def _(u: Tensor, g: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import marginals_jvp as kernel
-
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u, g)
+    return _launch("marginals_jvp", torch.empty_like(u), nodes, edges, u, g)
 
 
 @log_partition.cpu
 def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    from sstricks.ops.kernels.arborescence import log_partition as kernel
-
-    return _launch(kernel, u.new_empty(len(u)), nodes, edges, u)
+    return _launch("log_partition", u.new_empty(len(u)), nodes, edges, u)
 
 
 @sample.cpu
 def _(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.arborescence_samples import sample as kernel
 
+    out, unreached = torch.empty_like(u), torch.empty(len(u), dtype=torch.int64)
     ratios = nodes * (nodes - 1) * (nodes - 2) // 3
-    return _launch(kernel, torch.empty_like(u), nodes, edges, u, uniforms, ratios=ratios)
+    _in_lanes(kernel, out, unreached, nodes, edges, u, uniforms, more=ratios)
+    check_reached(unreached)
+    return out
 
 
 @marginals.cuda

@@ -48,6 +48,7 @@ from torch.nn.functional import pad
 
 from sstricks.errors import invalid
 from sstricks.ops import arborescence
+from sstricks.ops.elimination import eliminate
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.precision import MANY, NEAR, SURE
@@ -209,17 +210,18 @@ def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 
 def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
-    from sstricks.ops.kernels import spanning_tree as kernels
-    from sstricks.ops.kernels.floats import LANES
+    def exact(out: Tensor, components: Tensor, *rows: Tensor) -> None:
+        from sstricks.ops.kernels import spanning_tree as kernels
+        from sstricks.ops.kernels.floats import LANES
 
-    components = torch.empty(len(out), dtype=torch.int64)
-    # About 2 ns per entry of every stage's matrix, and an exponential per edge.
-    work = 2.0 * nodes**3 / 6 + 20.0 * edges.shape[1]
-    arrays = (row.numpy() for row in rows)
-    kernel = getattr(kernels, kernel_name)
-    args = (nodes, *arrays, edges.numpy(), out.numpy(), components.numpy())
-    over_rows(kernel, len(out), work, *args, step=LANES, scratch=kernels.workspace_size(nodes, edges.shape[1]))
-    check_connected(components)
+        # About 2 ns per entry of every stage's matrix, and an exponential per edge.
+        work = 2.0 * nodes**3 / 6 + 20.0 * edges.shape[1]
+        arrays = (row.numpy() for row in rows)
+        kernel = getattr(kernels, kernel_name)
+        args = (nodes, *arrays, edges.numpy(), out.numpy(), components.numpy())
+        over_rows(kernel, len(out), work, *args, step=LANES, scratch=kernels.workspace_size(nodes, edges.shape[1]))
+
+    check_connected(eliminate(kernel_name, exact, out, nodes, edges, *rows, directed=False))
     return out
 
 
@@ -349,9 +351,10 @@ def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
     out = torch.empty_like(u)
     components = torch.empty(len(u), dtype=torch.int64)
-    # Prim looks at every pair of nodes twice, Kruskal sorts: measured, they break even near 16 pairs an edge.
-    sparse = nodes * nodes > 16 * edges.shape[1]
-    kernel, work = (kernels.kruskal, 60.0 * edges.shape[1]) if sparse else (kernels.prim, 2.0 * nodes * nodes)
+    # Prim looks at every pair of nodes twice, Borůvka at every edge more often: measured, they break even near 4 pairs
+    # an edge.
+    sparse = nodes * nodes > 4 * edges.shape[1]
+    kernel, work = (kernels.boruvka, 40.0 * edges.shape[1]) if sparse else (kernels.prim, 2.0 * nodes * nodes)
     over_rows(kernel, len(u), work, nodes, u.numpy(), edges.numpy(), out.numpy(), components.numpy())
     check_connected(components)
     return out

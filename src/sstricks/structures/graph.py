@@ -78,9 +78,13 @@ class GraphStructure(Structure):
 
     def _present(self, device: torch.device) -> Tensor:
         """Which nodes have an edge that is not masked, shape (*batch_shape, n)."""
-        mask = None if self.mask is None else self.placed("mask", device).float()
-        matrix = self._from_to(torch.ones(self.event_shape, device=device) if mask is None else mask)
-        return (matrix.sum(-1) + matrix.sum(-2)) > 0
+        there = (
+            torch.ones(self.event_shape, device=device) if self.mask is None else self.placed("mask", device).float()
+        )
+        edges = there.new_zeros(*there.shape[:-1], self.num_nodes)
+        for ends in self.placed("edges", device):
+            edges = edges.index_add(-1, ends, there)
+        return edges > 0
 
 
 def reachable(adjacency: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 A path is grown backwards along best edges from any node. Where it closes a cycle, that is contracted: an edge into the
 new node is worth what it gains over the cycle's own edge at its head. Where it reaches the root's side, its nodes are
 settled, and another path begins. At the end, the outermost contractions are opened first: the edge chosen for one
-replaces the own edges of all contractions around its head. O(n²).
+replaces the own edges of all contractions around its head. O(n²) with the gains in a matrix, which of two edges from
+one node keeps the better. Of sparse graphs they are in lists, in which of two edges from one node or contraction the
+better stays at each contraction, and take as much memory as there are edges.
 
 Ties are broken as if every utility were raised by an infinitesimal of its own, that of edge 0 by far the largest, then
 that of edge 1, and so on; so among the best trees the one is found that takes the lower edges. An edge's gain is its
@@ -31,6 +33,8 @@ from numba import njit
 
 from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
 
+_PAIRS = 8  # of nodes, for each edge: beyond it a graph is sparse
+
 
 @njit(inline="always")
 def _difference(x, x_rest, y, y_rest):
@@ -48,13 +52,19 @@ def _difference(x, x_rest, y, y_rest):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _memory(nodes):
-    """Of nodes and contractions: gains of the edges from each node, and which they are; the chosen edge; and where."""
-    most = 2 * nodes
-    gains = np.empty((most, nodes)), np.empty((most, nodes)), np.empty((most, nodes), np.int64)
+def _memory(nodes, edges):
+    """Of nodes and contractions: gains of the edges from each node, and which they are; the chosen edge; and where.
+
+    Of sparse graphs there are lists instead: the gains of all edges, the next one in the list, and the first.
+    """
+    most, sparse = 2 * nodes, nodes * nodes > _PAIRS * edges
+    rows, listed = (0, edges) if sparse else (most, 0)
+    gains = np.empty((rows, nodes)), np.empty((rows, nodes)), np.empty((rows, nodes), np.int64)
+    first, kept = np.empty((2, most), np.int64)
+    lists = np.empty(listed), np.empty(listed), np.empty(listed, np.int64), first, kept
     choice = np.empty(most), np.empty(most), np.empty(most, np.int64)
-    outer, inside, present = np.empty(most, np.int64), np.empty(nodes, np.int64), np.empty(nodes, np.bool_)
-    return gains, choice, outer, inside, present
+    outer, inside, present = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(nodes, np.bool_)
+    return gains, lists, choice, outer, inside, present
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -119,22 +129,87 @@ def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, h
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _outermost(v, inside):
+    """The contraction around v, or v, that no other one is around."""
+    while inside[v] != v:
+        inside[v] = inside[inside[v]]
+        v = inside[v]
+    return v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _best_listed(v, lists, heads, chosen, outer):
+    """The best edge into v, −1 if it has none."""
+    gain, _, after, first, _ = lists
+    best, at, x = -np.inf, -1, first[v]
+    while x >= 0:
+        if gain[x] > best or (gain[x] == best and at >= 0 and _is_better(x, at, lists, heads, chosen, outer)):
+            best, at = gain[x], x
+        x = after[x]
+    return at
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _is_better(x, y, lists, heads, chosen, outer):
+    """Whether edge x gains more than y."""
+    gain, rest = lists[0], lists[1]
+    lead = gain[x] - gain[y] if gain[x] != gain[y] else rest[x] - rest[y]
+    return lead > 0.0 or (lead == 0.0 and _wins(x, y, heads, chosen, outer))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, ends):
+    """`_contract`, with lists: of the edges from one node or contraction the best stays, of those from `new` none."""
+    gain, rest, after, first, kept = lists
+    best, more, chosen = choice
+    for k in range(begin, end):
+        outer[path[k]] = inside[path[k]] = new
+    for k in range(begin, end):
+        c = path[k]
+        x = first[c]
+        while x >= 0:
+            if far:
+                gain[x], rest[x] = _difference(gain[x], rest[x], best[c], more[c])
+            else:
+                gain[x] -= best[c]
+            tail = _outermost(ends[0, x], inside)
+            y = kept[tail]
+            if tail != new and (y < 0 or _is_better(x, y, lists, ends[1], chosen, outer)):
+                kept[tail] = x
+            x = after[x]
+    for k in range(begin, end):
+        x = first[path[k]]
+        while x >= 0:
+            following, tail = after[x], _outermost(ends[0, x], inside)
+            if kept[tail] == x:
+                kept[tail] = -1
+                after[x] = first[new]
+                first[new] = x
+            x = following
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     """Choose an edge into every node and contraction; how many these are, and how many nodes the root does not reach.
 
     Gains are sums of two floats if a utility is larger than the limit.
     """
-    gains, choice, outer, inside, present = memory
+    gains, lists, choice, outer, inside, present = memory
     gain, rest, which = gains
     best, more, chosen = choice
+    sparse = gain.size == 0
     gain[:nodes] = -np.inf
     rest[:nodes] = 0.0
+    lists[0][:] = u[row, : lists[0].size]
+    lists[1][:] = 0.0
+    lists[3][:] = -1
+    lists[4][:] = -1
     present[:] = False
     outer[:] = -1
     chosen[:] = -1
     settled[:] = False
     on_path[:] = False
-    for v in range(nodes):
+    for v in range(inside.size):
         inside[v] = v
     far = False
     for x in range(ends.shape[1]):
@@ -142,36 +217,46 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
         if j > 0 and u[row, x] > -np.inf:
             present[i] = present[j] = True
             far |= abs(u[row, x]) > limit
-            if u[row, x] > gain[j, i]:  # strictly: of parallel edges that tie, the first
+            if sparse:
+                lists[2][x] = lists[3][j]
+                lists[3][j] = x
+            elif u[row, x] > gain[j, i]:  # strictly: of parallel edges that tie, the first
                 gain[j, i] = u[row, x]
                 which[j, i] = x
     settled[0] = True
     count = nodes
     unreached = 0
     for start in range(1, nodes):
-        if not present[start] or settled[inside[start]]:
+        v = _outermost(start, inside)
+        if not present[start] or settled[v]:
             continue
         length = 0
-        v = inside[start]
         while True:
             path[length] = v
             length += 1
             on_path[v] = True
-            tail = _best_edge(v, nodes, gains, ends[1], chosen, outer)
-            if tail < 0:
+            if sparse:
+                edge = _best_listed(v, lists, ends[1], chosen, outer)
+                if edge >= 0:
+                    chosen[v], best[v], more[v] = edge, lists[0][edge], lists[1][edge]
+            else:
+                edge = _best_edge(v, nodes, gains, ends[1], chosen, outer)
+                if edge >= 0:
+                    chosen[v], best[v], more[v] = which[v, edge], gain[v, edge], rest[v, edge]
+            if edge < 0:
                 unreached += 1
                 break
-            chosen[v] = which[v, tail]
-            best[v] = gain[v, tail]
-            more[v] = rest[v, tail]
-            w = inside[tail]
+            w = _outermost(ends[0, chosen[v]], inside)
             if settled[w]:
                 break
             if on_path[w]:
                 first = length - 1
                 while path[first] != w:
                     first -= 1
-                _contract(count, path, first, length, nodes, far, gains, choice, outer, inside, ends[1])
+                if sparse:
+                    _contract_lists(count, path, first, length, far, lists, choice, outer, inside, ends)
+                else:
+                    _contract(count, path, first, length, nodes, far, gains, choice, outer, inside, ends[1])
                 length = first
                 v = count
                 count += 1
@@ -186,8 +271,8 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
 def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
     """Write the maximum arborescences of rows `begin` to `end`, rooted at node 0, into `out`."""
     heads = ends[1]
-    memory = _memory(nodes)
-    chosen, outer = memory[1][2], memory[2]
+    memory = _memory(nodes, ends.shape[1])
+    chosen, outer = memory[2][2], memory[3]
     settled, on_path, opened = np.empty((3, 2 * nodes), np.bool_)
     path = np.empty(2 * nodes, np.int64)
     for r in range(begin, end):
@@ -207,8 +292,8 @@ def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
 @njit(nogil=True, cache=True, error_model="numpy")
 def bring_near(nodes, row, u, ends, near):
     """Write utilities with the law of a row of u, but near each other, into `near`; return what log Z of u is more."""
-    memory = _memory(nodes)
-    (best, more, chosen), outer = memory[1], memory[2]
+    memory = _memory(nodes, ends.shape[1])
+    (best, more, chosen), outer = memory[2], memory[3]
     settled, on_path = np.empty((2, 2 * nodes), np.bool_)
     path = np.empty(2 * nodes, np.int64)
     value = np.empty((1, ends.shape[1]))

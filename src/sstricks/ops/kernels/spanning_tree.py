@@ -17,7 +17,7 @@ unsigned offsets: a slice would cost two atomic operations each time, and a sign
 keeps a loop from being vectorised. Loops over eight lanes have few arrays each, since every one of them first tests its
 arrays for overlap.
 
-**Maximum**: dense Prim, and Kruskal where the edge list is sparse. Edges are totally ordered by utility, then by index
+**Maximum**: dense Prim, and Borůvka where the edge list is sparse. Edges are totally ordered by utility, then by index
 (the lower first), so the maximum is unique and both agree on it.
 """
 
@@ -402,7 +402,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
 def _shift(nodes, u, row, ends):
     """What log Z of a row of u is more than that of the near utilities: what they differ by on the best tree."""
     tree, near = np.empty((1, ends.shape[1])), np.empty(ends.shape[1])
-    kruskal(0, 1, nodes, u[row : row + 1], ends, tree, np.empty(1, np.int64))
+    boruvka(0, 1, nodes, u[row : row + 1], ends, tree, np.empty(1, np.int64))
     bring_near(nodes, u, row, near)
     shift = 0.0
     for x in range(near.size):
@@ -582,30 +582,62 @@ def prim(begin, end, nodes, u, ends, out, components):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def kruskal(begin, end, nodes, u, ends, out, components):
-    """O(E log E) for a graph: take edges from the best on, unless they close a cycle."""
-    parent = np.empty(nodes, np.int64)
+def _root(v, parent):
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def boruvka(begin, end, nodes, u, ends, out, components):
+    """O(E log n) for a graph: every component takes its best edge to another one, until there are none."""
+    edges = ends.shape[1]
+    left, value = np.empty(edges, np.int64), np.empty(edges)
+    one, other = np.empty((2, edges), np.int64)
+    number, parent, link = np.empty((3, nodes), np.int64)
+    best = np.empty(nodes)
     for r in range(begin, end):
-        order = np.argsort(-u[r], kind="mergesort")  # stable: ties keep the order of their indices
-        for v in range(nodes):
-            parent[v] = -1
-        components[r] = 0
-        for x in order:
+        number[:] = -1
+        many, count = 0, 0  # components, and edges between them: what is left of the graph
+        for x in range(edges):
             out[r, x] = 0.0
-            if u[r, x] == -np.inf:
-                continue
-            a, b = ends[0, x], ends[1, x]
-            for v in (a, b):
-                if parent[v] < 0:
-                    parent[v] = v
-                    components[r] += 1
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = parent[a]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
-            if a != b:
-                parent[a] = b
-                out[r, x] = 1.0
-                components[r] -= 1
+            if u[r, x] > -np.inf:
+                for k in range(2):
+                    if number[ends[k, x]] < 0:
+                        number[ends[k, x]] = many
+                        many += 1
+                left[count], value[count] = x, u[r, x]
+                one[count], other[count] = number[ends[0, x]], number[ends[1, x]]
+                count += 1
+        components[r] = many
+        while count > 0:
+            for c in range(many):
+                parent[c] = c
+                best[c] = -np.inf
+            for x in range(count):  # strictly: of edges that tie, the first
+                if value[x] > best[one[x]]:
+                    best[one[x]], link[one[x]] = value[x], x
+                if value[x] > best[other[x]]:
+                    best[other[x]], link[other[x]] = value[x], x
+            for c in range(many):
+                if best[c] > -np.inf:
+                    a, b = _root(one[link[c]], parent), _root(other[link[c]], parent)
+                    if a != b:  # else both chose this edge
+                        parent[max(a, b)] = min(a, b)
+                        out[r, left[link[c]]] = 1.0
+                        components[r] -= 1
+            before, many = many, 0
+            for c in range(before):
+                if parent[c] == c:
+                    number[c] = many
+                    many += 1
+                else:
+                    number[c] = number[_root(c, parent)]
+            kept = 0
+            for x in range(count):
+                a, b = number[one[x]], number[other[x]]
+                if a != b:
+                    left[kept], value[kept], one[kept], other[kept] = left[x], value[x], a, b
+                    kept += 1
+            count = kept
