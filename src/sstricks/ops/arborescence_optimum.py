@@ -1,25 +1,30 @@
-r"""Separable regularizers on arborescences: a multiplier for each node, by Newton's method, and minimum cuts.
+r"""Separable regularizers on arborescences: a multiplier for each node and each full set, by cutting planes.
 
 An arborescence is a spanning tree, directions aside, that has one edge into every node but the root. Its hull is what
 both conditions leave together (Edmonds' intersection of matroids): x ≥ 0, :math:`x(\delta^-(v)) = 1` for every node v
-but the root, and :math:`x(E(S)) \le |S| - 1` for every set S without the root; for other sets that follows. With a
-multiplier for each node, only the bounds on sets are left,
+but the root, and :math:`x(E(S)) \le |S| - 1` for every set S without the root; for the other sets that follows.
 
-.. math:: x(\lambda) = \operatorname{argmax}_x \sum_e (u_e - \lambda_{\mathrm{head}(e)}) x_e - h(x_e).
+There are too many sets to list. So the optimum is found with none of them, then those that hold too much are looked
+for by minimum cuts (see `sstricks.ops.tree_optimum`), and so on until there is none. With the sets known so far the
+optimum is :math:`x_e = (h')^{-1}(u_e - \lambda_{\mathrm{head}(e)} + \sum_{S \ni e} \nu_S)` for the λ and ν ≤ 0 that
+minimise the dual, which is convex:
 
-This is solved as in `sstricks.ops.tree_optimum`, but that no sum is given: at first every edge is free,
-:math:`x_e = (h')^{-1}(u_e - \lambda_{\mathrm{head}(e)})`. Sets that hold too much become blocks with a multiplier of
-their own, and what lies between them stays free. There h goes on beyond 1 as a parabola, so that on the way nothing
-binds that cannot bind at the end.
+.. math:: \varphi(\lambda, \nu) = \sum_v \lambda_v - \sum_S (|S| - 1)\, \nu_S + \sum_e h^*(\dots), \qquad
+          \nabla_\lambda = 1 - x(\delta^-), \quad \nabla_\nu = x(E(S)) - |S| + 1.
 
-**The dual** :math:`\varphi(\lambda) = \sum_v \lambda_v + \max_x \dots` is convex. With M the incidence of heads, its
-gradient is :math:`g = 1 - M x(\lambda)`, and its Hessian :math:`M J M^\top`, where J is 1/h'' on free edges and as for
-subsets in blocks. Steps solve :math:`(M J M^\top + \operatorname{diag}(\mu |g|))\, d = -g`: no multiplier moves by much
-more than 1/μ where φ is flat, and near the optimum the damping vanishes. Since φ is convex, a step may be taken if φ
-does not rise too fast at its end. It begins where every node has the best x on its own edges alone.
+With the edges' incidence A of nodes and of those sets whose ν may move, its Hessian is :math:`A\,
+\operatorname{diag}(1/h''(x)) A^\top`. Steps of Newton's method are damped by a multiple μ of the gradient itself,
+:math:`(A\, \operatorname{diag}(1/h'') A^\top + \operatorname{diag}(\mu |g|))\, d = -g`: no multiplier moves by much
+more than 1/μ where φ is flat, and at the end the damping vanishes. A step ends where the first ν becomes zero; it is
+taken if φ, being convex, does not rise too fast at its end. Beyond 1, h goes on as a parabola, so that on the way
+nothing binds that cannot bind at the end.
 
-At low temperatures kinks of φ, where blocks come and go, may lie so close that there is no progress. What Newton's
-method does not solve, the active-set method does.
+That the sets' multipliers are variables of their own matters at low temperatures: for the λ alone, with the best ν for
+them, φ has kinks whose two sides differ by factors of exp(1/t).
+
+**Backward.** The face of x is known by its sums over nodes and over sets with ν < 0, whose incidences are its normals:
+see `sstricks.ops.optimal_face`. What does not converge, as where utilities differ by more than their digits, is left to
+the active-set method, and its faces are found by argmax.
 """
 
 from collections.abc import Callable
@@ -27,53 +32,58 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot, pad
 
 from sstricks.ops.active_set import mix
 from sstricks.ops.costs import COSTS
-from sstricks.ops.density import Density, density_of, differentiable, ends, in_batch, interior
+from sstricks.ops.density import density_of, differentiable, ends, in_batch, interior
 from sstricks.ops.frank_wolfe import check_convergence
 from sstricks.ops.operator import operator
 from sstricks.ops.optimal_face import face_normals
 from sstricks.ops.threads import over_rows
-from sstricks.ops.tree_optimum import on_open_blocks
 
-_STEPS = 40
-# What may be missing from one edge into every node, or be too much; more, and the active-set method takes over.
-_ENOUGH = 1e-11
+_STEPS = 300
+# By how much sums may be wrong for new sets to be looked for, and at the end.
+_NEARLY, _ENOUGH = 1e-6, 1e-11
+# By how much a set must hold too much.
+_CLEAR = 1e-12
 # Of squared lengths of sums of unit vectors: what is smaller is rounding.
 _RANK = 1e-9
-_BY_ACTIVE_SET = -1.0
 
 
-@operator("sstricks::arborescence_optimum", core=(2, None), output_core=2)
+@operator("sstricks::arborescence_optimum", core=(2, 1, None), output_core=2)
 @differentiable()
 def arborescence_optimum(
-    triple: Tensor,
+    frame: Tensor,
+    u: Tensor,
     edges: Tensor,
     nodes: int,
     oracle: int,
     f: int,
     code: int,
     batch: list[int],
+    is_wanted: bool,
     max_steps: int,
     tol: float,
 ) -> Tensor:
-    """The maximiser x of uᵀx − Σh(xₑ) on the hull of arborescences from node 0, and what its face is known by.
+    """The maximiser x of uᵀx − Σh(xₑ) on the hull of arborescences from node 0, and the normals of its face.
 
     Args:
-        triple: Scaled utilities u, three times, shape (*batch, 3, E): the shape of the result; −∞ is an absent edge.
+        frame: Any matrix of the shape of the result.
+        u: Scaled utilities, shape (*batch, E); −∞ is an absent edge.
         edges: The tail and the head of every edge, shape (2, E).
-        nodes: The number of nodes; one without any edge is absent.
+        nodes: The number of nodes n; one without any edge is absent.
         oracle: The handle of the structure.
         f: The handle of the regularizer.
         code: Which of `COSTS` h is, or the handle again.
         batch: The batch shape, which the parameters of h may depend on.
-        max_steps: After how many steps of the active-set method to give up.
+        is_wanted: Whether the normals are.
+        max_steps: After how many steps of the active-set method, where that is needed, to give up.
         tol: The duality gap that it is to reach.
 
     Returns:
-        x; the number of each edge's block, 0 if it is free, −1 where the active-set method was used; and there
-        u − h'(x). Shape (*batch, 3, E).
+        x in the first column; orthonormal normals, as far as coordinates vary, or zeros, in the others: shape
+        (*batch, E, 1 + 2n).
 
     Raises:
         ValueError: Some node is not reached from the root, or h is not strictly convex.
@@ -81,123 +91,169 @@ def arborescence_optimum(
     Warns:
         ConvergenceWarning: Some row stopped short of the tolerance.
     """
-    u, ends_of = triple[:, 0].contiguous().cpu(), edges.cpu()
-    found = torch.zeros(len(u), 3, u.shape[1], dtype=u.dtype)
-    found[:, 0], found[:, 1], left = _by_newton(u, ends_of, nodes, f, code, batch)
+    u, edges = u.cpu(), edges.cpu()
+    now = _solve(_Dual(u, edges, nodes, f, code, batch))
+    x, left = now.x.clamp(max=1.0), now.error() > _ENOUGH
+    left |= left.isnan()
+    sums = torch.cat([one_hot(edges[1], nodes).to(u.dtype).expand(*u.shape, nodes), _full(now)], -1)
     if left.any():
         rows = left if code < len(COSTS) else torch.ones_like(left)  # the parameters are those of the whole batch
         mixture = mix(oracle, u[rows], code, batch, max_steps, tol)
         check_convergence(mixture, tol)
-        found[left, 0], found[left, 2] = mixture.point[left[rows]], mixture.pull[left[rows]]
-        found[left, 1] = _BY_ACTIVE_SET
-    return found.to(triple)
+        x[left] = mixture.point[left[rows]]
+        if is_wanted:
+            square = u.new_empty(u.shape[-1], u.shape[-1])
+            sums = pad(sums, (0, max(0, u.shape[-1] - sums.shape[-1])))
+            sums[left] = pad(
+                face_normals.twin(square, mixture.pull[left[rows]], oracle), (0, sums.shape[-1] - len(square))
+            )
+    found = torch.zeros(len(u), *frame.shape[-2:], dtype=u.dtype)
+    found[..., 0] = x
+    if is_wanted:
+        found[..., 1:] = _orthonormal(sums * interior(x).unsqueeze(-1), 2 * nodes)
+    return found.to(frame.device)
 
 
 # Its gradient is that of `on_face`.
 @arborescence_optimum.backward
 def _(
-    needs: tuple[bool, ...], grad: Tensor, found: Tensor, triple: Tensor, edges: Tensor, *numbers: object
-) -> tuple[None, None]:
-    return None, None
+    needs: tuple[bool, ...], grad: Tensor, found: Tensor, frame: Tensor, u: Tensor, edges: Tensor, *numbers: object
+) -> tuple[None, None, None]:
+    return None, None, None
+
+
+def _orthonormal(vectors: Tensor, count: int) -> Tensor:
+    """As many orthonormal vectors as these span, in columns, and zeros."""
+    values, mixed = torch.linalg.eigh(vectors.mT @ vectors)
+    clear = values > _RANK * values.amax(-1, keepdim=True).clamp(min=1.0)
+    basis = (vectors @ mixed) * torch.where(clear, values, torch.inf).rsqrt().unsqueeze(-2)
+    return pad(basis[..., -count:], (0, max(0, count - basis.shape[-1])))
 
 
 class _Point(NamedTuple):
-    """Where the multipliers lead, row by row."""
+    """Multipliers, and where they lead, row by row. Sets that are not in use are empty and have no multiplier."""
 
-    multipliers: Tensor
+    by_node: Tensor
     """λ, shape (rows, nodes)."""
+    by_set: Tensor
+    """ν ≤ 0, shape (rows, slots)."""
+    sets: Tensor
+    """The edges within each set, as indicators, shape (rows, slots, E)."""
+    ranks: Tensor
+    """How many of them a tree may have, shape (rows, slots); 1 where the set is empty."""
     x: Tensor
-    """x(λ), shape (rows, E)."""
-    blocks: Tensor
-    """The number of each edge's block, 0 if it is free, shape (rows, E)."""
+    """Shape (rows, E)."""
     spread: Tensor
     """1/h''(x), and 0 where x cannot vary, shape (rows, E)."""
-    slope: Tensor
-    """That of φ: what is missing from the edges into each node, shape (rows, nodes)."""
+    lack: Tensor
+    """What is missing from the edges into each node, shape (rows, nodes)."""
+    excess: Tensor
+    """What the sets hold too much, shape (rows, slots)."""
+
+    def moves(self) -> Tensor:
+        """Which ν may move."""
+        return (self.by_set < 0) | (self.excess > 0)
 
     def error(self) -> Tensor:
-        return self.slope.abs().amax(-1)
+        """The largest component of the gradient."""
+        return torch.cat([self.lack, torch.where(self.moves(), self.excess, 0.0)], -1).abs().amax(-1)
 
     def rows(self, here: Tensor) -> "_Point":
         return _Point._make(part[here] for part in self)
 
     def or_else(self, other: "_Point", here: Tensor) -> "_Point":
         """This one in the rows `here`, else the other."""
-        return _Point._make(torch.where(here.unsqueeze(-1), a, b) for a, b in zip(self, other, strict=True))
+        pairs = zip(self, other, strict=True)
+        return _Point._make(torch.where(here.reshape(-1, *[1] * (a.dim() - 1)), a, b) for a, b in pairs)
 
 
 class _Dual:
     """φ of rows of utilities."""
 
-    def __init__(self, u: Tensor, edges: Tensor, nodes: int, f: Density, code: int, batch: list[int]) -> None:
-        self.u, self.edges, self.nodes, self.f, self.code, self.batch = u, edges, nodes, f, code, batch
+    def __init__(self, u: Tensor, edges: Tensor, nodes: int, number: int, code: int, batch: list[int]) -> None:
+        self.u, self.edges, self.nodes, self.number, self.code, self.batch = u, edges, nodes, number, code, batch
+        self.f = density_of(number, in_batch(u, batch) if self.is_whole else u)
         self.present = u > -torch.inf
         ones = self.present.to(u.dtype)
-        self.target = (self._into(ones) + self._sums(ones, edges[0]) > 0).to(u.dtype)
-        self.target[:, 0] = 0.0
+        self.asked = (self._into(ones) + self._sums(ones, edges[0]) > 0).to(u.dtype)
+        self.asked[:, 0] = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether h may depend on the row, so that all rows must stay together."""
+        return self.code >= len(COSTS)
 
     def rows(self, here: Tensor) -> "_Dual":
-        return _Dual(self.u[here], self.edges, self.nodes, self.f, self.code, self.batch)
+        return _Dual(self.u[here], self.edges, self.nodes, self.number, self.code, self.batch)
 
     def begin(self) -> _Point:
-        """Where every node has the best x on its own edges alone."""
-        state = self._state(self.edges[1], 1)
-        x = on_open_blocks(self.u, torch.zeros_like(self.u), state, self.code, self.batch)
-        pull = self.u - self._on_rows(self.f.slope, x.clamp(*ends(x)))
-        head = self.edges[1].expand_as(x)
-        most = x.new_full(self.target.shape, -torch.inf).scatter_reduce(-1, head, x, "amax").gather(-1, head)
-        pull = torch.where(self.present & (x == most), pull, -torch.inf)
-        multipliers = x.new_full(self.target.shape, -torch.inf).scatter_reduce(-1, head, pull, "amax")
-        return self.at(torch.where(multipliers > -torch.inf, multipliers, 0.0))
+        """No sets, and the largest x into every node one half."""
+        half = self._on_rows(self.f.slope, torch.full_like(self.u, 0.5))
+        head = self.edges[1].expand_as(self.u)
+        best = torch.full_like(self.asked, -torch.inf).scatter_reduce(-1, head, self.u - half, "amax")
+        none = self.u.new_zeros(len(self.u), 0)
+        return self.at(torch.where(best > -torch.inf, best, 0.0), none, none.unsqueeze(-1) @ self.u[:, None], none)
 
-    def at(self, multipliers: Tensor) -> _Point:
-        from sstricks.ops.kernels import tree_optimum as kernels
-
-        y = self.u - multipliers[:, self.edges[1]]
-        x, spread = (torch.where(self.present, part, 0.0) for part in self._free(torch.where(self.present, y, 0.0)))
-        state = self._state(torch.where(self.edges[0] > 0, 0, -1), kernels.FREE)  # bounds on sets with the root follow
-        work = 10.0 * self.nodes * x.shape[1]
-        over_rows(kernels.divide, len(x), work, self.nodes, x.numpy(), state.numpy())
-        while state[:, kernels.OPEN].any():
-            x = on_open_blocks(y, x, state, self.code, self.batch)
-            over_rows(kernels.divide, len(x), work, self.nodes, x.numpy(), state.numpy())
-        tight = state[:, kernels.RANK] != kernels.FREE
-        blocks = torch.where(tight, state[:, kernels.BLOCK] + 1, 0)
-        return _Point(multipliers, x, blocks, torch.where(tight, self._spread(x), spread), self.target - self._into(x))
-
-    def step(self, now: _Point, damping: Tensor) -> Tensor:
-        """(M J Mᵀ + diag(μ|g|))⁻¹ (−g)."""
-        rows, count = len(now.x), int(now.blocks.max()) + 1
-        cells = now.blocks * self.nodes + self.edges[1]
-        sums = now.spread.new_zeros(rows, count * self.nodes).scatter_add(-1, cells, now.spread)
-        sums = sums.unflatten(-1, (count, self.nodes))
-        tight = sums[:, 1:]
-        total = tight.sum(-1, keepdim=True)
-        hessian = torch.diag_embed(sums.sum(1)) - tight.mT @ (tight / torch.where(total > 0, total, 1.0))
-        ridge = damping.unsqueeze(-1) * now.slope.abs() + torch.finfo(now.x.dtype).eps
-        return -torch.linalg.solve_ex(hessian + torch.diag_embed(ridge), now.slope.unsqueeze(-1)).result.squeeze(-1)
-
-    def _state(self, blocks: Tensor, rank: int) -> Tensor:
-        """All present edges in open blocks of one rank; −1 is no block."""
-        given = self.present & (blocks >= 0)
-        parts = *self.edges, blocks, torch.full_like(blocks, rank)
-        state = torch.stack([part.expand_as(given) for part in (*parts, given)], -2)
-        state[:, 2].masked_fill_(~given, -1)
-        return state
-
-    def _free(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(h')⁻¹ and its slope, where h goes on beyond 1 as a parabola."""
+    def at(self, by_node: Tensor, by_set: Tensor, sets: Tensor, ranks: Tensor) -> _Point:
+        y = self.u - by_node[:, self.edges[1]] + (by_set.unsqueeze(-2) @ sets).squeeze(-2)
+        y = torch.where(self.present, y, 0.0)
         end = torch.full_like(y, ends(y)[1])
         last, steepness = (self._on_rows(function, end) for function in (self.f.slope, self.f.curvature))
         x = self._on_rows(self.f.inverse_slope, torch.minimum(y, last)) + (y - last).clamp(min=0.0) / steepness
-        return x, torch.where(y > last, 1 / steepness, self._spread(x))
-
-    def _spread(self, x: Tensor) -> Tensor:
         inside = interior(x)
-        return torch.where(inside, 1 / self._on_rows(self.f.curvature, torch.where(inside, x, 0.5)), 0.0)
+        curvature = self._on_rows(self.f.curvature, torch.where(inside, x, 0.5))
+        spread = torch.where(inside, 1 / curvature, torch.where(y > last, 1 / steepness, 0.0))
+        x, spread = (torch.where(self.present, part, 0.0) for part in (x, spread))
+        excess = (sets @ x.unsqueeze(-1)).squeeze(-1) - ranks
+        return _Point(by_node, by_set, sets, ranks, x, spread, self.asked - self._into(x), excess)
+
+    def step(self, now: _Point, damping: Tensor) -> tuple[Tensor, Tensor]:
+        """The steps of λ and ν, none of which leads from zero upwards."""
+        moves = now.moves()
+        nodes = one_hot(self.edges[1], self.nodes).to(self.u.dtype).mT.expand(len(self.u), -1, -1)
+        while True:
+            a = torch.cat([nodes, -now.sets * moves.unsqueeze(-1)], -2)
+            g = torch.cat([now.lack, now.excess * moves], -1)
+            hessian = (a * now.spread.unsqueeze(-2)) @ a.mT
+            ridge = damping.unsqueeze(-1) * g.abs() + torch.finfo(g.dtype).eps
+            d = -torch.linalg.solve_ex(hessian + torch.diag_embed(ridge), g.unsqueeze(-1)).result.squeeze(-1)
+            by_node, by_set = d[:, : self.nodes], torch.where(moves, d[:, self.nodes :], 0.0)
+            stuck = (now.by_set == 0) & (by_set > 0)
+            if not stuck.any():
+                return by_node, by_set
+            moves = moves & ~stuck
+
+    def cut(self, now: _Point, here: Tensor) -> tuple[_Point, Tensor]:
+        """The point with further sets, which hold too much, in the rows `here`, and in which rows there are any."""
+        from sstricks.ops.kernels import tree_optimum as kernels
+
+        x = now.x[here]
+        given = self.present[here] & (self.edges[0] > 0)
+        parts = *self.edges, given.to(torch.int64) - 1, torch.full_like(given, kernels.FREE), given
+        state = torch.stack([part.expand_as(given).to(torch.int64) for part in parts], -2)
+        over_rows(kernels.divide, len(x), 10.0 * self.nodes * x.shape[1], self.nodes, x.numpy(), state.numpy())
+        full = state[:, kernels.RANK] != kernels.FREE
+        fresh = one_hot(torch.where(full, state[:, kernels.BLOCK] + 1, 0))[..., 1:].mT.to(x.dtype)
+        ranks = (fresh * state[:, kernels.RANK].unsqueeze(-2)).amax(-1)
+        sizes, known = fresh.sum(-1, keepdim=True), now.sets[here]
+        common = fresh @ known.mT
+        is_known = ((common == sizes) & (common == known.sum(-1).unsqueeze(-2))).any(-1)
+        counts = ((fresh @ x.unsqueeze(-1)).squeeze(-1) > ranks + _CLEAR) & ~is_known
+        some = torch.zeros(len(now.x), dtype=torch.bool)
+        some[here] = counts.any(-1)
+        if not some.any():
+            return now, some
+        used = (now.sets.sum(-1) > 0).sum(-1)
+        slots = (used[here].unsqueeze(-1) + counts.cumsum(-1) - 1)[counts]
+        row = here.unsqueeze(-1).expand_as(counts)[counts]
+        more = max(0, int(slots.max()) + 1 - now.sets.shape[1])
+        sets, by_set = pad(now.sets, (0, 0, 0, more)), pad(now.by_set, (0, more))
+        all_ranks = pad(now.ranks, (0, more), value=1.0)
+        sets[row, slots], all_ranks[row, slots] = fresh[counts], ranks[counts]
+        return self.at(now.by_node, by_set, sets, all_ranks), some
 
     def _on_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return function(x if self.code < len(COSTS) else in_batch(x, self.batch)).reshape(x.shape)
+        return function(in_batch(x, self.batch) if self.is_whole else x).reshape(x.shape)
 
     def _into(self, x: Tensor) -> Tensor:
         return self._sums(x, self.edges[1])
@@ -206,72 +262,67 @@ class _Dual:
         return x.new_zeros(len(x), self.nodes).index_add(-1, ends_of, x)
 
 
-def _by_newton(
-    u: Tensor, edges: Tensor, nodes: int, f: int, code: int, batch: list[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The optimum x, the edges' blocks, and in which rows neither has been found."""
-    dual = _Dual(u, edges, nodes, density_of(f, in_batch(u, batch)), code, batch)
-    now = best = dual.begin()
-    damping = u.new_full((len(u),), 0.5)
-    here = torch.arange(len(u))
-    for _ in range(_STEPS):
-        if not len(here):
-            break
-        d = dual.step(now, damping)
-        ahead = dual.at(now.multipliers + d)
-        error, new_error = now.error(), ahead.error()
-        # The slope of φ along d at the end of the step, relative to that at its beginning.
-        rise = (ahead.slope * d).sum(-1) / -(now.slope * d).sum(-1)
-        takes = (rise <= 0.5) | (new_error <= _ENOUGH)
+def _solve(dual: _Dual) -> _Point:
+    """Where no component of the gradient is left and no set holds too much, or as near as possible."""
+    whole, now = dual, dual.begin()
+    found: list[tuple[Tensor, _Point]] = []
+    here = torch.arange(len(now.x))
+    damping = now.x.new_full((len(now.x),), 0.5)
+    halved = torch.ones(len(now.x), dtype=torch.bool)
+    for step in range(_STEPS + 1):
+        error = now.error()
+        near = (error <= _NEARLY).nonzero().squeeze(-1)
+        if len(near):
+            now, fresh = dual.cut(now, near)
+            damping = torch.where(fresh, 0.5, damping)
+        else:
+            fresh = torch.zeros_like(halved)
+        over = ~fresh & (error <= _ENOUGH) & ~halved
+        stop = over if not dual.is_whole else over.all().expand_as(over)
+        if step == _STEPS or (not torch.isfinite(error).all() and dual.is_whole):
+            stop = torch.ones_like(over)
+        if stop.any():
+            found.append((here[stop], now.rows(stop)))
+            if stop.all():
+                break
+            here, damping, error, now, dual = (
+                here[~stop],
+                damping[~stop],
+                error[~stop],
+                now.rows(~stop),
+                dual.rows(~stop),
+            )
+        by_node, by_set = dual.step(now, damping)
+        # As far as the first ν that becomes zero.
+        far = torch.where(by_set > 0, -now.by_set / by_set, torch.inf)
+        reach = far.amin(-1, keepdim=True).clamp(max=1.0) if far.shape[-1] else torch.ones_like(by_node[:, :1])
+        moved = torch.where(far <= reach, 0.0, (now.by_set + reach * by_set).clamp(max=0.0))
+        ahead = dual.at(now.by_node + reach * by_node, moved, now.sets, now.ranks)
+        along = (by_node * now.lack).sum(-1) + (by_set * now.excess).sum(-1)
+        rise = -((by_node * ahead.lack).sum(-1) + (by_set * ahead.excess).sum(-1)) / along
+        takes = (rise <= 0.5) | ((reach < 1).squeeze(-1) & (rise <= 1.0)) | (ahead.error() <= _ENOUGH)
         damping = damping * torch.where(takes, torch.where(rise.abs() < 0.3, 0.1, 0.5), 4.0)
-        over = (error <= _ENOUGH) & ~(new_error < error / 2)
-        now = ahead.or_else(now, takes & ~over)
-        for whole, part in zip(best, now, strict=True):
-            whole[here] = part
-        if code < len(COSTS):  # else the parameters are those of the whole batch
-            here, damping, now, dual = here[~over], damping[~over], now.rows(~over), dual.rows(~over)
-        elif over.all():
-            break
-    return best.x.clamp(max=1.0), best.blocks, ~(best.error() <= _ENOUGH)
+        now = ahead.or_else(now, takes)
+        halved = now.error() < error / 2
+    return _joined(found, len(whole.u))
 
 
-@operator("sstricks::arborescence_normals", core=(2, 2, None), output_core=2)
-def arborescence_normals(frame: Tensor, found: Tensor, edges: Tensor, nodes: int, oracle: int) -> Tensor:
-    """Orthonormal normals of the faces that optima lie on, as far as coordinates vary there; else zeros.
-
-    Args:
-        frame: Any matrix of the shape of the result, (E, 2n).
-        found: What `arborescence_optimum` found, shape (*batch, 3, E).
-        edges: The tail and the head of every edge, shape (2, E).
-        nodes: The number of nodes n.
-        oracle: The handle of the structure.
-
-    Returns:
-        Shape (*batch, E, 2n).
-    """
-    x, blocks, pull = found.unbind(-2)
-    varies = interior(x).to(x.dtype).unsqueeze(-1)
-    into = torch.nn.functional.one_hot(edges[1].to(x.device), nodes).to(x.dtype)
-    within = torch.nn.functional.one_hot(blocks.long().clamp(min=0), nodes).to(x.dtype)
-    within[..., 0] = 0.0  # free edges are in no block
-    rows = torch.cat([within, into.expand_as(within)], -1) * varies
-    left = blocks[:, 0] == _BY_ACTIVE_SET
-    if left.any():
-        square = x.new_empty(x.shape[1], x.shape[1])
-        normals = face_normals.twin(square, pull[left], oracle) * varies[left]
-        values, vectors = torch.linalg.eigh(normals @ normals.mT)
-        largest = values[..., -2 * nodes :].clamp(min=0.0).sqrt()
-        kept = torch.zeros_like(rows[left])
-        kept[..., : largest.shape[-1]] = vectors[..., -2 * nodes :] * largest.unsqueeze(-2)
-        rows[left] = kept
-    values, vectors = torch.linalg.eigh(rows.mT @ rows)
-    clear = values > _RANK * values.amax(-1, keepdim=True).clamp(min=1.0)
-    return (rows @ vectors) * torch.where(clear, values, torch.inf).rsqrt().unsqueeze(-2)
+def _joined(found: list[tuple[Tensor, _Point]], rows: int) -> _Point:
+    """All rows in their order, with as many slots as the most of them have."""
+    slots = max((point.sets.shape[1] for _, point in found), default=0)
+    here = torch.cat([rows_of for rows_of, _ in found]).argsort()
+    padded = [
+        point._replace(
+            by_set=pad(point.by_set, (0, slots - point.sets.shape[1])),
+            excess=pad(point.excess, (0, slots - point.sets.shape[1])),
+            ranks=pad(point.ranks, (0, slots - point.sets.shape[1])),
+            sets=pad(point.sets, (0, 0, 0, slots - point.sets.shape[1])),
+        )
+        for _, point in found
+    ]
+    return _Point._make(torch.cat(parts)[here] for parts in zip(*padded, strict=True))
 
 
-# Locally, the face does not change.
-@arborescence_normals.backward
-def _(
-    needs: tuple[bool, ...], grad: Tensor, normals: Tensor, frame: Tensor, found: Tensor, *numbers: object
-) -> tuple[None, None, None]:
-    return None, None, None
+def _full(now: _Point) -> Tensor:
+    """The indicators of sets that are full, in columns."""
+    return (now.sets * (now.by_set < 0).unsqueeze(-1)).mT

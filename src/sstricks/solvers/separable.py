@@ -82,15 +82,11 @@ def arborescence_optimum(
         Shape (*batch, E), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
-    triple = torch.stack([u, u, u], -2).detach()
-    settings = handle(f), code_of(f), list(u.shape[:-1]), max_steps, tol
-    found = arborescences.arborescence_optimum(triple, edges, nodes, handle(oracle), *settings)
-    x = found[..., 0, :]
-    if is_wanted:
-        frame = u.new_empty(u.shape[-1], 2 * nodes)
-        normals = arborescences.arborescence_normals(frame, found, edges, nodes, handle(oracle))
-        x = differentiable(f, u, x, lambda *args: on_face(*args, normals))
-    return x
+    frame = u.new_empty(u.shape[-1], 1 + 2 * nodes)
+    settings = handle(oracle), handle(f), code_of(f), list(u.shape[:-1]), is_wanted, max_steps, tol
+    found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
+    x, normals = found[..., 0], found[..., 1:]
+    return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
 
 def differs_between_coordinates(f: SeparableRegularizer) -> bool:
