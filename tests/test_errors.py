@@ -323,6 +323,17 @@ def test_solvers_that_cannot_be_called():
         )
 
 
+def test_solvers_that_return_no_points():
+    for found in (None, torch.zeros(2)):
+        solver = lambda structure, f, u, found=found: found  # noqa: E731
+        call = lambda solver=solver: sst.OneHot(3).softmax(torch.zeros(3), 1.0, sst.Euclidean(), solver=solver)  # noqa: E731
+        check(call, "solver", "returned", "(3,)")
+
+
+def test_a_dtype_is_no_device():
+    check(lambda: sst.OneHot(3).to(torch.float64), "device", "torch.float64", "a device")  # pyright: ignore[reportArgumentType]
+
+
 def test_certificates_want_a_point_and_a_temperature():
     one_hot, x = sst.OneHot(3), torch.full((3,), 1 / 3)
     check(lambda: sst.duality_gap(one_hot, sst.Euclidean(), x, x, 0.0), "temperature", "0.0", "numbers > 0")

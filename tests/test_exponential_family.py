@@ -415,3 +415,13 @@ def test_per_example_gradients(case: Case):
 
     expected = torch.stack([torch.func.grad(loss)(*row) for row in zip(u, v, x, strict=True)])
     assert_near(torch.func.vmap(torch.func.grad(loss))(u, v, x), expected, 1e-10)
+
+
+@pytest.mark.parametrize("structure", [sst.SpanningTree.complete(4), sst.Arborescence.complete(4)], ids=repr)
+def test_the_support_of_a_graph_that_lacks_a_node_is_that_of_the_smaller_graph(structure):
+    u = torch.zeros(structure.edges.shape[1]).masked_fill((structure.edges == 3).any(0), -torch.inf)
+    for family in (sst.ExponentialFamily(structure, u), sst.ExponentialFamily(structure, u.expand(2, -1))):
+        trees = family.enumerate_support()
+        assert len(trees) == 3
+        assert family.support.check(trees).all()
+        assert_near(family.log_prob(trees).exp().sum(0), torch.ones(family.batch_shape), 1e-6)

@@ -223,3 +223,10 @@ sst.Masked(u, torch.ones(2, 3) > 0).expand((4, 2, 3)).sample()
 assert "sympy" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_utilities_that_hold_torchs_gumbel_can_be_copied(make):
+    gumbel = torch.distributions.Gumbel(torch.zeros(3), 1.0)
+    for utility in (sst.Masked(gumbel, torch.tensor([True, False, True])), sst.ChainUtility(gumbel, torch.zeros(2))):
+        assert make(utility).sample().shape == utility.batch_shape + utility.event_shape

@@ -282,3 +282,43 @@ def test_regularizers_in_half_precision():
         x = sst.OneHot(3).softmax(u, 1.0, Hellinger())
         assert x.dtype == dtype
         assert math.isclose(x.double().sum(), 1.0, abs_tol=1e-2)
+
+
+class WeightedQuartic(sst.SeparableRegularizer):
+    """h_i(x) = w_i (x²/2 + x⁴/4), whose parameter is no tensor of its own."""
+
+    def __init__(self, w: torch.Tensor) -> None:
+        self.parameters = {"w": w}
+
+    def density(self, x: torch.Tensor) -> torch.Tensor:
+        return self.parameters["w"] * (x.square() / 2 + x**4 / 4)
+
+
+@EACH
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+def test_each_coordinate_may_have_a_density_of_its_own(structure: sst.Structure, scale: float):
+    """No vertex is better in the direction of steepest ascent, so that the point is the optimum."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        f = WeightedQuartic(torch.rand(structure.event_shape.numel(), dtype=torch.float64) * 3 + 0.3)
+        u = scale * torch.randn(*structure.event_shape, dtype=torch.float64)
+        x = structure.softmax(u, 1.0, f)
+        g = (u.flatten() - f.slope(x.flatten())).reshape(u.shape)
+        assert ((structure.argmax(g) - x) * g).sum() < 1e-10
+
+
+@pytest.mark.parametrize("structure", SMALL, ids=repr)
+def test_gradients_with_a_density_for_each_coordinate(structure: sst.Structure):
+    w = (torch.rand(structure.event_shape.numel(), dtype=torch.float64) + 0.5).requires_grad_()
+    u = torch.randn(*structure.event_shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda u, w: structure.softmax(u, 0.7, WeightedQuartic(w)), (u, w))
+
+
+@pytest.mark.parametrize("density", [lambda x: x.square().sum(-1), lambda x: 1.0, lambda x: None])
+def test_a_density_that_is_no_number_for_each_coordinate(density):
+    f = type("Wrong", (sst.SeparableRegularizer,), {"density": lambda self, x: density(x)})()
+    check(lambda: sst.OneHot(3).softmax(torch.zeros(3), 1.0, f), "density", "for x of shape (3,)", "coordinate by")
+
+
+def test_the_class_of_a_structure_is_no_structure():
+    check(lambda: sst.Euclidean()(torch.zeros(3), sst.OneHot), "structure", "one_hot.OneHot", "a structure")  # pyright: ignore[reportArgumentType]

@@ -270,6 +270,26 @@ def test_hessian_vector_products(case: Case):
     assert_near(grad(lambda u: jvp(loss, (u,), (v,))[1])(u), expected, 1e-9)
 
 
+@STRUCTURES
+@pytest.mark.parametrize("regularizer", [sst.Euclidean(), sst.CategoricalEntropy(), sst.ExponentialFamilyEntropy()])
+def test_reverse_over_forward_in_single_precision(case: Case, regularizer: sst.Regularizer):
+    """There zeros reach the kernels that have no memory."""
+    if isinstance(regularizer, sst.ExponentialFamilyEntropy) and not case.has_family:
+        return
+    u = case.utilities(dtype=torch.float32)
+
+    def loss(u: torch.Tensor) -> torch.Tensor:
+        return (case.structure.softmax(u, 0.5, regularizer) * torch.linspace(-1, 1, len(u))).sum()
+
+    assert_near(jacrev(jacfwd(loss))(u), jacfwd(grad(loss))(u), 1e-4)
+
+
+def test_utilities_whose_sign_is_pending():
+    z = torch.randn(5, dtype=torch.complex128)
+    assert z.conj().imag.is_neg()
+    assert torch.equal(sst.KSubset(5, 2).argmax(z.conj().imag), sst.KSubset(5, 2).argmax(-z.imag))
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the compiler looks at it
 def test_forward_mode_is_not_compiled():
     """Torch knows no forward mode of custom operators inside a graph: an error, or a break, and never zeros."""

@@ -435,3 +435,21 @@ def test_moments_of_a_masked_utility():
     assert u.mean.tolist() == [1.0, -torch.inf]
     assert u.variance.tolist() == [9.0, 0.0]
     assert u.entropy().tolist() == [base.entropy()[0].item(), 0.0]
+
+
+@pytest.mark.parametrize("family", [sst.Gumbel, torch.distributions.Gumbel])
+def test_a_location_of_minus_infinity_is_a_mask(family):
+    trees = sst.Arborescence.complete(4)
+    loc = torch.zeros(9).masked_fill((trees.edges == 3).any(0), -torch.inf)
+    trick = sst.StochasticArgmaxTrick(trees, family(loc, torch.ones(()), validate_args=False))
+    assert trick.support.check(trick.sample((10,))).all()
+    assert trick.enumerate_support().shape == (3, 9)
+
+
+def test_the_parameters_of_a_regularizer_belong_to_the_batch():
+    alpha = torch.tensor([1.0, 1.5, 2.0])
+    trick = sst.StochasticSoftmaxTrick(sst.OneHot(4), sst.Gumbel(torch.zeros(4)), 0.5, sst.TsallisEntropy(alpha))
+    assert trick.batch_shape == (3,)
+    assert {part.shape for part in trick.draw((2,))} == {(2, 3, 4)}
+    with pytest.raises(ValueError, match="regularizer: found"):
+        sst.StochasticSoftmaxTrick(sst.OneHot(4), sst.Gumbel(torch.zeros(2, 4)), 0.5, sst.TsallisEntropy(alpha))

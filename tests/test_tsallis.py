@@ -227,7 +227,8 @@ def test_errors():
     check(lambda: sst.TsallisEntropy(torch.tensor([1, 2])), "alpha", "int64", "floating")
     u = utilities(3, 6)
     for bad in (-0.5, math.nan, math.inf):
-        f = sst.TsallisEntropy(torch.tensor([1.5, bad, 2.0]))
+        f = sst.TsallisEntropy(alpha := torch.tensor([1.5, 1.5, 2.0]))
+        alpha[1] = bad  # as an optimizer might
         for structure in TOTALS:
             check(lambda f=f, structure=structure: structure.softmax(u, 1.0, f), "alpha", str(bad), "> 0")
     f = sst.TsallisEntropy(torch.tensor([1.5, 2.0]))
@@ -244,3 +245,14 @@ def test_equality_is_that_of_alpha():
     assert sst.TsallisEntropy(alpha) != sst.TsallisEntropy(alpha.clone())
     assert len({sst.TsallisEntropy(1.5), sst.TsallisEntropy(1.5), sst.TsallisEntropy(1.2)}) == 2
     assert repr(sst.TsallisEntropy(1.5)) == "TsallisEntropy(1.5)"
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, math.inf, math.nan])
+def test_an_alpha_that_is_none(alpha: float):
+    for value in (alpha, torch.tensor(alpha), torch.tensor([1.5, alpha])):
+        check(lambda value=value: sst.TsallisEntropy(value), "alpha", repr(value), "> 0")
+
+
+def test_a_large_alpha_is_nearly_the_argmax_on_trees():
+    trees, u = sst.SpanningTree.complete(4), utilities(6)
+    assert_near(trees.softmax(u, 1.0, sst.TsallisEntropy(1e6)), trees.argmax(u), 1e-4)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sstricks.errors import check_number, check_tensor, invalid
 from sstricks.ops import separable_optimum, tsallis
+from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Oracle
 
 
@@ -48,10 +49,11 @@ class SeparableRegularizer(Regularizer):
     r"""An f that is a sum over coordinates, :math:`f(x) = \sum_i h(x_i)`, with a strictly convex h on [0, 1].
 
     A subclass needs only `density`, in differentiable torch. Every structure with a solver for `SeparableRegularizer`
-    then takes it: `OneHot`, `Subset` and `KSubset` find the one multiplier of their sum, the others use
-    `sst.FrankWolfe`. Gradients reach the tensors that the density depends on, so that f may be learnt; one parameter
-    for each example has shape (*batch, 1). Solvers use h', h'' and the inverse of h', which are found from the density.
-    Closed forms are faster: override `slope`, `curvature` and `inverse_slope`, all three or some.
+    then takes it: `OneHot`, `Subset` and `KSubset` find the one multiplier of their sum, `SpanningTree` one for each
+    set of nodes that holds as many edges as it may, the others use `sst.FrankWolfe`. Gradients reach the tensors that
+    the density depends on, so that f may be learnt; one parameter for each example has shape (*batch, 1), one for each
+    coordinate (n,). Solvers use h', h'' and the inverse of h', which are found from the density. Closed forms are
+    faster: override `slope`, `curvature` and `inverse_slope`, all three or some.
 
     A class that overrides `density` does not inherit the other three, which belong to another h.
 
@@ -119,7 +121,15 @@ class SeparableRegularizer(Regularizer):
             )
         return self.density(x).sum(-1)
 
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The batch shape of the parameters, as far as they are tensors that are attributes of f."""
+        like = next((value for value in vars(self).values() if isinstance(value, Tensor)), None)
+        return torch.Size() if like is None else self.density(like.new_full((1,), 0.5)).shape[:-1]
+
     def _value_on(self, structure: Oracle, x: Tensor) -> Tensor:
+        if not isinstance(structure, Oracle):
+            raise invalid("structure", repr(structure), "a structure", "Pass an instance, as in f(x, sst.OneHot(3)).")
         structure.check_shape("x", x)
         depth = len(structure.event_shape)
         x = x.flatten(-depth)
@@ -224,7 +234,7 @@ class TsallisEntropy(SeparableRegularizer):
             (batch, heads), shape (heads,) is one α for each head.
 
     Raises:
-        ValueError: α is not a finite number > 0. (Of tensors, solvers find that out.)
+        ValueError: α is not a finite number > 0.
 
     Example:
         >>> u = torch.tensor([1.0, 0.5, -2.0])
@@ -240,6 +250,8 @@ class TsallisEntropy(SeparableRegularizer):
         if isinstance(alpha, Tensor):
             if not alpha.is_floating_point():
                 raise invalid("alpha", f"dtype {alpha.dtype}", expected, "Write alpha.float().")
+            if is_readable(alpha) and not ((alpha > 0) & (alpha < inf)).all():
+                raise invalid("alpha", f"{alpha!r}", expected, remedy)
         elif not 0 < check_number("alpha", alpha, expected, remedy) < inf:
             raise invalid("alpha", repr(alpha), expected, remedy)
         self.alpha = alpha

@@ -1,10 +1,11 @@
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.types import _size as Shape
 
+from sstricks.distributions.parts import portable
 from sstricks.errors import check_floating, expanded_shape
 
 
@@ -19,6 +20,9 @@ class BaseDistribution(Distribution):
         if torch.compiler.is_compiling():
             validate_args = False  # a graph that is traced has no values to look at
         Distribution.__init__(self, batch_shape, event_shape, validate_args=validate_args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(portable(self))
 
     def _expanded(self, cls: type[Distribution], batch_shape: Shape, instance: Self | None) -> Self:
         """The instance that `expand` fills: of the class of this one, with everything that this one has.

@@ -4,10 +4,8 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.distributions import register_kl
-from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
-from sstricks.distributions.support import Vertices
 from sstricks.distributions.vertex_distribution import VertexDistribution, check_same_structure
 from sstricks.errors import check_sizes, invalid, joint_shape
 from sstricks.functional import from_working, working_dtype
@@ -92,11 +90,6 @@ class ExponentialFamily(VertexDistribution):
     def entropy(self) -> Tensor:
         """H = A(u) − uᵀ∇A(u), in nats, shape (*batch), differentiable."""
         return self.structure.entropy(self.u)
-
-    @property
-    def support(self) -> Constraint:
-        """𝒳, without the vertices that have an absent coordinate."""
-        return Vertices(self._present())
 
     def _present(self) -> Structure:
         """The structure without the coordinates at −∞."""

@@ -61,8 +61,22 @@ class Hull(_InStructure):
         return finite & (distance <= torch.finfo(value.dtype).eps ** 0.5)
 
 
-def all_vertices(structure: Structure, batch_shape: torch.Size, device: torch.device | None, expand: bool) -> Tensor:
-    """The elements of 𝒳, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
+def all_vertices(
+    structure: Structure, present: Structure, batch_shape: torch.Size, device: torch.device | None, expand: bool
+) -> Tensor:
+    """The elements of 𝒳, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`.
+
+    Args:
+        structure: 𝒳.
+        present: It without the coordinates that a law masks, which counts if it is one for all examples.
+        batch_shape: That of the law.
+        device: Where to put them.
+        expand: Whether to repeat them for every example.
+    """
+    if present is not structure and present.mask is not None:
+        masks = present.mask.reshape(-1, *structure.event_shape)
+        if len(masks) and (masks == masks[0]).all():
+            structure = structure.masked(masks[0])
     support = structure.enumerate_support().to(device)
     support = support.reshape(-1, *[1] * len(batch_shape), *structure.event_shape)
     return support.expand(-1, *batch_shape, *structure.event_shape) if expand else support

@@ -46,7 +46,7 @@ class VertexDistribution(BaseDistribution):
     @property
     def support(self) -> Constraint:
         """𝒳."""
-        return Vertices(self.structure)
+        return Vertices(self._present())
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log P(X = value), shape (*batch); −∞ for what is no vertex.
@@ -103,7 +103,11 @@ class VertexDistribution(BaseDistribution):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All embeddings, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
-        return all_vertices(self.structure, self.batch_shape, device_of(self), expand)
+        return all_vertices(self.structure, self._present(), self.batch_shape, device_of(self), expand)
+
+    def _present(self) -> Structure:
+        """The structure without the coordinates that have probability zero."""
+        return self.structure
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.structure!r}, batch_shape={tuple(self.batch_shape)})"

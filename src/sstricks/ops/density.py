@@ -57,8 +57,8 @@ def density_of(handle: int, u: Tensor) -> Density:
         ValueError: It does not, or is NaN.
     """
     f: Density = object_of(handle)
-    low, high = (f.slope(torch.full_like(u, x)) for x in (0.25, 0.75))
-    if not (low < high).all():
+    first, low, high, last = (f.slope(torch.full_like(u, x)) for x in (ends(u)[0], 0.25, 0.75, ends(u)[1]))
+    if not ((low <= high) & (first < last)).all():
         raise invalid(
             "regularizer",
             f"{f!r}, with a density whose slope does not increase",

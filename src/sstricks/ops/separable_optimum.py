@@ -1,7 +1,8 @@
 r"""Any separable regularizer on Σx = k, 0 ≤ x ≤ 1, or on the cube alone, from h', h'' and (h')⁻¹.
 
-As in `sstricks.ops.separable`, the optimum is :math:`x_i = \varphi(u_i + \nu)` with φ = (h')⁻¹, cut to [0, 1]. Seen
-from the k-th largest u, ν lies between h'(1/n) and h'(1).
+As in `sstricks.ops.separable`, the optimum is :math:`x_i = \varphi_i(u_i + \nu)` with φᵢ = (hᵢ')⁻¹, cut to [0, 1].
+Each coordinate may have an h of its own. Where −ν is the k-th largest of uᵢ − hᵢ'(c), all but k − 1 coordinates have
+xᵢ ≤ c, and k of them xᵢ ≥ c: with c = 1/n the sum is at most k, with c = 1 at least.
 """
 
 from collections.abc import Callable
@@ -75,9 +76,15 @@ def response(f: Density) -> Callable[[Tensor], Tensor]:
     return slope
 
 
-def bounds(f: Density, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Between what ν lies, seen from the k-th largest."""
-    low, high = (f.slope(torch.full_like(y, x)) for x in (1 / y.shape[-1], ends(y)[1]))
+def bounds(f: Density, y: Tensor, kth: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Between what ν lies.
+
+    Args:
+        f: A regularizer.
+        y: Scaled utilities, −∞ where a coordinate is absent.
+        kth: The k-th largest of such numbers.
+    """
+    low, high = (-kth(y - f.slope(torch.full_like(y, x))) for x in (1 / y.shape[-1], ends(y)[1]))
     return low, high + 0.01 * (high - low)  # a Newton step onto the end of the bracket would be none
 
 
@@ -99,9 +106,9 @@ def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> 
     f = density_of(regularizer, y)
     if k == 0:
         return f.inverse_slope(y).reshape(u.shape)
-    edge = kth_largest(y, k)
-    low, high = (end[..., :1] for end in bounds(f, y))
-    return meet_sum(link(f), response(f), y - edge, k, low, high, slack=8.0).reshape(u.shape)
+    y = y - kth_largest(y, k)
+    low, high = bounds(f, y, lambda values: kth_largest(values, k))
+    return meet_sum(link(f), response(f), y, k, low, high, slack=8.0).reshape(u.shape)
 
 
 @separable_optimum.backward

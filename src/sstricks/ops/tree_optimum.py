@@ -86,20 +86,25 @@ def on_open_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[i
     present = state[:, kernels.OPEN] > 0
     block = torch.where(present, state[:, kernels.BLOCK], count)  # the others are one block, of rank zero
     rank = torch.where(present, state[:, kernels.RANK], 0)
-    # The rank-th largest of each block.
-    order = u.sort(dim=-1, descending=True, stable=True).indices
-    order = order.gather(-1, block.gather(-1, order).sort(dim=-1, stable=True).indices)
+    k = rank.reshape(in_batch(u, batch).shape)
     sizes = rank.new_zeros(len(u), count + 1).scatter_add(-1, block, torch.ones_like(block))
-    start = (sizes.cumsum(-1) - sizes).gather(-1, block)
-    edge = u.gather(-1, order.gather(-1, (start + rank - 1).clamp(min=0)))
-    y = in_batch(torch.where(present, u - edge, -torch.inf), batch)
+    at = ((sizes.cumsum(-1) - sizes).gather(-1, block) + rank - 1).clamp(min=0)
+
+    def kth(values: Tensor) -> Tensor:
+        """The rank-th largest of each edge's block."""
+        flat = values.reshape(u.shape)
+        order = flat.sort(dim=-1, descending=True, stable=True).indices
+        order = order.gather(-1, block.gather(-1, order).sort(dim=-1, stable=True).indices)
+        return torch.where(present, flat.gather(-1, order.gather(-1, at)), 0.0).reshape(values.shape)
+
+    y = in_batch(torch.where(present, u - kth(u), -torch.inf), batch)
     f = density_of(code, y)
-    block, k = block.reshape(y.shape), rank.reshape(y.shape)
+    number = block.reshape(y.shape)
 
     def total(x: Tensor) -> Tensor:
-        return x.new_zeros(*x.shape[:-1], count + 1).scatter_add(-1, block, x).gather(-1, block)
+        return x.new_zeros(*x.shape[:-1], count + 1).scatter_add(-1, number, x).gather(-1, number)
 
-    found = meet_sum(link(f), response(f), y, k, *bounds(f, y), slack=8.0, total_of=total)
+    found = meet_sum(link(f), response(f), y, k, *bounds(f, y, kth), slack=8.0, total_of=total)
     return torch.where(present, found.reshape(u.shape), x)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
@@ -112,8 +113,11 @@ class FrankWolfe:
             u: Scaled utilities U/t, shape (*batch, *event_shape).
 
         Raises:
+            NotImplementedError: Forward mode; gradients are by reverse mode only.
             ValueError: f is not separable, u does not fit 𝒳, or the argmax of a `LinearOracle` is wrong.
         """
+        if forward_ad._current_level >= 0:
+            raise NotImplementedError("solve: found forward mode; take jacrev, or softmax with solver=FrankWolfe().")
         scaled, event = structure.scaled(u, 1.0), structure.event_shape
         code = _code(regularizer)
         flat, is_wanted = in_batch_of(regularizer, scaled.flatten(-len(event)))

@@ -89,11 +89,6 @@ def arborescence_optimum(
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
 
-def differs_between_coordinates(f: SeparableRegularizer) -> bool:
-    """Whether a regularizer has a parameter for each coordinate, so that Σh(xᵢ) has several h."""
-    return any(isinstance(p, Tensor) and p.dim() and p.shape[-1] > 1 for p in vars(f).values())
-
-
 def code_of(f: SeparableRegularizer) -> int:
     """By what operators find a regularizer: which of `COSTS` it is, or its handle."""
     return _CODES[type(f)] if type(f) in _CODES else handle(f)
@@ -120,6 +115,12 @@ def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
     """
     try:
         density = f.density(torch.full_like(u, 0.5))
+        if not isinstance(density, Tensor) or density.shape[-1:] != u.shape[-1:]:
+            found = f"shape {tuple(density.shape)}" if isinstance(density, Tensor) else repr(density)
+            remedy = "Return one number for each coordinate, as in x**2, and not their sum."
+            raise invalid(
+                "density", f"{found} for x of shape {tuple(u.shape)}", "h(x), coordinate by coordinate", remedy
+            )
         expanded = u.expand(density.shape)
     except RuntimeError as error:
         raise invalid(

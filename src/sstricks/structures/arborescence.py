@@ -9,7 +9,7 @@ from sstricks.ops import arborescence
 from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import declare_iterative, register_solver
-from sstricks.solvers.separable import arborescence_optimum, differs_between_coordinates
+from sstricks.solvers.separable import arborescence_optimum
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
 
@@ -133,11 +133,9 @@ def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
 
 @register_solver(Arborescence, SeparableRegularizer)
 def _(trees: Arborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
-    if differs_between_coordinates(f):
-        return FrankWolfe()(trees, f, u)  # a block needs one h for all of its edges
     return arborescence_optimum(f, u, *trees._graph(u), trees, 1000, 1e-13)
 
 
 register_solver(Arborescence, Euclidean)(FrankWolfe())  # by Wolfe's method, which ends after finitely many steps
-declare_iterative(Arborescence, SeparableRegularizer, "Newton, active set")
+declare_iterative(Arborescence, SeparableRegularizer, "cutting planes")
 declare_iterative(Arborescence, Euclidean, "active set")

@@ -8,9 +8,8 @@ from sstricks.errors import invalid
 from sstricks.functional.checks import check_nodes
 from sstricks.ops import spanning_tree
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
-from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import register_solver
-from sstricks.solvers.separable import differs_between_coordinates, tree_optimum
+from sstricks.solvers.separable import tree_optimum
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
 
@@ -137,6 +136,4 @@ def _(trees: SpanningTree, f: Regularizer, u: Tensor) -> Tensor:
 
 @register_solver(SpanningTree, SeparableRegularizer)
 def _(trees: SpanningTree, f: SeparableRegularizer, u: Tensor) -> Tensor:
-    if differs_between_coordinates(f):
-        return FrankWolfe()(trees, f, u)  # a block needs one h for all of its edges
     return tree_optimum(f, u, trees.edges.to(u.device), trees.num_nodes)

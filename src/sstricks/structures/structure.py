@@ -91,6 +91,8 @@ class Structure(Oracle):
             >>> sst.SpanningTree.complete(3).to("cpu").edges.device
             device(type='cpu')
         """
+        if not isinstance(device, torch.device | str | int):
+            raise invalid("device", repr(device), "a device, as in 'cuda'", "Dtypes follow the utilities.")
         other = copy(self)
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         vars(other).update({name: value.to(device, copy=True) for name, value in tensors.items()})
@@ -378,4 +380,9 @@ class Structure(Oracle):
     def _returned(self, x: Tensor, u: Tensor) -> Tensor:
         """What a solver found, in the dtype of the utilities."""
         depth = len(self.event_shape)
+        if not isinstance(x, Tensor) or x.shape[x.dim() - depth :] != self.event_shape:
+            found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x)
+            expected = f"points of shape {tuple(self.event_shape)}"
+            remedy = "Return one for each row of the scaled utilities."
+            raise invalid("solver", f"a solver that returned {found}", expected, remedy)
         return from_working(x.flatten(-depth), u.dtype).unflatten(-1, self.event_shape)

@@ -111,7 +111,7 @@ class StochasticArgmaxTrick(Trick):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All embeddings, shape (|𝒳|, *batch_shape, *event_shape), or with 1s for the batch if not `expand`."""
-        return all_vertices(self.structure, self.batch_shape, device_of(self.utility), expand)
+        return all_vertices(self.structure, self._present(), self.batch_shape, device_of(self.utility), expand)
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same trick with a larger batch shape, and independent noise in it."""

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Gumbel, Independent
 
 from sstricks.distributions import ExponentialFamily, PlackettLuceRanking, PlackettLuceSubset, VertexDistribution
-from sstricks.ops.operator import is_eager
+from sstricks.ops.operator import is_eager, is_readable
 from sstricks.structures import KSubset, Matching, OneHot, Structure, Subset
 from sstricks.utilities import Logistic, Masked, NegativeExponential, Sorting
 
@@ -55,6 +55,9 @@ def coordinates(utility: Distribution) -> tuple[Distribution, Tensor | None]:
             utility = utility.base
         else:
             utility = utility.base_dist
+    loc = vars(utility).get("loc")
+    if mask is None and loc is not None and is_readable(loc) and loc.isneginf().any():  # a mask as people write it
+        mask = loc > -torch.inf
     return utility, mask
 
 

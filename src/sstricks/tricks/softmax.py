@@ -9,7 +9,7 @@ from torch.types import _size as Shape
 from sstricks.distributions import Hull
 from sstricks.errors import check_temperature, invalid, joint_shape
 from sstricks.ops.operator import is_eager
-from sstricks.regularizers import Regularizer
+from sstricks.regularizers import Regularizer, SeparableRegularizer
 from sstricks.solvers.registry import Solver, solver_for
 from sstricks.structures.structure import Structure
 from sstricks.tricks.draw import Draw
@@ -57,8 +57,10 @@ class StochasticSoftmaxTrick(Trick):
         solver: Solver | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        shape = temperature.shape if isinstance(temperature, Tensor) else torch.Size()
-        super().__init__(structure, utility, shape, validate_args=validate_args)
+        shapes = {"temperature": temperature.shape} if isinstance(temperature, Tensor) else {}
+        if isinstance(regularizer, SeparableRegularizer) and (own := regularizer.batch_shape):
+            shapes["regularizer"] = own
+        super().__init__(structure, utility, shapes, validate_args=validate_args)
         solver_for(structure, regularizer, solver)
         if not isinstance(temperature, Tensor):
             temperature = check_temperature(temperature)
@@ -181,7 +183,8 @@ class StochasticSoftmaxTrick(Trick):
         Raises:
             NotImplementedError: Always.
         """
-        self._unknown("entropy", "where log_prob is known average -trick.log_prob(x) over x = trick.rsample((100,))")
+        remedy = "where log_prob is known average -trick.log_prob(x) over x = trick.rsample((100,)), in float64"
+        self._unknown("entropy", remedy)
 
     def _unknown(self, wanted: str, remedy: str) -> NoReturn:
         raise NotImplementedError(
@@ -193,8 +196,8 @@ class StochasticSoftmaxTrick(Trick):
         raise NotImplementedError(
             "The divergence of relaxed samples is not known. Take that of StochasticArgmaxTrick(structure, utility) "
             "where the law of the vertices is known, or average p.log_prob(x) - q.log_prob(x) over x = "
-            "p.rsample((100,)) where the densities are. kl_divergence(p.utility, q.utility) is an upper bound, which "
-            "also changes with shifts of the logits that X does not see."
+            "p.rsample((100,)), in float64, where the densities are. kl_divergence(p.utility, q.utility) is an upper "
+            "bound, which also changes with shifts of the logits that X does not see."
         )
 
     def _relax(self, u: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from sstricks.errors import check_distribution, check_sizes, invalid, joint_shap
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
 from sstricks.tricks.known_law import coordinates
-from sstricks.utilities.parts import portable
 from sstricks.utilities.precision import in_full_precision, parameter_dtype
 from sstricks.utilities.utility import reparameterised
 
@@ -52,22 +51,20 @@ class Trick(BaseDistribution):
         self,
         structure: Structure,
         utility: Distribution,
-        temperature: torch.Size = torch.Size(),
+        shapes: Mapping[str, torch.Size] = {},
         *,
         validate_args: bool | None = None,
     ) -> None:
         utility = fitted(utility, structure)
         batch = joint_shape("structure", structure.batch_shape, utility.batch_shape, "utility")
-        batch = joint_shape("temperature", temperature, batch, "utility and structure")
+        for argument, shape in shapes.items():
+            batch = joint_shape(argument, shape, batch, "utility and structure")
         self.structure = structure
         wide = in_full_precision(utility)
         self._dtype = None if wide is utility else parameter_dtype(utility)
         # Every example of the batch gets noise of its own, also where one utility serves them all.
         self.utility = wide if wide.batch_shape == batch else wide.expand(batch)
         super().__init__(batch, structure.event_shape, validate_args=validate_args)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "utility": portable(self.utility)}
 
     def _present(self) -> Structure:
         """The structure without the coordinates that the utility masks."""

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Gumbel as TorchGumbel
 
+from sstricks.distributions.parts import rebuilt, tensors
 from sstricks.utilities.gumbel import Gumbel
-from sstricks.utilities.parts import rebuilt, tensors
 
 _HALF = (torch.float16, torch.bfloat16)
 

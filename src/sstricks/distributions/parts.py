@@ -63,7 +63,7 @@ def portable(distribution: Distribution) -> Distribution:
 
     Example:
         >>> from copy import deepcopy
-        >>> from sstricks.utilities.parts import portable
+        >>> from sstricks.distributions.parts import portable
         >>> deepcopy(portable(torch.distributions.Gumbel(torch.zeros(2), 1.0))).sample().shape
         torch.Size([2])
     """
