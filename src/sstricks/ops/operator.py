@@ -22,10 +22,18 @@ def is_eager(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return (
-        all(type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or t._is_zerotensor() or t.is_neg()) for t in tensors)
+        all(
+            type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or torch._is_zerotensor(t) or t.is_neg())
+            for t in tensors
+        )
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
+
+
+def _is_plain(t: Tensor) -> bool:
+    """Whether a tensor has memory, and its numbers stand there with their signs."""
+    return type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or torch._is_zerotensor(t) or t.is_neg())
 
 
 def is_readable(tensor: Tensor) -> bool:
