@@ -43,6 +43,8 @@ from sstricks.ops.optimal_face import face_normals
 from sstricks.ops.threads import over_rows
 
 _STEPS = 300
+# Steps without half the error before a row is given up, and a damping that lets nothing move.
+_PATIENCE, _STIFF = 40, 1e8
 # By how much sums may be wrong for new sets to be looked for, and at the end.
 _NEARLY, _ENOUGH = 1e-6, 1e-11
 # By how much a set must hold too much.
@@ -264,34 +266,30 @@ class _Dual:
 
 def _solve(dual: _Dual) -> _Point:
     """Where no component of the gradient is left and no set holds too much, or as near as possible."""
-    whole, now = dual, dual.begin()
+    now = dual.begin()
     found: list[tuple[Tensor, _Point]] = []
     here = torch.arange(len(now.x))
     damping = now.x.new_full((len(now.x),), 0.5)
-    halved = torch.ones(len(now.x), dtype=torch.bool)
-    for step in range(_STEPS + 1):
+    least, since = now.error(), torch.zeros_like(here)
+    for step in range(_STEPS + 1 if len(here) else 0):
         error = now.error()
         near = (error <= _NEARLY).nonzero().squeeze(-1)
         if len(near):
             now, fresh = dual.cut(now, near)
             damping = torch.where(fresh, 0.5, damping)
         else:
-            fresh = torch.zeros_like(halved)
-        over = ~fresh & (error <= _ENOUGH) & ~halved
-        stop = over if not dual.is_whole else over.all().expand_as(over)
-        if step == _STEPS or (not torch.isfinite(error).all() and dual.is_whole):
-            stop = torch.ones_like(over)
+            fresh = torch.zeros_like(here, dtype=torch.bool)
+        least, since = torch.where(fresh, torch.inf, least), torch.where(fresh, 0, since)
+        halved = error < least / 2
+        least, since = torch.where(halved, error, least), torch.where(halved, 0, since + 1)
+        over = ~fresh & torch.where(error <= _ENOUGH, ~halved, (since > _PATIENCE) | (damping > _STIFF) | error.isnan())
+        stop = torch.ones_like(over) if step == _STEPS or over.all() else over & (not dual.is_whole)
         if stop.any():
             found.append((here[stop], now.rows(stop)))
             if stop.all():
                 break
-            here, damping, error, now, dual = (
-                here[~stop],
-                damping[~stop],
-                error[~stop],
-                now.rows(~stop),
-                dual.rows(~stop),
-            )
+            here, damping, least, since = (part[~stop] for part in (here, damping, least, since))
+            now, dual = now.rows(~stop), dual.rows(~stop)
         by_node, by_set = dual.step(now, damping)
         # As far as the first ν that becomes zero.
         far = torch.where(by_set > 0, -now.by_set / by_set, torch.inf)
@@ -303,13 +301,12 @@ def _solve(dual: _Dual) -> _Point:
         takes = (rise <= 0.5) | ((reach < 1).squeeze(-1) & (rise <= 1.0)) | (ahead.error() <= _ENOUGH)
         damping = damping * torch.where(takes, torch.where(rise.abs() < 0.3, 0.1, 0.5), 4.0)
         now = ahead.or_else(now, takes)
-        halved = now.error() < error / 2
-    return _joined(found, len(whole.u))
+    return _joined(found) if found else now
 
 
-def _joined(found: list[tuple[Tensor, _Point]], rows: int) -> _Point:
+def _joined(found: list[tuple[Tensor, _Point]]) -> _Point:
     """All rows in their order, with as many slots as the most of them have."""
-    slots = max((point.sets.shape[1] for _, point in found), default=0)
+    slots = max(point.sets.shape[1] for _, point in found)
     here = torch.cat([rows_of for rows_of, _ in found]).argsort()
     padded = [
         point._replace(
