@@ -23,7 +23,7 @@ from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_pro
 from own_regularizers import Exponential
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
-from sstricks.solvers import find_solver, look_up, registered_pairs
+from sstricks.solvers import look_up, registered_pairs
 from tree_optimum import TreeOptimum
 
 # The first problem of each structure is the one that costly laws are tried on.
@@ -108,8 +108,9 @@ class Case:
 
     @property
     def iterative(self) -> bool:
-        """Whether the solver is the active-set method, which may warn instead of being exact at any scale."""
-        return isinstance(find_solver(self.structure, self.regularizer), sst.FrankWolfe)
+        """Whether the solver uses the active-set method, which may warn instead of being exact at any scale."""
+        iteration = look_up(type(self.structure), type(self.regularizer)).iteration
+        return iteration in {"active set", "cutting planes"}
 
     def restrict(self, keep: np.ndarray) -> Case:
         return Case(self.problem.restrict(keep), self.regularizer)
@@ -145,7 +146,7 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
 def _enrol() -> Iterator[Case]:
     for structure, regularizer in registered_pairs():
         problems = PROBLEMS.get(structure, ())
-        if isinstance(look_up(structure, regularizer).solver, sst.FrankWolfe) and regularizer not in UNCAPPED:
+        if look_up(structure, regularizer).iteration == "active set" and regularizer not in UNCAPPED:
             problems = problems[:1]  # the method knows the others from regularizers that are built in
         for problem in problems:
             yield Case(problem, REGULARIZERS[regularizer])

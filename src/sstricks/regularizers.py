@@ -50,10 +50,11 @@ class SeparableRegularizer(Regularizer):
 
     A subclass needs only `density`, in differentiable torch. Every structure with a solver for `SeparableRegularizer`
     then takes it: `OneHot`, `Subset` and `KSubset` find the one multiplier of their sum, `SpanningTree` one for each
-    set of nodes that holds as many edges as it may, the others use `sst.FrankWolfe`. Gradients reach the tensors that
-    the density depends on, so that f may be learnt; one parameter for each example has shape (*batch, 1), one for each
-    coordinate (n,). Solvers use h', h'' and the inverse of h', which are found from the density. Closed forms are
-    faster: override `slope`, `curvature` and `inverse_slope`, all three or some.
+    set of nodes that holds as many edges as it may, `Arborescence` one for each node as well, the others use
+    `sst.FrankWolfe`. Gradients reach the tensors that the density depends on, so that f may be learnt; one parameter
+    for each example has shape (*batch, 1), one for each coordinate (n,). Solvers use h', h'' and the inverse of h',
+    which are found from the density. Closed forms are faster: override `slope`, `curvature` and `inverse_slope`, all
+    three or some.
 
     A class that overrides `density` does not inherit the other three, which belong to another h.
 

@@ -22,10 +22,7 @@ def is_eager(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return (
-        all(
-            type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or torch._is_zerotensor(t) or t.is_neg())
-            for t in tensors
-        )
+        all(map(_is_plain, tensors))
         and not torch._C._are_functorch_transforms_active()
         and torch._C._len_torch_dispatch_stack() == 0
     )
@@ -33,7 +30,9 @@ def is_eager(*tensors: Tensor) -> bool:
 
 def _is_plain(t: Tensor) -> bool:
     """Whether a tensor has memory, and its numbers stand there with their signs."""
-    return type(t) in _PLAIN and not (is_legacy_batchedtensor(t) or torch._is_zerotensor(t) or t.is_neg())
+    if type(t) not in _PLAIN or is_legacy_batchedtensor(t) or t.is_neg():
+        return False
+    return not torch._is_zerotensor(t)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def is_readable(tensor: Tensor) -> bool:

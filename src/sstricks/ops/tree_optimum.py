@@ -62,13 +62,21 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list
     check_connected(components)
     x = torch.zeros_like(u)
     while state[:, kernels.OPEN].any():
-        x = _on_blocks(u, x, state, code, batch)
+        x = on_open_blocks(u, x, state, code, batch)
         over_rows(kernels.divide, rows, 10.0 * nodes * count, nodes, x.numpy(), state.numpy())
     return torch.stack([x, state[:, kernels.BLOCK].clamp(min=0).to(x.dtype)], -2).to(pair)
 
 
-def _on_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[int]) -> Tensor:
-    """The point x, with the optimum in open blocks if only their sums are given."""
+def on_open_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[int]) -> Tensor:
+    """The point x, with the optimum in open blocks if only their sums are given.
+
+    Args:
+        u: Scaled utilities, shape (rows, E).
+        x: Any point, shape (rows, E).
+        state: What is known of the edges, as `sstricks.ops.kernels.tree_optimum` has it, shape (rows, 5, E).
+        code: Which of `COSTS` h is, or the handle of a regularizer.
+        batch: The batch shape.
+    """
     from sstricks.ops.kernels import tree_optimum as kernels
 
     if code < len(COSTS):

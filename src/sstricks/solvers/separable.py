@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
+from sstricks.ops import arborescence_optimum as arborescences
 from sstricks.ops import tree_optimum as operators
 from sstricks.ops import tsallis
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.density import interior
 from sstricks.ops.operator import is_differentiated, is_eager
 from sstricks.ops.optimal_face import on_face
-from sstricks.ops.oracles import handle
+from sstricks.ops.oracles import Oracle, handle
 from sstricks.ops.separable_optimum import separable_optimum
 from sstricks.regularizers import (
     BinaryEntropy,
@@ -61,6 +62,31 @@ def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) 
     pair = torch.stack([u, u], -2).detach()
     x, blocks = operators.tree_optimum(pair, edges, nodes, code_of(f), list(u.shape[:-1])).unbind(-2)
     return differentiable(f, u, x, lambda *args: operators.on_blocks(*args, blocks)) if is_wanted else x
+
+
+def arborescence_optimum(
+    f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, oracle: Oracle, max_steps: int, tol: float
+) -> Tensor:
+    """The maximiser of uᵀx − f(x) on the hull of the arborescences of a graph from node 0.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, E).
+        edges: The tail and the head of every edge, shape (2, E).
+        nodes: The number of nodes.
+        oracle: The structure.
+        max_steps: After how many steps of the active-set method, where that is needed, to give up.
+        tol: The duality gap that it is to reach.
+
+    Returns:
+        Shape (*batch, E), differentiable in u and in the parameters of f.
+    """
+    u, is_wanted = in_batch_of(f, u)
+    frame = u.new_empty(u.shape[-1], 1 + 2 * nodes)
+    settings = handle(oracle), handle(f), code_of(f), list(u.shape[:-1]), is_wanted, max_steps, tol
+    found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
+    x, normals = found[..., 0], found[..., 1:]
+    return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
 
 def code_of(f: SeparableRegularizer) -> int:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from sstricks.functional.checks import check_nodes, graph_root
 from sstricks.ops import arborescence
-from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.frank_wolfe import register_frank_wolfe
-from sstricks.solvers.registry import register_solver
+from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
+from sstricks.solvers.frank_wolfe import FrankWolfe
+from sstricks.solvers.registry import declare_iterative, register_solver
+from sstricks.solvers.separable import arborescence_optimum
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
 
@@ -130,4 +131,11 @@ def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
     return arborescence.marginals(u, *trees._graph(u))
 
 
-register_frank_wolfe(Arborescence)
+@register_solver(Arborescence, SeparableRegularizer)
+def _(trees: Arborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return arborescence_optimum(f, u, *trees._graph(u), trees, 1000, 1e-13)
+
+
+register_solver(Arborescence, Euclidean)(FrankWolfe())  # by Wolfe's method, which ends after finitely many steps
+declare_iterative(Arborescence, SeparableRegularizer, "cutting planes")
+declare_iterative(Arborescence, Euclidean, "active set")

@@ -12,6 +12,8 @@ from sstricks.ops.kernels.separable import FEW, solve_row
 
 # The rows of a graph's state.
 TAIL, HEAD, BLOCK, RANK, OPEN = range(5)
+# The rank of edges whose number is not given, only bounded: their x stays as it is.
+FREE = 0
 _ABSENT = -1
 # How many roundings of a sum a violation must exceed: more than any link's multiplier leaves over.
 _CLEAR = 32.0 * 2.220446049250313e-16
@@ -199,6 +201,8 @@ def _violated(edges, x, graph, at_nodes, at_edges, share, slack, load):
                 part[_find(part, queue[k])] = _find(part, v)
                 found = True
         slack[v] = 1.0
+    if graph[RANK, edges[0]] == FREE:
+        return found
     for e in edges:
         if found and _find(part, graph[TAIL, e]) != _find(part, graph[HEAD, e]):
             return True
@@ -281,21 +285,28 @@ def divide(begin, end, nodes, x, state):
                 continue
             violated = _violated(edges, x[r], graph, at_nodes, at_edges, share, slack, load)
             part = at_nodes[1]
-            if not violated:  # an edge that is 1 is a tight set
+            free = graph[RANK, edges[0]] == FREE
+            if not violated and not free:  # an edge that is 1 is a tight set
                 for e in edges:
                     if x[r, e] == 1.0:
                         part[_find(part, graph[TAIL, e])] = _find(part, graph[HEAD, e])
             insides, outsides = 0, 0
             for e in edges:
                 tail, head = _find(part, graph[TAIL, e]), _find(part, graph[HEAD, e])
-                if tail == head or (not violated and x[r, e] == 0.0):
+                if tail == head or (not violated and not free and x[r, e] == 0.0):
                     inner[insides] = e
                     insides += 1
                 else:
                     graph[TAIL, e], graph[HEAD, e] = tail, head
                     outer[outsides] = e
                     outsides += 1
-            fresh = _connect(outer[:outsides], graph, fresh, at_nodes, at_edges)
+            if free:
+                for e in outer[:outsides]:
+                    graph[BLOCK, e] = fresh
+                    graph[OPEN, e] = violated
+                fresh += outsides > 0
+            else:
+                fresh = _connect(outer[:outsides], graph, fresh, at_nodes, at_edges)
             if violated:  # parts have no node in common: what connects their edges lies within one
                 fresh = _connect(inner[:insides], graph, fresh, at_nodes, at_edges)
                 continue
@@ -324,7 +335,7 @@ def solve_blocks(begin, end, link, u, state, out):
         _grouped(state[r, BLOCK], present[:size], blocks, start, order)
         for b in range(blocks):
             low, n = start[b], start[b + 1] - start[b]
-            if n == 0:
+            if n == 0 or state[r, RANK, order[low]] == FREE:
                 continue
             for i in range(n):
                 v[i] = u[r, order[low + i]]
