@@ -224,6 +224,17 @@ def _(u: Tensor, k: int) -> Tensor:
     return _launch_cuda(BINARY, k_subset_sigmoid, u, k)
 
 
+@top_k.cpu
+def _(u: Tensor, k: int) -> Tensor:
+    if k == 1:
+        at = u.argmax(-1, keepdim=True)  # the first of several
+    else:
+        values, at = u.topk(k, -1)
+        if (u >= values[:, -1:]).sum() != at.numel():  # torch chose between equals
+            return top_k.twin(u, k)
+    return torch.zeros_like(u).scatter_(-1, at, 1.0)
+
+
 @top_k.cuda
 def _(u: Tensor, k: int) -> Tensor:
     from sstricks.ops.cuda.separable import LONGEST_ROW

@@ -36,6 +36,7 @@ class KSubset(Structure):
     """
 
     _may_have_unused_coordinates = False
+    _compares_only = True
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_n(n)

@@ -1,8 +1,11 @@
+from math import inf
+
 import torch
 from torch import Tensor
 
 from sstricks import functional as F
 from sstricks.functional.checks import check_n
+from sstricks.ops.operator import is_readable
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -12,9 +15,12 @@ from sstricks.regularizers import (
     SeparableRegularizer,
     TsallisEntropy,
 )
-from sstricks.solvers.registry import register_solver
+from sstricks.solvers.registry import Solver, register_solver
 from sstricks.solvers.separable import box_optimum, entmax
 from sstricks.structures.structure import Structure
+
+_SOFTMAX = (CategoricalEntropy, ExponentialFamilyEntropy)
+_EXACT_ENOUGH = (torch.float32, torch.float64)
 
 
 class OneHot(Structure):
@@ -35,6 +41,7 @@ class OneHot(Structure):
     """
 
     _may_have_unused_coordinates = False
+    _compares_only = True
 
     def __init__(self, n: int, mask: Tensor | None = None) -> None:
         n = check_n(n)
@@ -43,6 +50,30 @@ class OneHot(Structure):
 
     def _arguments(self) -> str:
         return f"{self.n}"
+
+    def softmax(
+        self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
+    ) -> Tensor:
+        """As `Structure.softmax`; where it is torch's own softmax, in the dtype of u and without looking twice.
+
+        With the largest u subtracted first, the exponents −a of weights e⁻ᵃ have relative errors of 2ε, and the weights
+        absolute ones of 2ε a e⁻ᵃ < ε: float32 is exact enough. What that cannot do comes out as NaN, and is looked at.
+        """
+        if (
+            type(regularizer) in _SOFTMAX
+            and solver is None
+            and self.mask is None
+            and type(temperature) is float
+            and 0 < temperature < inf
+            and isinstance(u, Tensor)
+            and u.dtype in _EXACT_ENOUGH
+            and u.shape[-1:] == self.event_shape
+            and is_readable(u)
+        ):
+            x = ((u - u.detach().amax(-1, keepdim=True)) / temperature).softmax(-1)
+            if not x.detach().sum().isnan():
+                return x
+        return super().softmax(u, temperature, regularizer, solver=solver)
 
     def _argmax(self, u: Tensor) -> Tensor:
         return F.top_k(u, 1)

@@ -40,6 +40,9 @@ class Structure(Oracle):
     _may_have_unused_coordinates = True
     """Whether there may be present coordinates that are one in no embedding; `log_partition` asks the argmax then."""
 
+    _compares_only = False
+    """Whether the argmax does no sums, so that it may as well be taken in the dtype of the utilities."""
+
     def __init__(self, event_shape: tuple[int, ...], mask: Tensor | None, at_least: int) -> None:
         self.event_shape = torch.Size(event_shape)
         self.batch_shape = torch.Size()
@@ -132,7 +135,12 @@ class Structure(Oracle):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        return self._returned(self._argmax(self.scaled(check_tensor("u", u).detach(), 1.0)), u)
+        u = check_tensor("u", u).detach()
+        if self._compares_only and self.mask is None and is_readable(u) and u.dtype in (torch.float32, torch.float64):
+            self.check_shape("u", u)
+            if u.sum().isfinite():  # there is nothing to complain of
+                return self._argmax(u)
+        return self._returned(self._argmax(self.scaled(u, 1.0)), u)
 
     def softmax(
         self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer, *, solver: Solver | None = None
