@@ -226,12 +226,18 @@ class Operator:
         def on_rows(*args: Any) -> Tensor:
             tensors, numbers = args[: len(self.core)], args[len(self.core) :]
             lead = self._leading(tensors)
-            rows = [
-                tensor if core is None else tensor.reshape(lead.numel(), *tensor.shape[len(lead) :]).contiguous()
-                for tensor, core in zip(self._expanded(tensors, lead), self.core, strict=True)
-            ]
+            rows = []
+            for tensor, core in zip(tensors, self.core, strict=True):
+                if core is not None:
+                    shape = tensor.shape[tensor.dim() - core :]
+                    if tensor.shape[: tensor.dim() - core] != lead:
+                        tensor = tensor.expand(lead + shape)
+                    if len(lead) != 1:
+                        tensor = tensor.reshape(lead.numel(), *shape)
+                    tensor = tensor.contiguous()
+                rows.append(tensor)
             output = function(*rows, *numbers)
-            return output.reshape(lead + output.shape[1:])
+            return output if len(lead) == 1 else output.reshape(lead + output.shape[1:])
 
         return on_rows
 
