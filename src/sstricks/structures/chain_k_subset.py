@@ -4,8 +4,9 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
+from sstricks.functional import chain_k_subset_sample
 from sstricks.functional.checks import check_k, check_n
+from sstricks.ops import chain_k_subset
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.frank_wolfe import register_frank_wolfe
 from sstricks.solvers.registry import register_solver
@@ -57,7 +58,7 @@ class ChainKSubset(Structure):
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.chain_k_subset_argmax(u, self.k)
+        return chain_k_subset.chain_argmax(u, self.k)
 
     def _contains(self, x: Tensor) -> Tensor:
         items, pairs = x[..., : self.n], x[..., self.n :]
@@ -72,15 +73,15 @@ class ChainKSubset(Structure):
         return torch.cat([items, items[:, 1:] * items[:, :-1]], -1)
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return F.chain_k_subset_log_partition(u, self.k)
+        return chain_k_subset.log_partition(u, self.k)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.chain_k_subset_sample(u, self.k, generator=generator)
+        return chain_k_subset_sample(u, self.k, generator=generator)
 
 
 @register_solver(ChainKSubset, ExponentialFamilyEntropy)
 def _(chain: ChainKSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return F.chain_k_subset_marginals(u, chain.k)
+    return chain_k_subset.marginals(u, chain.k)
 
 
 register_frank_wolfe(ChainKSubset)

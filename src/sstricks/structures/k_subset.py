@@ -4,8 +4,9 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
+from sstricks.functional import k_subset_sample
 from sstricks.functional.checks import check_k, check_n
+from sstricks.ops import k_subset, separable
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -49,7 +50,7 @@ class KSubset(Structure):
         return f"{self.n}, {self.k}"
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.top_k(u, self.k)
+        return separable.top_k(u, self.k)
 
     def _contains(self, x: Tensor) -> Tensor:
         return x.sum(-1) == self.k
@@ -62,30 +63,30 @@ class KSubset(Structure):
         return torch.zeros(len(chosen), self.n).scatter(-1, chosen, 1.0)
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return F.k_subset_log_partition(u, self.k)
+        return k_subset.log_partition(u, self.k)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.k_subset_sample(u, self.k, generator=generator)
+        return k_subset_sample(u, self.k, generator=generator)
 
 
 @register_solver(KSubset, Euclidean)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return F.capped_simplex(u, subset.k)
+    return separable.capped_simplex(u, subset.k)
 
 
 @register_solver(KSubset, CategoricalEntropy)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return F.capped_softmax(u, subset.k)
+    return separable.capped_softmax(u, subset.k)
 
 
 @register_solver(KSubset, BinaryEntropy)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return F.k_subset_sigmoid(u, subset.k)
+    return separable.k_subset_sigmoid(u, subset.k)
 
 
 @register_solver(KSubset, ExponentialFamilyEntropy)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return F.k_subset_marginals(u, subset.k)
+    return k_subset.marginals(u, subset.k)
 
 
 @register_solver(KSubset, TsallisEntropy)

@@ -3,8 +3,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.functional.checks import check_n
+from sstricks.ops import separable
 from sstricks.ops.operator import is_readable
 from sstricks.regularizers import (
     BinaryEntropy,
@@ -76,7 +76,7 @@ class OneHot(Structure):
         return super().softmax(u, temperature, regularizer, solver=solver)
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.top_k(u, 1)
+        return separable.top_k(u, 1)
 
     def _contains(self, x: Tensor) -> Tensor:
         return x.sum(-1) == 1
@@ -92,12 +92,12 @@ class OneHot(Structure):
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         exponential = torch.empty_like(u).exponential_(generator=generator)
-        return F.top_k(u - exponential.log(), 1)
+        return separable.top_k(u - exponential.log(), 1)
 
 
 @register_solver(OneHot, Euclidean)
 def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
-    return F.capped_simplex(u, 1)
+    return separable.capped_simplex(u, 1)
 
 
 @register_solver(OneHot, ExponentialFamilyEntropy)
@@ -108,7 +108,7 @@ def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
 
 @register_solver(OneHot, BinaryEntropy)
 def _(one_hot: Structure, f: Regularizer, u: Tensor) -> Tensor:
-    return F.k_subset_sigmoid(u, 1)
+    return separable.k_subset_sigmoid(u, 1)
 
 
 @register_solver(OneHot, TsallisEntropy)

@@ -159,7 +159,7 @@ def _bring_near(u, begin, end, ends, m_edge, top, present, base):
 
 
 @separate
-def _exponentials(m, e):
+def exponentials(m, e):
     """Turn utilities m into weights exp(m − e) = m·2ᵉ."""
     for x in range(np.uint64(m.size)):
         near = m[x] - e[x]
@@ -207,7 +207,7 @@ def load_weights(u, begin, end, slot, again, ends, m, e, m_edge, e_edge, present
             base[lane] += top[x + lane]
     for x in range(ends.shape[1]):
         store(e_edge, np.uint64(x) * ROW, load(top, np.uint64(ends[1, x]) * ROW))
-    _exponentials(m_edge, e_edge)
+    exponentials(m_edge, e_edge)
     m[:] = 0.0
     e[:] = ABSENT
     for x in range(ends.shape[1]):

@@ -399,7 +399,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _shift(nodes, u, row, ends):
+def shift(nodes, u, row, ends):
     """What log Z of a row of u is more than that of the near utilities: what they differ by on the best tree."""
     tree, near = np.empty((1, ends.shape[1])), np.empty(ends.shape[1])
     boruvka(0, 1, nodes, u[row : row + 1], ends, tree, np.empty(1, np.int64))
@@ -428,7 +428,7 @@ def log_partition(begin, end, nodes, u, ends, out, components, memory):
                 size += present[v * LANES + lane]
             out[first + lane] = log_z[lane] + max(size - 1, 0) * best[lane]
             if far[lane]:
-                out[first + lane] = log_z[lane] + _shift(nodes, u, first + lane, ends)
+                out[first + lane] = log_z[lane] + shift(nodes, u, first + lane, ends)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)

@@ -10,13 +10,11 @@ backwards, its y goes to the same ones. Mantissas and exponents are those of `ss
 import numpy as np
 from numba import njit
 
-from sstricks.ops.kernels.arborescence import ABSENT
-from sstricks.ops.kernels.arborescence import _exponentials as exponentials
+from sstricks.ops.kernels.arborescence import ABSENT, exponentials
 from sstricks.ops.kernels.contraction import bring_near as bring_rooted_near
 from sstricks.ops.kernels.floats import LN2, exponent, mantissa, power_of_two
 from sstricks.ops.kernels.separate import MATHS
-from sstricks.ops.kernels.spanning_tree import _shift as shift_of
-from sstricks.ops.kernels.spanning_tree import bring_near
+from sstricks.ops.kernels.spanning_tree import bring_near, shift
 from sstricks.ops.precision import NEAR
 
 
@@ -74,7 +72,7 @@ def _is_near(directed, u, row, ends, top, present):
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
 def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
-    """The weights exp(u − top) of edges and pairs; what log Z is more, NaN for `shift_of`, which takes long to find.
+    """The weights exp(u − top) of edges and pairs; what log Z is more, NaN for `shift`, which takes long to find.
 
     Where all trees need an edge far below others, the weights are those of near utilities with the same law.
     """
@@ -273,7 +271,7 @@ def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out,
         base = load(directed, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
         eliminate(directed, False, plan, m, e, p, e_p, a, t, d, top, where)
         fault[row] = count_faults(directed, number, d, present)
-        log_z = shift_of(nodes, u, row, ends) if np.isnan(base) else base
+        log_z = shift(nodes, u, row, ends) if np.isnan(base) else base
         for v in range(nodes):
             log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
         out[row] = log_z
