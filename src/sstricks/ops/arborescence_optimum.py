@@ -95,8 +95,7 @@ def arborescence_optimum(
     """
     u, edges = u.cpu(), edges.cpu()
     now = _solve(_Dual(u, edges, nodes, f, code, batch))
-    x, left = now.x.clamp(max=1.0), now.error() > _ENOUGH
-    left |= left.isnan()
+    x, left = _completed(now.x, edges[1], nodes), ~(now.error() <= _ENOUGH)
     sums = torch.cat([one_hot(edges[1], nodes).to(u.dtype).expand(*u.shape, nodes), _full(now)], -1)
     if left.any():
         rows = left if code < len(COSTS) else torch.ones_like(left)  # the parameters are those of the whole batch
@@ -122,6 +121,18 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, found: Tensor, frame: Tensor, u: Tensor, edges: Tensor, *numbers: object
 ) -> tuple[None, None, None]:
     return None, None, None
+
+
+def _completed(x: Tensor, heads: Tensor, nodes: int) -> Tensor:
+    """The point with what the others leave on the largest edge into every node: exactly one if that is nothing."""
+    head, number = heads.expand_as(x), torch.arange(x.shape[-1]).expand_as(x)
+    most = x.new_zeros(len(x), nodes).scatter_reduce(-1, head, x, "amax").gather(-1, head)
+    first = number.new_full((len(x), nodes), x.shape[-1])
+    first = (
+        first.scatter_reduce(-1, head, torch.where(x == most, number, x.shape[-1]), "amin").gather(-1, head) == number
+    )
+    others = x.new_zeros(len(x), nodes).scatter_add(-1, head, torch.where(first, 0.0, x)).gather(-1, head)
+    return torch.where(first & (x > 0), 1 - others, x).clamp(0, 1)
 
 
 def _orthonormal(vectors: Tensor, count: int) -> Tensor:
