@@ -31,6 +31,7 @@ to −c where they are below it. That brings any utilities within (n + 1)c of ea
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.spanning_tree import root_of
 from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
 
 _PAIRS = 8  # of nodes, for each edge: beyond it a graph is sparse
@@ -129,15 +130,6 @@ def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, h
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _outermost(v, inside):
-    """The contraction around v, or v, that no other one is around."""
-    while inside[v] != v:
-        inside[v] = inside[inside[v]]
-        v = inside[v]
-    return v
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _best_listed(v, lists, heads, chosen, outer):
     """The best edge into v, −1 if it has none."""
     gain, _, after, first, _ = lists
@@ -172,7 +164,7 @@ def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, en
                 gain[x], rest[x] = _difference(gain[x], rest[x], best[c], more[c])
             else:
                 gain[x] -= best[c]
-            tail = _outermost(ends[0, x], inside)
+            tail = root_of(ends[0, x], inside)
             y = kept[tail]
             if tail != new and (y < 0 or _is_better(x, y, lists, ends[1], chosen, outer)):
                 kept[tail] = x
@@ -180,7 +172,7 @@ def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, en
     for k in range(begin, end):
         x = first[path[k]]
         while x >= 0:
-            following, tail = after[x], _outermost(ends[0, x], inside)
+            following, tail = after[x], root_of(ends[0, x], inside)
             if kept[tail] == x:
                 kept[tail] = -1
                 after[x] = first[new]
@@ -227,7 +219,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     count = nodes
     unreached = 0
     for start in range(1, nodes):
-        v = _outermost(start, inside)
+        v = root_of(start, inside)
         if not present[start] or settled[v]:
             continue
         length = 0
@@ -246,7 +238,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
             if edge < 0:
                 unreached += 1
                 break
-            w = _outermost(ends[0, chosen[v]], inside)
+            w = root_of(ends[0, chosen[v]], inside)
             if settled[w]:
                 break
             if on_path[w]:

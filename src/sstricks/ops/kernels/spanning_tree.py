@@ -582,7 +582,8 @@ def prim(begin, end, nodes, u, ends, out, components):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _root(v, parent):
+def root_of(v, parent):
+    """The root of v in a forest of parents, which is flattened on the way."""
     while parent[v] != v:
         parent[v] = parent[parent[v]]
         v = parent[v]
@@ -622,7 +623,7 @@ def boruvka(begin, end, nodes, u, ends, out, components):
                     best[other[x]], link[other[x]] = value[x], x
             for c in range(many):
                 if best[c] > -np.inf:
-                    a, b = _root(one[link[c]], parent), _root(other[link[c]], parent)
+                    a, b = root_of(one[link[c]], parent), root_of(other[link[c]], parent)
                     if a != b:  # else both chose this edge
                         parent[max(a, b)] = min(a, b)
                         out[r, left[link[c]]] = 1.0
@@ -633,7 +634,7 @@ def boruvka(begin, end, nodes, u, ends, out, components):
                     number[c] = many
                     many += 1
                 else:
-                    number[c] = number[_root(c, parent)]
+                    number[c] = number[root_of(c, parent)]
             kept = 0
             for x in range(count):
                 a, b = number[one[x]], number[other[x]]

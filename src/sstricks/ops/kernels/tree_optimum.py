@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.separable import FEW, solve_row
+from sstricks.ops.kernels.spanning_tree import root_of
 
 # The rows of a graph's state.
 TAIL, HEAD, BLOCK, RANK, OPEN = range(5)
@@ -17,14 +18,6 @@ FREE = 0
 _ABSENT = -1
 # How many roundings of a sum a violation must exceed: more than any link's multiplier leaves over.
 _CLEAR = 32.0 * 2.220446049250313e-16
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _find(parent, v):
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -79,11 +72,11 @@ def _connect(edges, graph, blocks, at_nodes, at_edges):
         while v != w:
             if depth[v] < depth[w]:
                 v, w = w, v
-            same[_find(same, up[v])] = _find(same, e)
+            same[root_of(up[v], same)] = root_of(e, same)
             v = graph[TAIL, up[v]] + graph[HEAD, up[v]] - v
     begin = blocks
     for e in edges:
-        root = _find(same, e)
+        root = root_of(e, same)
         if label[root] == _ABSENT:
             label[root] = blocks
             first[blocks - begin] = 0
@@ -198,13 +191,13 @@ def _violated(edges, x, graph, at_nodes, at_edges, share, slack, load):
         size = _push(v, graph, done, first, link, share, slack, load, eps, level, pointer, queue, path)
         if load[v] > eps:
             for k in range(1, size):
-                part[_find(part, queue[k])] = _find(part, v)
+                part[root_of(queue[k], part)] = root_of(v, part)
                 found = True
         slack[v] = 1.0
     if graph[RANK, edges[0]] == FREE:
         return found
     for e in edges:
-        if found and _find(part, graph[TAIL, e]) != _find(part, graph[HEAD, e]):
+        if found and root_of(graph[TAIL, e], part) != root_of(graph[HEAD, e], part):
             return True
     for v in range(part.size):  # all of it is no violation but of rounding
         part[v] = v
@@ -289,10 +282,10 @@ def divide(begin, end, nodes, x, state):
             if not violated and not free:  # an edge that is 1 is a tight set
                 for e in edges:
                     if x[r, e] == 1.0:
-                        part[_find(part, graph[TAIL, e])] = _find(part, graph[HEAD, e])
+                        part[root_of(graph[TAIL, e], part)] = root_of(graph[HEAD, e], part)
             insides, outsides = 0, 0
             for e in edges:
-                tail, head = _find(part, graph[TAIL, e]), _find(part, graph[HEAD, e])
+                tail, head = root_of(graph[TAIL, e], part), root_of(graph[HEAD, e], part)
                 if tail == head or (not violated and not free and x[r, e] == 0.0):
                     inner[insides] = e
                     insides += 1
