@@ -28,7 +28,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's result in one contest, as it goes to the JSON file. Times in seconds."""
+    """One contender's result in one contest, as it goes to the JSON file. Times in seconds, memory in bytes."""
 
     work: str
     parameters: dict[str, float]
@@ -38,6 +38,7 @@ class Row:
     ratio: float | None = None
     errors: dict[str, float | None] = field(default_factory=dict)
     note: str = ""
+    memory: float | None = None
 
     @property
     def passed(self) -> bool | None:
