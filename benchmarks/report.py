@@ -37,8 +37,8 @@ def show(subject: str, rows: list[Row], console: Console) -> None:
     table = Table(title=subject, title_justify="left")
     memory = any(row.memory is not None for row in rows)
     headings = ["work", "contender", "median", "± MAD", "min", "cpu", "target", "verdict", "× ours", "error"]
-    for heading in headings + ["peak memory"] * memory:
-        table.add_column(heading, justify="left" if heading in {"work", "contender", "error"} else "right")
+    for column in headings + ["peak memory"] * memory:
+        table.add_column(column, justify="left" if column in {"work", "contender", "error"} else "right")
     last = None
     for row in rows:
         work = heading(row.work, row.parameters)
