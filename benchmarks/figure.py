@@ -28,6 +28,7 @@ SUBJECTS = (
     "one_hot",
     "matching",
 )
+GROWING = ("log_partition", "sparse")
 MARGINALS = "E.F. spanning tree fwd+bwd"
 # what stands for an error that is zero, or not a number, on a logarithmic axis
 SMALLEST, BROKEN = 1e-18, 30.0
@@ -86,14 +87,16 @@ def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def draw_growth(complete: Rows, sparse: Rows, path: Path) -> None:
+def draw_growth(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Time of log Z and its gradient against the nodes of one graph: complete graphs, and grids."""
-    single = [row for row in complete if row["work"] == LOG_PARTITION and row["parameters"]["batch"] == 1]
-    grids = [row for row in sparse if row["work"] == GRID]
+    rows = [row for result in results.values() for row in result["rows"]]
+    single = [row for row in rows if row["work"] == LOG_PARTITION and row["parameters"]["batch"] == 1]
+    grids = [row for row in rows if row["work"] == GRID]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     _grow(panels[0], single, [row["parameters"]["nodes"] for row in single], "complete graphs")
     _grow(panels[1], grids, [row["parameters"]["side"] ** 2 for row in grids], "grids")
-    panels[0].set_ylabel("milliseconds per call")
+    panels[0].set_ylabel("median milliseconds per call")
+    figure.suptitle(_circumstances(results), fontsize=6)
     figure.savefig(path, dpi=160)
     plt.close(figure)
 
@@ -159,8 +162,9 @@ def main() -> None:
     if not results:
         parser.error(f"no results in {options.results}: run python -m benchmarks first")
     draw_speed(results, options.out / "speed.png")
-    if {"log_partition", "sparse"} <= results.keys():
-        draw_growth(results["log_partition"]["rows"], results["sparse"]["rows"], options.out / "growth.png")
+    growing = {subject: results[subject] for subject in GROWING if subject in results}
+    if len(growing) == len(GROWING):
+        draw_growth(growing, options.out / "growth.png")
     if "spanning_tree" in results:
         draw_accuracy(results["spanning_tree"]["rows"], options.out / "accuracy.png")
 

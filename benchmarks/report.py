@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,12 @@ def show(subject: str, rows: list[Row], console: Console) -> None:
     console.print(table)
 
 
-def heading(work: str, parameters: dict[str, float]) -> str:
+def heading(work: str, parameters: Mapping[str, float]) -> str:
     """Return the name of a contest."""
     return f"{work} ({describe(parameters)})" if parameters else work
 
 
-def describe(parameters: dict[str, float]) -> str:
+def describe(parameters: Mapping[str, float]) -> str:
     """Return `name value` pairs, such as `nodes 10, batch 128, range 1e+06`."""
     return ", ".join(f"{name} {value:g}" for name, value in parameters.items())
 

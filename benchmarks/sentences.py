@@ -51,7 +51,7 @@ def log_partition(lengths: Tensor) -> Contest:
             lambda: forward_backward(lambda v: _torch_struct(v, trees.edges, lengths), u, ones),
         ),
     ]
-    parameters = {"batch": len(lengths), "words": words, "mean": float(lengths.double().mean())}
+    parameters = {"batch": len(lengths), "words": words, "mean": round(float(lengths.double().mean()), 1)}
     return Contest("log Z of sentences fwd+bwd", parameters, contenders, judge=score)
 
 

@@ -21,9 +21,9 @@ from sstricks import functional as F
 
 WORK = "log Z of a grid fwd+bwd"
 SIDES = (31, 100)
-# beyond it the truth takes minutes
+# nodes on a side; beyond that the truth takes minutes
 JUDGED = 31
-# large enough for the kernels of sparse graphs
+# nodes on a side, enough for the kernels of sparse graphs
 LOADED = 20
 LU = "yardstick: sparse LU of the Laplacian, forward"
 NODES, EDGES = 10**5, 10**6
