@@ -14,7 +14,10 @@ from benchmarks.report import save, show
 # each is a module of this package with run(seconds) -> list[Row]
 SUBJECTS = (
     "spanning_tree",
+    "log_partition",
+    "sparse",
     "arborescence",
+    "sentences",
     "projective",
     "k_subset",
     "chain",
@@ -22,6 +25,7 @@ SUBJECTS = (
     "matching",
     "active_set",
     "import_time",
+    "first_call",
     "nri_step",
     "listops_step",
 )

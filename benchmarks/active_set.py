@@ -14,6 +14,9 @@ NODES, BATCH = 10, 32
 UNROLLED = (10, 100)
 # Nodes, rows, and what we want to take in seconds under an entropy, and under Euclidean().
 TREES = ((10, 128, (0.1, 0.02)), (20, 32, (0.3, 0.06)), (50, 1, (0.2, 0.2)))
+# Nodes, rows
+ARBORESCENCES = ((10, 32), (25, 4))
+TEMPERATURES = (1.0, 0.2)
 SLOPES: dict[sst.SeparableRegularizer, Callable[[Tensor], Tensor]] = {
     sst.Euclidean(): lambda x: x,
     sst.CategoricalEntropy(): lambda x: x.clamp(min=1e-12).log(),
@@ -29,24 +32,36 @@ def run(seconds: float) -> list[Row]:
         for nodes, rows, target in TREES
         for f in SLOPES
     ]
+    contests += [
+        forward(sst.Arborescence.complete(nodes), rows, f, None, t)
+        for nodes, rows in ARBORESCENCES
+        for f in (sst.CategoricalEntropy(), sst.BinaryEntropy())
+        for t in TEMPERATURES
+    ]
     contests += [forward(sst.Arborescence.complete(25), 1, sst.Euclidean(), 0.03)]
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
 def forward(
-    structure: sst.SpanningTree | sst.Arborescence, rows: int, f: sst.SeparableRegularizer, target: float
+    structure: sst.SpanningTree | sst.Arborescence,
+    rows: int,
+    f: sst.SeparableRegularizer,
+    target: float | None,
+    t: float = 1.0,
 ) -> Contest:
-    """The relaxation of Gumbel utilities at t = 1 alone; nearest points also by Wolfe's method in NumPy."""
+    """The relaxation of Gumbel utilities alone; nearest points also by Wolfe's method in NumPy."""
     generator = torch.Generator().manual_seed(0)
     u = -torch.empty(rows, *structure.event_shape, dtype=torch.float64).exponential_(generator=generator).log()
 
     def judge(x: Tensor) -> dict[str, float | None]:
-        return {"duality gap": float(sst.duality_gap(structure, f, x, u).max())}
+        return {"duality gap": float(sst.duality_gap(structure, f, x, u, t).max())}
 
-    contenders = [Contender(OURS, lambda: structure.softmax(u, 1.0, f))]
+    contenders = [Contender(OURS, lambda: structure.softmax(u, t, f))]
     if isinstance(f, sst.Euclidean):
-        contenders.append(Contender("naive: Wolfe in NumPy", lambda: torch.stack([wolfe(structure, row) for row in u])))
-    parameters = {"nodes": structure.num_nodes, "batch": rows}
+        contenders.append(
+            Contender("naive: Wolfe in NumPy", lambda: torch.stack([wolfe(structure, row / t) for row in u]))
+        )
+    parameters = {"nodes": structure.num_nodes, "batch": rows, "t": t}
     return Contest(f"{f!r} on {type(structure).__name__} forward", parameters, contenders, target, judge)
 
 

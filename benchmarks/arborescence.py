@@ -90,12 +90,16 @@ def _networkx(u: Tensor, edges: Tensor) -> Tensor:
     return x
 
 
-def _torch_struct(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
-    """Its potentials hold the edges from the root, node 0, on the diagonal of the matrix of the other nodes."""
-    import torch_struct
-
+def potentials(u: Tensor, edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """What torch-struct takes, with the edges from the root, node 0, on the diagonal; and where in it each edge is."""
     i, j = edges[0] - 1, edges[1] - 1
     at = torch.where(edges[0] == 0, j, i) * (num_nodes - 1) + j
     flat = u.new_zeros(len(u), (num_nodes - 1) ** 2).index_copy(-1, at, u)
-    potentials = flat.unflatten(-1, (num_nodes - 1, num_nodes - 1))
-    return torch_struct.NonProjectiveDependencyCRF(potentials, multiroot=True).marginals.flatten(1)[:, at]
+    return flat.unflatten(-1, (num_nodes - 1, num_nodes - 1)), at
+
+
+def _torch_struct(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+    import torch_struct
+
+    matrices, at = potentials(u, edges, num_nodes)
+    return torch_struct.NonProjectiveDependencyCRF(matrices, multiroot=True).marginals.flatten(1)[:, at]

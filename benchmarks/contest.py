@@ -1,6 +1,6 @@
 """A contest: our call and its peers do the same work on the same input, and one judge scores them all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -28,16 +28,17 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's result in one contest, as it goes to the JSON file. Times in seconds."""
+    """One contender's result in one contest, as it goes to the JSON file. Times in seconds, memory in bytes."""
 
     work: str
-    parameters: dict[str, float]
+    parameters: Mapping[str, float]
     contender: str
     timing: Timing | None
     target: float | None = None
     ratio: float | None = None
     errors: dict[str, float | None] = field(default_factory=dict)
     note: str = ""
+    memory: float | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -59,7 +60,7 @@ class Contest:
     """
 
     work: str
-    parameters: dict[str, float]
+    parameters: Mapping[str, float]
     contenders: list[Contender]
     target: float | None = None
     judge: Callable[[Any], dict[str, float | None]] | None = None

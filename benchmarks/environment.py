@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("sstricks", "torch", "numpy", "numba", "scipy", "networkx", "rustworkx", "entmax", "torch-struct")
+PACKAGES = ("sstricks", "torch", "numpy", "numba", "scipy", "networkx", "rustworkx", "entmax", "torch-struct", "jax")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,27 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from benchmarks.contest import OURS
-from benchmarks.report import describe
+from benchmarks.log_partition import WORK as LOG_PARTITION
+from benchmarks.report import RIGHT, YARDSTICK, describe, is_peer, is_right
+from benchmarks.sparse import WORK as GRID
 
 OUR_COLOUR, THEIR_COLOUR, TARGET_COLOUR = "tab:blue", "0.65", "tab:red"
-SUBJECTS = ("spanning_tree", "arborescence", "projective", "k_subset", "chain", "one_hot", "matching")
+SUBJECTS = (
+    "spanning_tree",
+    "log_partition",
+    "sparse",
+    "arborescence",
+    "sentences",
+    "projective",
+    "k_subset",
+    "chain",
+    "one_hot",
+    "matching",
+)
+GROWING = ("log_partition", "sparse")
 MARGINALS = "E.F. spanning tree fwd+bwd"
 # what stands for an error that is zero, or not a number, on a logarithmic axis
 SMALLEST, BROKEN = 1e-18, 30.0
@@ -41,10 +56,11 @@ def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(contests) + 1.2), layout="constrained")
     for line, (_, rows) in enumerate(contests):
         times = {row["contender"]: 1e3 * row["timing"]["median"] for row in rows if row["timing"]}
-        wrong = {row["contender"] for row in rows if None in row["errors"].values()}
-        peers = {name: time for name, time in times.items() if name != OURS and name not in wrong}
+        others = [row for row in rows if is_peer(row) and row["timing"]]
+        peers = {row["contender"]: times[row["contender"]] for row in others if is_right(row)}
+        wrong = [times[row["contender"]] for row in others if not is_right(row)]
         axes.plot(list(peers.values()), [line] * len(peers), "D", color=THEIR_COLOUR, markersize=4)
-        axes.plot([times[name] for name in wrong], [line] * len(wrong), "x", color=THEIR_COLOUR, markersize=5)
+        axes.plot(wrong, [line] * len(wrong), "x", color=THEIR_COLOUR, markersize=5)
         if peers:
             fastest = min(peers, key=lambda name: peers[name])
             ratio = f"{peers[fastest] / times[OURS]:.2g} × ours: " if OURS in times else ""
@@ -60,7 +76,7 @@ def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
     marks = (
         ("o", OUR_COLOUR, OURS),
         ("D", THEIR_COLOUR, "peers (the fastest is named on the right)"),
-        ("x", THEIR_COLOUR, "returns NaN"),
+        ("x", THEIR_COLOUR, f"returns NaN, or is off by more than {RIGHT:g}"),
         ("|", TARGET_COLOUR, "target"),
     )
     for marker, colour, label in marks:
@@ -69,6 +85,34 @@ def draw_speed(results: dict[str, dict[str, Any]], path: Path) -> None:
     axes.set_title(_circumstances(results), fontsize=6, pad=18)
     figure.savefig(path, dpi=160)
     plt.close(figure)
+
+
+def draw_growth(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Time of log Z and its gradient against the nodes of one graph: complete graphs, and grids."""
+    rows = [row for result in results.values() for row in result["rows"]]
+    single = [row for row in rows if row["work"] == LOG_PARTITION and row["parameters"]["batch"] == 1]
+    grids = [row for row in rows if row["work"] == GRID]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    _grow(panels[0], single, [row["parameters"]["nodes"] for row in single], "complete graphs")
+    _grow(panels[1], grids, [row["parameters"]["side"] ** 2 for row in grids], "grids")
+    panels[0].set_ylabel("median milliseconds per call")
+    figure.suptitle(_circumstances(results), fontsize=6)
+    figure.savefig(path, dpi=160)
+    plt.close(figure)
+
+
+def _grow(panel: Axes, rows: Rows, sizes: list[float], title: str) -> None:
+    for name in dict.fromkeys(row["contender"] for row in rows if row["timing"]):
+        line = [
+            (size, 1e3 * row["timing"]["median"])
+            for size, row in zip(sizes, rows, strict=True)
+            if row["contender"] == name and row["timing"]
+        ]
+        style = "o:" if name.startswith(YARDSTICK) else "o-"
+        panel.plot(*zip(*line, strict=True), style, label=name, markersize=4, linewidth=2 if name == OURS else 1)
+    panel.set(xscale="log", yscale="log", xlabel="nodes", title=title)
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=6)
 
 
 def draw_accuracy(rows: Rows, path: Path) -> None:
@@ -107,7 +151,7 @@ def _circumstances(results: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Draw speed.png, and accuracy.png if spanning trees were measured."""
+    """Draw speed.png, and growth.png and accuracy.png if what they show was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figure", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
@@ -118,6 +162,9 @@ def main() -> None:
     if not results:
         parser.error(f"no results in {options.results}: run python -m benchmarks first")
     draw_speed(results, options.out / "speed.png")
+    growing = {subject: results[subject] for subject in GROWING if subject in results}
+    if len(growing) == len(GROWING):
+        draw_growth(growing, options.out / "growth.png")
     if "spanning_tree" in results:
         draw_accuracy(results["spanning_tree"]["rows"], options.out / "accuracy.png")
 

@@ -2,8 +2,10 @@
 
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +13,9 @@ from rich.table import Table
 from benchmarks.contest import OURS, Row
 from benchmarks.environment import Environment
 
+YARDSTICK = "yardstick"
+# a peer that is off by more has not done the work
+RIGHT = 0.1
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 NOTE_WIDTH = 60
 
@@ -31,11 +36,13 @@ def save(subject: str, rows: list[Row], folder: Path) -> Path:
 def show(subject: str, rows: list[Row], console: Console) -> None:
     """Print the rows: median ± deviation, target, how many times ours it takes, errors against the truth."""
     table = Table(title=subject, title_justify="left")
-    for heading in ("work", "contender", "median", "± MAD", "min", "cpu", "target", "verdict", "× ours", "error"):
-        table.add_column(heading, justify="left" if heading in {"work", "contender", "error"} else "right")
+    memory = any(row.memory is not None for row in rows)
+    headings = ["work", "contender", "median", "± MAD", "min", "cpu", "target", "verdict", "× ours", "error"]
+    for column in headings + ["peak memory"] * memory:
+        table.add_column(column, justify="left" if column in {"work", "contender", "error"} else "right")
     last = None
     for row in rows:
-        work = f"{row.work} ({describe(row.parameters)})" if row.parameters else row.work
+        work = heading(row.work, row.parameters)
         if last is not None and work != last:
             table.add_section()
         table.add_row(
@@ -50,12 +57,18 @@ def show(subject: str, rows: list[Row], console: Console) -> None:
             f"{row.ratio:.1f}" if row.ratio else "",
             textwrap.shorten(row.note, NOTE_WIDTH)
             or ", ".join(f"{name} {'nan' if error is None else f'{error:.0e}'}" for name, error in row.errors.items()),
+            *[mebibytes(row.memory)] * memory,
         )
         last = work
     console.print(table)
 
 
-def describe(parameters: dict[str, float]) -> str:
+def heading(work: str, parameters: Mapping[str, float]) -> str:
+    """Return the name of a contest."""
+    return f"{work} ({describe(parameters)})" if parameters else work
+
+
+def describe(parameters: Mapping[str, float]) -> str:
     """Return `name value` pairs, such as `nodes 10, batch 128, range 1e+06`."""
     return ", ".join(f"{name} {value:g}" for name, value in parameters.items())
 
@@ -64,3 +77,18 @@ def readable(seconds: float) -> str:
     """Return a duration with three digits and its unit."""
     size, unit = next(((size, unit) for size, unit in UNITS if abs(seconds) >= size), UNITS[-1])
     return f"{seconds / size:.3g} {unit}"
+
+
+def mebibytes(memory: float | None) -> str:
+    """Return a number of bytes with three digits and its unit; nothing where it was not measured."""
+    return "" if memory is None else f"{memory / 2**20:.3g} MiB"
+
+
+def is_peer(row: dict[str, Any]) -> bool:
+    """Whether another than ours did the work: yardsticks do less of it."""
+    return not row["contender"].startswith((OURS, YARDSTICK))
+
+
+def is_right(row: dict[str, Any]) -> bool:
+    """Whether it ran, and no error is NaN or beyond `RIGHT`."""
+    return bool(row["timing"]) and all(error is not None and error <= RIGHT for error in row["errors"].values())

@@ -46,6 +46,28 @@ def chain_judge(u: Tensor, g: Tensor, k: int) -> Judge:
     return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.chain_k_subset(values, k))
 
 
+def partition_judge(u: Tensor, g: Tensor, edges: Tensor, num_nodes: int, *, directed: bool = False) -> Judge:
+    """Judge log Z of each row of u (batch, E) and its derivative in the direction g."""
+    i, j = edges.numpy()
+
+    def solve(values: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+        nets = np.full((len(values), num_nodes, num_nodes), -np.inf, dtype=LONG)
+        nets[:, i, j] = values
+        if not directed:
+            nets[:, j, i] = values
+        return np.stack([truth.log_partition(net) for net in nets])
+
+    at, along = u.numpy().astype(LONG), g.numpy().astype(LONG)
+    value = solve(at)
+    slope = (solve(at + truth.STEP * along) - solve(at - truth.STEP * along)) / (2 * truth.STEP)
+
+    def score(output: tuple[Tensor, Tensor]) -> Errors:
+        log_z, gradient = (part.double().numpy() for part in output)
+        return {"value": _worst(log_z - value), "along g": _worst((gradient * along).sum(-1) - slope)}
+
+    return score
+
+
 def weight_judge(u: Tensor, best: Tensor) -> Callable[[Tensor], Errors]:
     """Judge a vertex by the largest utility it loses against the truth `best`, in float64."""
     optimum = (u.double() * best.double()).sum(-1)

@@ -32,6 +32,24 @@ def spanning_tree(u: Array, pairs: NDArray[np.int64], num_nodes: int, chosen: ND
     return np.exp(u[chosen] - nets[:, 0, 1])
 
 
+def log_partition(net: Array) -> np.longdouble:
+    """Log Z of the arborescences from node 0, for u of the edge i → j at [i, j]; symmetric for spanning trees.
+
+    The directed star–mesh transform, in logs: an eliminated node leaves the sum of the edges into it as a factor. A
+    node without edges is absent.
+    """
+    net, value = net.copy(), np.longdouble(0)
+    for v in range(len(net) - 1, 0, -1):
+        heads, dependents = (np.flatnonzero(line[:v] > -np.inf) for line in (net[:, v], net[v]))
+        if not heads.size and not dependents.size:
+            continue
+        total = np.logaddexp.reduce(net[heads, v])
+        value += total
+        mesh = np.ix_(heads, dependents)
+        net[mesh] = np.logaddexp(net[mesh], net[heads, v, None] + net[v, dependents] - total)
+    return value
+
+
 def k_subset(u: Array, k: int) -> Array:
     """P(i ∈ S) for u (batch, n): counts of the coordinates before i and after i, joined."""
     before, after = _counts(u, k), _counts(u[:, ::-1], k)

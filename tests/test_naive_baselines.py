@@ -1,6 +1,6 @@
 """The baselines of the benchmarks are right where they claim to be, and so is the truth that judges them."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -90,10 +90,36 @@ def test_the_truth_is_enumeration(problem):
     every = np.arange(EDGES.shape[1])
     trees = [truth.spanning_tree(row.numpy().astype(np.longdouble), EDGES.numpy(), NODES, every) for row in u]
     np.testing.assert_allclose(np.stack(trees).astype(float), expectation(u, spanning_trees()), atol=1e-12)
+    nets = np.full((len(u), NODES, NODES), -np.inf, dtype=np.longdouble)
+    nets[:, EDGES[0], EDGES[1]] = nets[:, EDGES[1], EDGES[0]] = u.numpy()
+    log_z = np.stack([truth.log_partition(net) for net in nets]).astype(float)
+    np.testing.assert_allclose(log_z, torch.logsumexp(u @ spanning_trees().T, -1), atol=1e-12)
     u, _ = problem(SIZE)
     subsets = truth.k_subset(u.numpy().astype(np.longdouble), COUNT)
     support = indicators(list(combinations(range(SIZE), COUNT)), SIZE)
     np.testing.assert_allclose(subsets.astype(float), expectation(u, support), atol=1e-12)
+
+
+def test_the_truth_of_directed_trees_is_enumeration(problem):
+    # Nodes 0 to 3, and node 4 without edges. A tree gives each node a parent, from which node 0 is reached.
+    u = problem(9)[0].numpy()
+    pairs = np.array([(i, j) for j in (1, 2, 3) for i in range(4) if i != j]).T
+    for row in u:
+        net = np.full((NODES, NODES), -np.inf, dtype=np.longdouble)
+        net[pairs[0], pairs[1]] = row
+        trees = [
+            sum(net[parent, node] for node, parent in zip((1, 2, 3), parents, strict=True))
+            for parents in product(range(4), repeat=3)
+            if all(ancestor(parents, node) == 0 for node in (1, 2, 3))
+        ]
+        assert len(trees) == 16
+        np.testing.assert_allclose(float(truth.log_partition(net)), float(np.logaddexp.reduce(trees)), atol=1e-12)
+
+
+def ancestor(parents, node):
+    for _ in parents:
+        node = node and parents[node - 1]
+    return node
 
 
 def test_interleaving_gives_every_call_its_turns():
