@@ -289,15 +289,14 @@ def tangent(work: Inside, g: Tensor, nodes: int) -> Tensor:
     return _outside_tangent(work, _inside_tangent(work, g, nodes), nodes)
 
 
-def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, tables: int, *rows: Tensor) -> Tensor:
-    """Call a kernel that keeps as many tables of divisions."""
+def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, passes: float, *rows: Tensor) -> Tensor:
+    """Call a kernel that visits all divisions as many times."""
     from sstricks.ops.kernels.floats import LANES
 
     feasible = torch.empty(len(out), dtype=torch.bool)
-    splits = (nodes**3 - nodes) // 6  # and as many of R and L each
-    work = 5.0 * tables * splits + 40.0 * nodes**2
+    work = passes * nodes**3 + 40.0 * nodes**2
     args = (nodes, *(row.numpy() for row in rows), out.numpy(), feasible.numpy())
-    over_rows(kernel, len(out), work, *args, step=LANES, scratch=tables * splits * LANES)
+    over_rows(kernel, len(out), work, *args, step=LANES)
     check_feasible(feasible)
     return out
 

@@ -38,6 +38,9 @@ from sstricks.ops.kernels.maximum_projective_arborescence import (
 from sstricks.ops.precision import FAR
 
 _MATHS = {"contract", "nsz", "arcp"}
+# Kinds of spans are RIGHT, LEFT, RIGHTWARD, LEFTWARD, and 4, what lies between the ends of the last two.
+# How spans divide: of which kind they are, and their two parts; a and b.
+_BETWEEN, _RIGHT, _LEFT = _DIVISIONS = ((4, 0, 1, 0, 1), (0, 2, 0, 1, 1), (1, 1, 3, 0, 0))
 
 
 @njit(inline="always")
@@ -47,9 +50,9 @@ def width_from(nodes, w):
 
 
 @njit(inline="always")
-def divisions_from(nodes, w):
-    """Where the divisions of the spans of width w begin: after Σ v (n − v) over v < w others."""
-    return np.uint64((nodes * (w * (w - 1) // 2) - (w - 1) * w * (2 * w - 1) // 6) * LANES)
+def _parts(nodes, w, s, a, b):
+    """Where the two parts of division s of the first span of width w stand."""
+    return width_from(nodes, s + a), width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -171,107 +174,114 @@ def load_direction(nodes, g, begin, end, orders, counts, out):
                     out[0 if a < b else 1, to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
+@njit(inline="always")
+def _term(m1, e1, m2, e2, one, two, scale):
+    """First part times second part, over 2 to the power of scale."""
+    return m1[one] * m2[two] * power_of_two(e1[one] + e2[two] - scale)
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _divide(nodes, w, a, b, m1, e1, m2, e2, p, m, e, to, top, total):
-    """The sum of first part times second part over all divisions of the spans of width w, and each one's share p."""
+def _divide(nodes, w, division, m, e, top, total):
+    """The sum of first part times second part over all divisions of the spans of width w."""
+    kind, first, second, a, b = division
+    m1, e1, m2, e2 = m[first], e[first], m[second], e[second]
     count = np.uint64((nodes - w) * LANES)
-    start = divisions_from(nodes, w)
     for x in range(count):
         top[x] = 4 * NOTHING
         total[x] = 0.0
     for s in range(w):
-        one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
+        one, two = _parts(nodes, w, s, a, b)
         for x in range(count):
             top[x] = max(top[x], e1[one + x] + e2[two + x])
     for s in range(w):
-        one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
-        at = start + np.uint64(s) * count
+        one, two = _parts(nodes, w, s, a, b)
         for x in range(count):
-            part = m1[one + x] * m2[two + x] * power_of_two(e1[one + x] + e2[two + x] - top[x])
-            p[at + x] = part
-            total[x] += part
+            total[x] += _term(m1, e1, m2, e2, one + x, two + x, top[x])
+    at = width_from(nodes, w)
     for x in range(count):
         some = total[x] > 0.0
-        m[to + x] = mantissa(total[x]) if some else 0.0
-        e[to + x] = top[x] + exponent(total[x]) if some else NOTHING
-        total[x] = 1.0 / (total[x] + np.float64(total[x] <= 0.0))
-    for s in range(w):
-        at = start + np.uint64(s) * count
-        for x in range(count):
-            p[at + x] *= total[x]
+        m[kind, at + x] = mantissa(total[x]) if some else 0.0
+        e[kind, at + x] = top[x] + exponent(total[x]) if some else NOTHING
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
 def _attach(count, m_edge, e_edge, m_between, e_between, m, e, at):
     """The weight of an edge times all that may lie between its ends."""
-    for x in range(np.uint64(count)):
-        product = m_edge[at + x] * m_between[x]
+    for x in range(at, at + np.uint64(count)):
+        product = m_edge[x] * m_between[x]
         some = product > 0.0
-        m[at + x] = mantissa(product) if some else 0.0
-        e[at + x] = e_edge[at + x] + e_between[x] + exponent(product) if some else NOTHING
+        m[x] = mantissa(product) if some else 0.0
+        e[x] = e_edge[x] + e_between[x] + exponent(product) if some else NOTHING
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def inside(nodes, m_edge, e_edge, m, e, between, right, left):
-    """All spans' weights, from narrow to wide: 0 RIGHT, 1 LEFT, 2 RIGHTWARD, 3 LEFTWARD; and the divisions' shares."""
-    m_between = np.empty(nodes * LANES)
-    e_between = np.empty(nodes * LANES, np.int64)
-    top = np.empty(nodes * LANES, np.int64)
-    total = np.empty(nodes * LANES)
-    none = np.uint64(0)
+def inside(nodes, m_edge, e_edge, m, e, scale, total):
+    """All spans' weights, from narrow to wide."""
     for kind in range(2):
         m[kind, : nodes * LANES] = 1.0
         e[kind, : nodes * LANES] = 0
     for w in range(1, nodes):
         at = width_from(nodes, w)
-        _divide(nodes, w, 0, 1, m[0], e[0], m[1], e[1], between, m_between, e_between, none, top, total)
-        _attach((nodes - w) * LANES, m_edge[0], e_edge[0], m_between, e_between, m[2], e[2], at)
-        _attach((nodes - w) * LANES, m_edge[1], e_edge[1], m_between, e_between, m[3], e[3], at)
-        _divide(nodes, w, 1, 1, m[2], e[2], m[0], e[0], right, m[0], e[0], at, top, total)
-        _divide(nodes, w, 0, 0, m[1], e[1], m[3], e[3], left, m[1], e[1], at, top, total)
+        _divide(nodes, w, _BETWEEN, m, e, scale, total)
+        for side in range(2):
+            _attach((nodes - w) * LANES, m_edge[side], e_edge[side], m[4], e[4], m[2 + side], e[2 + side], at)
+        _divide(nodes, w, _RIGHT, m, e, scale, total)
+        _divide(nodes, w, _LEFT, m, e, scale, total)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _hand_down(nodes, w, a, b, p, x, at_x, first, second):
+def _load_spans(m, e, at, count, scale, inverse):
+    """The scales of the spans' weights, and the inverses of their mantissas; no term has a share in a sum of none."""
+    for y in range(count):
+        some = m[at + y] > 0.0
+        inverse[y] = 1.0 / m[at + y] if some else 0.0
+        scale[y] = e[at + y] if some else -NOTHING
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _hand_down(nodes, w, division, m, e, x, scale, inverse):
     """What is expected of the spans of width w goes to the parts of their divisions, in the divisions' shares."""
+    kind, first, second, a, b = division
+    m1, e1, m2, e2, x1, x2 = m[first], e[first], m[second], e[second], x[first], x[second]
     count = np.uint64((nodes - w) * LANES)
-    start = divisions_from(nodes, w)
+    at = width_from(nodes, w)
+    _load_spans(m[kind], e[kind], at, count, scale, inverse)
+    for y in range(count):
+        inverse[y] *= x[kind, at + y]
     for s in range(w):
-        one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
-        at = start + np.uint64(s) * count
+        one, two = _parts(nodes, w, s, a, b)
         for y in range(count):
-            part = x[at_x + y] * p[at + y]
-            first[one + y] += part
-            second[two + y] += part
+            part = inverse[y] * _term(m1, e1, m2, e2, one + y, two + y, scale[y])
+            x1[one + y] += part
+            x2[two + y] += part
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _outside(nodes, counts, x, between, right, left):
+def _add_sides(nodes, w, x):
+    for y in range(width_from(nodes, w), width_from(nodes, w + 1)):
+        x[4, y] = x[2, y] + x[3, y]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+def _outside(nodes, counts, m, e, x, scale, inverse):
     """The probability x of every span, from wide to narrow; every lane begins at the span of all of its nodes."""
-    both = np.empty(nodes * LANES)
     x[:] = 0.0
     for lane in range(LANES):
         x[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] = 1.0
     for w in range(nodes - 1, 0, -1):
-        at = width_from(nodes, w)
-        _hand_down(nodes, w, 1, 1, right, x[0], at, x[2], x[0])
-        _hand_down(nodes, w, 0, 0, left, x[1], at, x[1], x[3])
-        for y in range(np.uint64((nodes - w) * LANES)):
-            both[y] = x[2, at + y] + x[3, at + y]
-        _hand_down(nodes, w, 0, 1, between, both, np.uint64(0), x[0], x[1])
+        _hand_down(nodes, w, _RIGHT, m, e, x, scale, inverse)
+        _hand_down(nodes, w, _LEFT, m, e, x, scale, inverse)
+        _add_sides(nodes, w, x)
+        _hand_down(nodes, w, _BETWEEN, m, e, x, scale, inverse)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _workspace(nodes, tables):
-    """What the way up works in: shares of divisions, edges, spans, and what belongs to lanes; the tables left."""
-    divisions = np.int64(divisions_from(nodes, nodes))
-    shares = (tables[:divisions], tables[divisions : 2 * divisions], tables[2 * divisions : 3 * divisions])
+def _workspace(nodes):
+    """What the way up works in: edges, spans, one number for each span of a width, and what belongs to lanes."""
     spans = nodes * (nodes + 1) // 2 * LANES
     edges = (np.empty((2, spans)), np.empty((2, spans)), np.empty((2, spans), np.int64))
-    chart = (np.empty((4, spans)), np.empty((4, spans), np.int64))
+    chart = (np.empty((5, spans)), np.empty((5, spans), np.int64))
+    width = (np.empty(nodes * LANES, np.int64), np.empty(nodes * LANES))
     lanes = (
         np.empty((LANES, nodes), np.int64),
         np.empty((nodes, nodes)),
@@ -280,30 +290,30 @@ def _workspace(nodes, tables):
         np.empty(LANES),
         np.empty(LANES, np.int64),
     )
-    return shares, edges, chart, lanes, tables[3 * divisions :]
+    return edges, chart, width, lanes
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def marginals(begin, end, nodes, u, out, feasible, scratch):
+def marginals(begin, end, nodes, u, out, feasible):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
     orders, gap, rest, base, stretch, counts = lanes
     x = np.empty_like(m)
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, between, right, left)
-        _outside(nodes, counts, x, between, right, left)
+        inside(nodes, m_edge, e_edge, m, e, *width)
+        _outside(nodes, counts, m, e, x, *width)
         store(nodes, first, end, orders, counts, m, x, True, out, feasible)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def log_partition(begin, end, nodes, u, out, feasible, scratch):
+def log_partition(begin, end, nodes, u, out, feasible):
     """Write log Z of rows `begin` to `end` into `out`."""
-    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
     orders, gap, rest, base, stretch, counts = lanes
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, between, right, left)
+        inside(nodes, m_edge, e_edge, m, e, *width)
         for lane in range(min(LANES, end - first)):
             feasible[first + lane] = has_tree(nodes, counts, m, lane)
             if feasible[first + lane]:
@@ -312,24 +322,26 @@ def log_partition(begin, end, nodes, u, out, feasible, scratch):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_division(nodes, i, j, p, lane, uniform):
+def _draw_division(nodes, i, j, division, m, e, lane, uniform):
     """The number of a division of the span i…j, drawn by the divisions' shares."""
+    kind, first, second, a, b = division
     w = j - i
-    at = np.int64(divisions_from(nodes, w)) + i * LANES + lane
-    step = (nodes - w) * LANES
-    total = 0.0
-    for s in range(w):
-        total += p[at + s * step]
+    here = np.uint64(i * LANES + lane)
+    at = width_from(nodes, w) + here
     passed = 0.0
+    drawn = 0
     for s in range(w):
-        passed += p[at + s * step]
-        if passed > uniform * total:
-            return s
-    return w - 1
+        one, two = _parts(nodes, w, s, a, b)
+        term = _term(m[first], e[first], m[second], e[second], one + here, two + here, e[kind, at])
+        passed += term
+        drawn = s if term > 0.0 else drawn
+        if passed > uniform * m[kind, at]:
+            break
+    return drawn
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_tree(nodes, count, shares, lane, uniforms, stack, head):
+def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
     """Write the head of every node of a random tree, from the span of all nodes down."""
     numbers = uniforms.size // 3
     size = push(stack, 0, RIGHT, 0, count - 1)
@@ -339,7 +351,7 @@ def _draw_tree(nodes, count, shares, lane, uniforms, stack, head):
         table = attach(kind, i, j, head)
         if table >= 0:
             uniform = uniforms[table * numbers + np.int64(width_from(nodes, j - i)) // LANES + i]
-            s = _draw_division(nodes, i, j, shares[table], lane, uniform)
+            s = _draw_division(nodes, i, j, _DIVISIONS[table], m, e, lane, uniform)
             size = push_parts(stack, size, table, i, j, i + s + (table == TO_RIGHT))
 
 
@@ -360,9 +372,9 @@ def _next_rows(begin, end, u, different, starts):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def sample(begin, end, nodes, u, uniforms, out, feasible, scratch):
+def sample(begin, end, nodes, u, uniforms, out, feasible):
     """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
-    shares, (m_edge, low, e_edge), (m, e), lanes, _ = _workspace(nodes, scratch)
+    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
     orders, gap, rest, base, stretch, counts = lanes
     different = np.empty((LANES, u.shape[1]))
     starts = np.empty(LANES + 1, np.int64)
@@ -373,7 +385,7 @@ def sample(begin, end, nodes, u, uniforms, out, feasible, scratch):
     while starts[found] < end:
         found = _next_rows(starts[found], end, u, different, starts)
         load(nodes, different, 0, found, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, *shares)
+        inside(nodes, m_edge, e_edge, m, e, *width)
         for lane in range(found):
             order = orders[lane]
             possible = has_tree(nodes, counts, m, lane)
@@ -381,98 +393,89 @@ def sample(begin, end, nodes, u, uniforms, out, feasible, scratch):
                 out[row] = 0.0
                 feasible[row] = possible
                 if possible:
-                    _draw_tree(nodes, counts[lane], shares, lane, uniforms[row], stack, head)
+                    _draw_tree(nodes, counts[lane], m, e, lane, uniforms[row], stack, head)
                     for b in range(1, counts[lane]):
                         out[row, edge(nodes, order[head[b]], order[b])] = 1.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _divide_tangent(nodes, w, a, b, a1, a2, p, dp, mean, at_mean):
-    """The derivative of the logarithm of `_divide`'s sum, the mean under p of that of its terms; and that of p."""
+def _divide_tangent(nodes, w, division, m, e, da, scale, inverse):
+    """The derivative of the logarithm of `_divide`'s sum: the mean, by the shares, of that of its terms."""
+    kind, first, second, a, b = division
+    m1, e1, m2, e2, da1, da2, mean = m[first], e[first], m[second], e[second], da[first], da[second], da[kind]
     count = np.uint64((nodes - w) * LANES)
-    start = divisions_from(nodes, w)
+    at = width_from(nodes, w)
+    _load_spans(m[kind], e[kind], at, count, scale, inverse)
     for x in range(count):
-        mean[at_mean + x] = 0.0
+        mean[at + x] = 0.0
     for s in range(w):
-        one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
-        at = start + np.uint64(s) * count
+        one, two = _parts(nodes, w, s, a, b)
         for x in range(count):
-            dp[at + x] = a1[one + x] + a2[two + x]
-            mean[at_mean + x] += p[at + x] * dp[at + x]
-    for s in range(w):
-        at = start + np.uint64(s) * count
-        for x in range(count):
-            dp[at + x] = p[at + x] * (dp[at + x] - mean[at_mean + x])
+            mean[at + x] += _term(m1, e1, m2, e2, one + x, two + x, scale[x]) * (da1[one + x] + da2[two + x])
+    for x in range(count):
+        mean[at + x] *= inverse[x]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _inside_tangent(nodes, g, a, between, right, left, dbetween, dright, dleft):
-    """The derivatives a of the logarithms of all spans' weights, and those of the divisions' shares."""
-    a_between = np.empty(nodes * LANES)
-    for kind in range(2):
-        a[kind, : nodes * LANES] = 0.0
+def _inside_tangent(nodes, g, m, e, da, scale, inverse):
+    """The derivatives of the logarithms of all spans' weights."""
+    da[:2, : nodes * LANES] = 0.0
     for w in range(1, nodes):
-        at = width_from(nodes, w)
-        _divide_tangent(nodes, w, 0, 1, a[0], a[1], between, dbetween, a_between, np.uint64(0))
-        for x in range(np.uint64((nodes - w) * LANES)):
-            a[2, at + x] = g[0, at + x] + a_between[x]
-            a[3, at + x] = g[1, at + x] + a_between[x]
-        _divide_tangent(nodes, w, 1, 1, a[2], a[0], right, dright, a[0], at)
-        _divide_tangent(nodes, w, 0, 0, a[1], a[3], left, dleft, a[1], at)
+        _divide_tangent(nodes, w, _BETWEEN, m, e, da, scale, inverse)
+        for x in range(width_from(nodes, w), width_from(nodes, w + 1)):
+            da[2, x] = g[0, x] + da[4, x]
+            da[3, x] = g[1, x] + da[4, x]
+        _divide_tangent(nodes, w, _RIGHT, m, e, da, scale, inverse)
+        _divide_tangent(nodes, w, _LEFT, m, e, da, scale, inverse)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _hand_down_tangent(nodes, w, a, b, p, dp, x, dx, at_x, first, second, dfirst, dsecond):
+def _hand_down_tangent(nodes, w, division, m, e, da, x, dx, scale, inverse):
     """`_hand_down` and its derivative."""
+    kind, first, second, a, b = division
+    m1, e1, m2, e2, x1, x2 = m[first], e[first], m[second], e[second], x[first], x[second]
+    da1, da2, dx1, dx2, mean, above, dabove = da[first], da[second], dx[first], dx[second], da[kind], x[kind], dx[kind]
     count = np.uint64((nodes - w) * LANES)
-    start = divisions_from(nodes, w)
+    at = width_from(nodes, w)
+    _load_spans(m[kind], e[kind], at, count, scale, inverse)
     for s in range(w):
-        one = width_from(nodes, s + a)
-        two = width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
-        at = start + np.uint64(s) * count
+        one, two = _parts(nodes, w, s, a, b)
         for y in range(count):
-            part = x[at_x + y] * p[at + y]
-            dpart = dx[at_x + y] * p[at + y] + x[at_x + y] * dp[at + y]
-            first[one + y] += part
-            second[two + y] += part
-            dfirst[one + y] += dpart
-            dsecond[two + y] += dpart
+            share = inverse[y] * _term(m1, e1, m2, e2, one + y, two + y, scale[y])
+            part = above[at + y] * share
+            dpart = dabove[at + y] * share + part * (da1[one + y] + da2[two + y] - mean[at + y])
+            x1[one + y] += part
+            x2[two + y] += part
+            dx1[one + y] += dpart
+            dx2[two + y] += dpart
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _outside_tangent(nodes, counts, x, dx, between, right, left, dbetween, dright, dleft):
+def _outside_tangent(nodes, counts, m, e, da, x, dx, scale, inverse):
     """`_outside` and its derivative."""
-    both = np.empty(nodes * LANES)
-    dboth = np.empty(nodes * LANES)
-    none = np.uint64(0)
     x[:] = 0.0
     dx[:] = 0.0
     for lane in range(LANES):
         x[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] = 1.0
     for w in range(nodes - 1, 0, -1):
-        at = width_from(nodes, w)
-        _hand_down_tangent(nodes, w, 1, 1, right, dright, x[0], dx[0], at, x[2], x[0], dx[2], dx[0])
-        _hand_down_tangent(nodes, w, 0, 0, left, dleft, x[1], dx[1], at, x[1], x[3], dx[1], dx[3])
-        for y in range(np.uint64((nodes - w) * LANES)):
-            both[y] = x[2, at + y] + x[3, at + y]
-            dboth[y] = dx[2, at + y] + dx[3, at + y]
-        _hand_down_tangent(nodes, w, 0, 1, between, dbetween, both, dboth, none, x[0], x[1], dx[0], dx[1])
+        _hand_down_tangent(nodes, w, _RIGHT, m, e, da, x, dx, scale, inverse)
+        _hand_down_tangent(nodes, w, _LEFT, m, e, da, x, dx, scale, inverse)
+        _add_sides(nodes, w, x)
+        _add_sides(nodes, w, dx)
+        _hand_down_tangent(nodes, w, _BETWEEN, m, e, da, x, dx, scale, inverse)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def marginals_jvp(begin, end, nodes, u, g, out, feasible, scratch):
+def marginals_jvp(begin, end, nodes, u, g, out, feasible):
     """Write the derivative of the marginals in the direction g into `out`."""
-    (between, right, left), (m_edge, low, e_edge), (m, e), lanes, memory = _workspace(nodes, scratch)
+    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
     orders, gap, rest, base, stretch, counts = lanes
-    size = between.size
-    dbetween, dright, dleft = memory[:size], memory[size : 2 * size], memory[2 * size : 3 * size]
     direction = low  # what the rounding lost is used up
     a, x, dx = np.empty_like(m), np.empty_like(m), np.empty_like(m)
     for first in range(begin, end, LANES):
         load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, between, right, left)
+        inside(nodes, m_edge, e_edge, m, e, *width)
         load_direction(nodes, g, first, end, orders, counts, direction)
-        _inside_tangent(nodes, direction, a, between, right, left, dbetween, dright, dleft)
-        _outside_tangent(nodes, counts, x, dx, between, right, left, dbetween, dright, dleft)
+        _inside_tangent(nodes, direction, m, e, a, *width)
+        _outside_tangent(nodes, counts, m, e, a, x, dx, *width)
         store(nodes, first, end, orders, counts, m, dx, False, out, feasible)
