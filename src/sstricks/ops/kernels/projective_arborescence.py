@@ -1,12 +1,14 @@
 """Inside–outside on the CPU; the mathematics stands in `sstricks.ops.projective_arborescence`.
 
-Spans are stored by width, those of one width by their first node: whatever is done to all spans of a width is, for
-each way to divide them, one loop over contiguous memory. The probabilities of the divisions follow in the same order,
-width by width, division by division. Every array is flat, with the lane as the last index.
+Charts are matrices. At [h, d], the first one has the weight of all ways in which h heads the nodes from beside it to d,
+which is R(h, d) or L(d, h), and the second one that of those with an edge h → d. Right and left become alike:
 
-A division of a span of width w is numbered s = 0, …, w − 1. Its first part has width s + a, and its second, w − s − b,
-begins s + b nodes later; a and b tell the three kinds of divisions apart. Loops take whole arrays and unsigned offsets:
-slices would cost atomic operations, and signed indices a wrap-around test.
+    complete[h, d] = Σ_k joined[h, k] · complete[k, d],    k from beside h to d
+    joined[h, d] = w[h, d] · between[i, j],    i < j the two of h and d
+    between[i, j] = Σ_k complete[i, k] · complete[j, k + 1],    k = i, …, j − 1
+
+A chart's entries are vectors of eight rows of the batch (`lanes`); each part of a sum steps through a row or a column.
+Nothing is kept of the terms: their shares on the way down follow from the charts, m₁m₂/m · 2^(e₁ + e₂ − e).
 """
 
 import numpy as np
@@ -18,15 +20,19 @@ from sstricks.ops.kernels.floats import (
     LN2_HIGH,
     LN2_LOW,
     LOG2_E,
-    NOTHING,
     ROW,
     exp_reduced,
     exponent,
     mantissa,
     power_of_two,
 )
+from sstricks.ops.kernels.lanes import choose, filled, larger, power
+from sstricks.ops.kernels.lanes import load as get
+from sstricks.ops.kernels.lanes import store as put
 from sstricks.ops.kernels.maximum_projective_arborescence import (
+    BETWEEN,
     RIGHT,
+    TO_LEFT,
     TO_RIGHT,
     attach,
     edge,
@@ -35,24 +41,39 @@ from sstricks.ops.kernels.maximum_projective_arborescence import (
     push,
     push_parts,
 )
+from sstricks.ops.kernels.spanning_tree import cut
 from sstricks.ops.precision import FAR
 
 _MATHS = {"contract", "nsz", "arcp"}
-# Kinds of spans are RIGHT, LEFT, RIGHTWARD, LEFTWARD, and 4, what lies between the ends of the last two.
-# How spans divide: of which kind they are, and their two parts; a and b.
-_BETWEEN, _RIGHT, _LEFT = _DIVISIONS = ((4, 0, 1, 0, 1), (0, 2, 0, 1, 1), (1, 1, 3, 0, 0))
+_COMPLETE, _JOINED, _BETWEEN = 0, 1, 2
+NOTHING = -(2.0**60)  # the exponent of zero: below every other
 
 
 @njit(inline="always")
-def width_from(nodes, w):
-    """Where the spans of width w begin."""
-    return np.uint64((w * nodes - w * (w - 1) // 2) * LANES)
+def _cell(nodes, chart, h, d):
+    """Where the entry [h, d] of a chart stands. Columns are an odd number of vectors apart, to share a cache well."""
+    return np.uint64(((chart * nodes + h) * (nodes | 1) + d) * LANES)
 
 
 @njit(inline="always")
-def _parts(nodes, w, s, a, b):
-    """Where the two parts of division s of the first span of width w stand."""
-    return width_from(nodes, s + a), width_from(nodes, w - s - b) + np.uint64(s + b) * ROW
+def _terms(nodes, table, i, j):
+    """Of a sum over the divisions of the span i…j: its place, the first term's two, and the steps to the next ones."""
+    beside = ROW
+    below = np.uint64((nodes | 1) * LANES)
+    if table == BETWEEN:
+        one, two = _cell(nodes, _COMPLETE, i, i), _cell(nodes, _COMPLETE, j, i + 1)
+        return _cell(nodes, _BETWEEN, i, j), one, beside, two, beside
+    if table == TO_RIGHT:
+        one, two = _cell(nodes, _JOINED, i, i + 1), _cell(nodes, _COMPLETE, i + 1, j)
+        return _cell(nodes, _COMPLETE, i, j), one, beside, two, below
+    one, two = _cell(nodes, _COMPLETE, i, i), _cell(nodes, _JOINED, j, i)
+    return _cell(nodes, _COMPLETE, j, i), one, below, two, beside
+
+
+@njit(inline="always")
+def _term(m, e, one, two, scale):
+    """First part times second part, over 2 to the power of scale."""
+    return get(m, one) * get(m, two) * power(get(e, one) + get(e, two) - scale)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -64,7 +85,7 @@ def _least_loss(count, gap):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _load_row(nodes, u, row, lane, order, gap, rest, m, low, base, stretch, counts):
+def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts):
     """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
 
     A tree has one edge into each node, so these shifts change log Z only. Losses beyond `FAR` stay beyond it; where
@@ -74,269 +95,271 @@ def _load_row(nodes, u, row, lane, order, gap, rest, m, low, base, stretch, coun
     counts[lane] = count
     base[lane] = 0.0
     stretch[lane] = 1.0
+    gap[:] = np.inf
+    best[:] = -np.inf
+    for a in range(count):
+        for b in range(1, count):
+            if a != b:
+                gap[a, b] = -u[row, edge(nodes, order[a], order[b])]
+                best[b] = max(best[b], -gap[a, b])
     far = 0.0
     for b in range(1, count):
-        best = -np.inf
-        for a in range(count):
-            if a != b:
-                best = max(best, u[row, edge(nodes, order[a], order[b])])
-        if best == -np.inf:
+        if best[b] == -np.inf:
             counts[lane] = 0
             return
-        base[lane] += best
-        for a in range(count):
-            gap[a, b] = np.inf
-            value = u[row, edge(nodes, order[a], order[b])] if a != b else -np.inf
-            if value > -np.inf:
-                gap[a, b] = best - value
-                taken = gap[a, b] - best
-                rest[a, b] = (best - (gap[a, b] - taken)) - (value + taken)
+        base[lane] += best[b]
+    for a in range(count):
+        for b in range(1, count):
+            if gap[a, b] < np.inf:
+                value = -gap[a, b]
+                gap[a, b] = best[b] - value
+                taken = gap[a, b] - best[b]
+                rest = (best[b] - (gap[a, b] - taken)) - (value + taken)
+                e[np.int64(_cell(nodes, _JOINED, a, b)) + lane] = -rest
                 far = max(far, gap[a, b])
     if far > FAR:
-        gap[:, 0] = np.inf
         loss = -_least_loss(count, gap[:count, :count])
         if FAR < loss < np.inf:
             stretch[lane] = loss / FAR
+    for a in range(count):
         for b in range(1, count):
-            for a in range(count):
-                if FAR < gap[a, b] < np.inf:
-                    gap[a, b] = min(gap[a, b] / stretch[lane], 2.0 * FAR)
-                    rest[a, b] = 0.0
-    for b in range(1, count):
-        for a in range(count):
-            if gap[a, b] < np.inf:
-                to = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
-                m[0 if a < b else 1, to] = -gap[a, b]
-                low[0 if a < b else 1, to] = -rest[a, b]
+            at = np.int64(_cell(nodes, _JOINED, a, b)) + lane
+            if FAR < gap[a, b] < np.inf:
+                gap[a, b] = min(gap[a, b] / stretch[lane], 2.0 * FAR)
+                e[at] = 0.0
+            m[at] = -gap[a, b]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _exponentials(m, low, e):
-    """Turn logarithms m + low into weights m·2ᵉ."""
-    for x in range(np.uint64(m.size)):
+def _exponentials(begin, end, m, e):
+    """Turn logarithms m + e into weights m·2ᵉ."""
+    for x in range(begin, end):
         present = m[x] > -1e300
         value = m[x] if present else 0.0
         k = np.floor(value * LOG2_E + 0.5)
-        power = exp_reduced(((value - k * LN2_HIGH) - k * LN2_LOW) + low[x])
-        m[x] = power if present else 0.0
-        e[x] = np.int64(k) if present else NOTHING
+        weight = exp_reduced(((value - k * LN2_HIGH) - k * LN2_LOW) + e[x])
+        m[x] = weight if present else 0.0
+        e[x] = k if present else NOTHING
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def load(nodes, u, begin, end, orders, gap, rest, m, low, e, base, stretch, counts):
-    """The weights of all edges, to the right (0) and to the left (1), of as many rows as there are lanes."""
-    m[:] = -np.inf
-    low[:] = 0.0
+def load(nodes, u, begin, end, m, e, lanes):
+    """The weights of all edges, where those of the spans that they join will be, of as many rows as there are lanes."""
+    orders, gap, best, base, stretch, counts = lanes
+    joined = _cell(nodes, _JOINED, 0, 0), _cell(nodes, _BETWEEN, 0, 0)
+    m[joined[0] : joined[1]] = -np.inf
+    e[joined[0] : joined[1]] = 0.0
     for lane in range(LANES):
-        _load_row(nodes, u, min(begin + lane, end - 1), lane, orders[lane], gap, rest, m, low, base, stretch, counts)
-    _exponentials(m[0], low[0], e[0])
-    _exponentials(m[1], low[1], e[1])
+        row = min(begin + lane, end - 1)
+        _load_row(nodes, u, row, lane, orders[lane], gap, best, m, e, base, stretch, counts)
+    _exponentials(*joined, m, e)
 
 
 @njit(inline="always")
-def has_tree(nodes, counts, m, lane):
+def _whole(nodes, count, lane):
+    """Where the span of all nodes of a row stands."""
+    return np.int64(_cell(nodes, _COMPLETE, 0, max(count - 1, 0))) + lane
+
+
+@njit(inline="always")
+def _has_tree(nodes, counts, m, lane):
     """Whether the row in this lane has a tree; a root alone is one."""
-    return counts[lane] > 0 and m[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] > 0.0
+    return counts[lane] > 0 and m[_whole(nodes, counts[lane], lane)] > 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def store(nodes, first, end, orders, counts, m, x, certain, out, feasible):
-    """Put what stands at the edges' spans into the edges' places; if `certain`, so that every node has one head."""
+def _normalise_heads(nodes, x):
+    """Make one of what is expected of the edges into each node."""
+    for b in range(1, nodes):
+        total = filled(0.0)
+        for a in range(nodes):
+            total = total + get(x, _cell(nodes, _JOINED, a, b))
+        for a in range(nodes):
+            at = _cell(nodes, _JOINED, a, b)
+            put(x, at, choose(total, get(x, at) / total, filled(0.0)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def store(nodes, first, end, lanes, m, x, out, feasible):
+    """Put what is found of the edges into their places."""
+    orders, counts = lanes[0], lanes[-1]
     for lane in range(min(LANES, end - first)):
         row = first + lane
         order = orders[lane]
-        feasible[row] = has_tree(nodes, counts, m, lane)
+        feasible[row] = _has_tree(nodes, counts, m, lane)
         out[row] = 0.0
-        for b in range(1, counts[lane]):
-            total = 0.0
-            for a in range(counts[lane]):
+        for a in range(counts[lane]):
+            for b in range(1, counts[lane]):
                 if a != b:
-                    from_ = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
-                    value = x[2 if a < b else 3, from_]
-                    out[row, edge(nodes, order[a], order[b])] = value
-                    total += value
-            if certain and total > 0.0:
-                for a in range(counts[lane]):
-                    if a != b:
-                        out[row, edge(nodes, order[a], order[b])] /= total
+                    out[row, edge(nodes, order[a], order[b])] = x[np.int64(_cell(nodes, _JOINED, a, b)) + lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def load_direction(nodes, g, begin, end, orders, counts, out):
+def _load_direction(nodes, g, begin, end, lanes, out):
     """The direction g, laid out as the weights are."""
+    orders, counts = lanes[0], lanes[-1]
     out[:] = 0.0
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
         for a in range(counts[lane]):
             for b in range(1, counts[lane]):
                 if a != b:
-                    to = np.int64(width_from(nodes, abs(a - b))) + min(a, b) * LANES + lane
-                    out[0 if a < b else 1, to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
-
-
-@njit(inline="always")
-def _term(m1, e1, m2, e2, one, two, scale):
-    """First part times second part, over 2 to the power of scale."""
-    return m1[one] * m2[two] * power_of_two(e1[one] + e2[two] - scale)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _divide(nodes, w, division, m, e, top, total):
-    """The sum of first part times second part over all divisions of the spans of width w."""
-    kind, first, second, a, b = division
-    m1, e1, m2, e2 = m[first], e[first], m[second], e[second]
-    count = np.uint64((nodes - w) * LANES)
-    for x in range(count):
-        top[x] = 4 * NOTHING
-        total[x] = 0.0
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        for x in range(count):
-            top[x] = max(top[x], e1[one + x] + e2[two + x])
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        for x in range(count):
-            total[x] += _term(m1, e1, m2, e2, one + x, two + x, top[x])
-    at = width_from(nodes, w)
-    for x in range(count):
-        some = total[x] > 0.0
-        m[kind, at + x] = mantissa(total[x]) if some else 0.0
-        e[kind, at + x] = top[x] + exponent(total[x]) if some else NOTHING
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _attach(count, m_edge, e_edge, m_between, e_between, m, e, at):
-    """The weight of an edge times all that may lie between its ends."""
-    for x in range(at, at + np.uint64(count)):
-        product = m_edge[x] * m_between[x]
-        some = product > 0.0
-        m[x] = mantissa(product) if some else 0.0
-        e[x] = e_edge[x] + e_between[x] + exponent(product) if some else NOTHING
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def inside(nodes, m_edge, e_edge, m, e, scale, total):
-    """All spans' weights, from narrow to wide."""
-    for kind in range(2):
-        m[kind, : nodes * LANES] = 1.0
-        e[kind, : nodes * LANES] = 0
-    for w in range(1, nodes):
-        at = width_from(nodes, w)
-        _divide(nodes, w, _BETWEEN, m, e, scale, total)
-        for side in range(2):
-            _attach((nodes - w) * LANES, m_edge[side], e_edge[side], m[4], e[4], m[2 + side], e[2 + side], at)
-        _divide(nodes, w, _RIGHT, m, e, scale, total)
-        _divide(nodes, w, _LEFT, m, e, scale, total)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _load_spans(m, e, at, count, scale, inverse):
-    """The scales of the spans' weights, and the inverses of their mantissas; no term has a share in a sum of none."""
-    for y in range(count):
-        some = m[at + y] > 0.0
-        inverse[y] = 1.0 / m[at + y] if some else 0.0
-        scale[y] = e[at + y] if some else -NOTHING
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _hand_down(nodes, w, division, m, e, x, scale, inverse):
-    """What is expected of the spans of width w goes to the parts of their divisions, in the divisions' shares."""
-    kind, first, second, a, b = division
-    m1, e1, m2, e2, x1, x2 = m[first], e[first], m[second], e[second], x[first], x[second]
-    count = np.uint64((nodes - w) * LANES)
-    at = width_from(nodes, w)
-    _load_spans(m[kind], e[kind], at, count, scale, inverse)
-    for y in range(count):
-        inverse[y] *= x[kind, at + y]
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        for y in range(count):
-            part = inverse[y] * _term(m1, e1, m2, e2, one + y, two + y, scale[y])
-            x1[one + y] += part
-            x2[two + y] += part
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _add_sides(nodes, w, x):
-    for y in range(width_from(nodes, w), width_from(nodes, w + 1)):
-        x[4, y] = x[2, y] + x[3, y]
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _outside(nodes, counts, m, e, x, scale, inverse):
-    """The probability x of every span, from wide to narrow; every lane begins at the span of all of its nodes."""
-    x[:] = 0.0
-    for lane in range(LANES):
-        x[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] = 1.0
-    for w in range(nodes - 1, 0, -1):
-        _hand_down(nodes, w, _RIGHT, m, e, x, scale, inverse)
-        _hand_down(nodes, w, _LEFT, m, e, x, scale, inverse)
-        _add_sides(nodes, w, x)
-        _hand_down(nodes, w, _BETWEEN, m, e, x, scale, inverse)
+                    to = np.int64(_cell(nodes, _JOINED, a, b)) + lane
+                    out[to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _workspace(nodes):
-    """What the way up works in: edges, spans, one number for each span of a width, and what belongs to lanes."""
-    spans = nodes * (nodes + 1) // 2 * LANES
-    edges = (np.empty((2, spans)), np.empty((2, spans)), np.empty((2, spans), np.int64))
-    chart = (np.empty((5, spans)), np.empty((5, spans), np.int64))
-    width = (np.empty(nodes * LANES, np.int64), np.empty(nodes * LANES))
+def _normalise(m, e, at):
+    """Bring mantissas to [1, 2)."""
+    for x in range(at, at + ROW):
+        some = m[x] > 0.0
+        e[x] = e[x] + exponent(m[x]) if some else NOTHING
+        m[x] = mantissa(m[x]) if some else 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_up(nodes, table, i, j, m, e):
+    """The sum of first part times second part over all divisions of a span."""
+    at, one, to_one, two, to_two = _terms(nodes, table, i, j)
+    top = filled(4.0 * NOTHING)
+    for s in range(np.uint64(j - i)):
+        top = larger(top, get(e, one + s * to_one) + get(e, two + s * to_two))
+    total = filled(0.0)
+    for s in range(np.uint64(j - i)):
+        total = total + _term(m, e, one + s * to_one, two + s * to_two, top)
+    put(m, at, total)
+    put(e, at, top)
+    _normalise(m, e, at)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def inside(nodes, m, e):
+    """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones."""
+    for i in range(nodes - 1, -1, -1):
+        put(m, _cell(nodes, _COMPLETE, i, i), filled(1.0))
+        put(e, _cell(nodes, _COMPLETE, i, i), filled(0.0))
+        for j in range(i + 1, nodes):
+            _add_up(nodes, BETWEEN, i, j, m, e)
+            between = _cell(nodes, _BETWEEN, i, j)
+            for at in (_cell(nodes, _JOINED, i, j), _cell(nodes, _JOINED, j, i)):
+                put(m, at, get(m, at) * get(m, between))
+                put(e, at, get(e, at) + get(e, between))
+                _normalise(m, e, at)
+            _add_up(nodes, TO_RIGHT, i, j, m, e)
+            _add_up(nodes, TO_LEFT, i, j, m, e)
+
+
+@njit(inline="always")
+def _over(m, e, at):
+    """What to divide terms by to have their shares in a sum: mantissa and exponent; nothing has a share in zero."""
+    mantissas = get(m, at)
+    return choose(mantissas, filled(1.0) / mantissas, filled(0.0)), choose(mantissas, get(e, at), filled(-NOTHING))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hand_down(nodes, table, i, j, m, e, x):
+    """What is expected of a span goes to the parts of its divisions, in the divisions' shares."""
+    at, one, to_one, two, to_two = _terms(nodes, table, i, j)
+    inverse, scale = _over(m, e, at)
+    inverse = inverse * get(x, at)
+    for _ in range(j - i):
+        part = inverse * _term(m, e, one, two, scale)
+        put(x, one, get(x, one) + part)
+        put(x, two, get(x, two) + part)
+        one += to_one
+        two += to_two
+
+
+@njit(inline="always")
+def _joined(nodes, x, i, j):
+    """What is found of the edges between i and j, in both directions."""
+    return get(x, _cell(nodes, _JOINED, i, j)) + get(x, _cell(nodes, _JOINED, j, i))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _expect_trees(nodes, counts, x):
+    """Every lane begins at the span of all of its nodes."""
+    x[:] = 0.0
+    for lane in range(LANES):
+        x[_whole(nodes, counts[lane], lane)] = 1.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _outside(nodes, counts, m, e, x):
+    """The probability x of every span, from wide to narrow."""
+    _expect_trees(nodes, counts, x)
+    for i in range(nodes):
+        for j in range(nodes - 1, i, -1):
+            _hand_down(nodes, TO_RIGHT, i, j, m, e, x)
+            _hand_down(nodes, TO_LEFT, i, j, m, e, x)
+            put(x, _cell(nodes, _BETWEEN, i, j), _joined(nodes, x, i, j))
+            _hand_down(nodes, BETWEEN, i, j, m, e, x)
+
+
+@njit(inline="always")
+def chart_size(nodes):
+    """How many float64 charts of one kind of numbers have."""
+    return 3 * nodes * (nodes | 1) * LANES
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _workspace(nodes, memory):
+    """What every kernel works in: charts of mantissas, and of exponents, and what belongs to lanes; the memory left."""
+    charts, memory = cut(memory, 2, chart_size(nodes))
     lanes = (
         np.empty((LANES, nodes), np.int64),
         np.empty((nodes, nodes)),
-        np.empty((nodes, nodes)),
+        np.empty(nodes),
         np.empty(LANES),
         np.empty(LANES),
         np.empty(LANES, np.int64),
     )
-    return edges, chart, width, lanes
+    return charts[0], charts[1], lanes, memory
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def marginals(begin, end, nodes, u, out, feasible):
+def marginals(begin, end, nodes, u, out, feasible, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
-    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
-    orders, gap, rest, base, stretch, counts = lanes
-    x = np.empty_like(m)
+    m, e, lanes, x = _workspace(nodes, memory)
+    x = x[: m.size]
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, *width)
-        _outside(nodes, counts, m, e, x, *width)
-        store(nodes, first, end, orders, counts, m, x, True, out, feasible)
+        load(nodes, u, first, end, m, e, lanes)
+        inside(nodes, m, e)
+        _outside(nodes, lanes[-1], m, e, x)
+        _normalise_heads(nodes, x)  # so that every node has one head
+        store(nodes, first, end, lanes, m, x, out, feasible)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def log_partition(begin, end, nodes, u, out, feasible):
+def log_partition(begin, end, nodes, u, out, feasible, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
-    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
-    orders, gap, rest, base, stretch, counts = lanes
+    m, e, lanes, _ = _workspace(nodes, memory)
+    _, _, _, base, stretch, counts = lanes
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, *width)
+        load(nodes, u, first, end, m, e, lanes)
+        inside(nodes, m, e)
         for lane in range(min(LANES, end - first)):
-            feasible[first + lane] = has_tree(nodes, counts, m, lane)
+            feasible[first + lane] = _has_tree(nodes, counts, m, lane)
             if feasible[first + lane]:
-                at = np.int64(width_from(nodes, counts[lane] - 1)) + lane
-                out[first + lane] = base[lane] + (np.log(m[0, at]) + e[0, at] * LN2) * stretch[lane]
+                at = _whole(nodes, counts[lane], lane)
+                out[first + lane] = base[lane] + (np.log(m[at]) + e[at] * LN2) * stretch[lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw_division(nodes, i, j, division, m, e, lane, uniform):
+def _draw_division(nodes, table, i, j, m, e, lane, uniform):
     """The number of a division of the span i…j, drawn by the divisions' shares."""
-    kind, first, second, a, b = division
-    w = j - i
-    here = np.uint64(i * LANES + lane)
-    at = width_from(nodes, w) + here
+    at, one, to_one, two, to_two = _terms(nodes, table, i, j)
+    at, one, two = at + lane, one + lane, two + lane
     passed = 0.0
     drawn = 0
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        term = _term(m[first], e[first], m[second], e[second], one + here, two + here, e[kind, at])
+    for s in range(j - i):
+        term = m[one] * m[two] * power_of_two(np.int64(e[one] + e[two] - e[at]))
         passed += term
         drawn = s if term > 0.0 else drawn
-        if passed > uniform * m[kind, at]:
+        if passed > uniform * m[at]:
             break
+        one += to_one
+        two += to_two
     return drawn
 
 
@@ -350,8 +373,9 @@ def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
         kind, i, j = stack[size, 0], stack[size, 1], stack[size, 2]
         table = attach(kind, i, j, head)
         if table >= 0:
-            uniform = uniforms[table * numbers + np.int64(width_from(nodes, j - i)) // LANES + i]
-            s = _draw_division(nodes, i, j, _DIVISIONS[table], m, e, lane, uniform)
+            w = j - i
+            uniform = uniforms[table * numbers + w * nodes - w * (w - 1) // 2 + i]
+            s = _draw_division(nodes, table, i, j, m, e, np.uint64(lane), uniform)
             size = push_parts(stack, size, table, i, j, i + s + (table == TO_RIGHT))
 
 
@@ -372,10 +396,10 @@ def _next_rows(begin, end, u, different, starts):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def sample(begin, end, nodes, u, uniforms, out, feasible):
+def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
     """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
-    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
-    orders, gap, rest, base, stretch, counts = lanes
+    m, e, lanes, _ = _workspace(nodes, memory)
+    orders, counts = lanes[0], lanes[-1]
     different = np.empty((LANES, u.shape[1]))
     starts = np.empty(LANES + 1, np.int64)
     stack = np.empty((2 * nodes + 2, 3), np.int64)
@@ -384,11 +408,11 @@ def sample(begin, end, nodes, u, uniforms, out, feasible):
     found = 0
     while starts[found] < end:
         found = _next_rows(starts[found], end, u, different, starts)
-        load(nodes, different, 0, found, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, *width)
+        load(nodes, different, 0, found, m, e, lanes)
+        inside(nodes, m, e)
         for lane in range(found):
             order = orders[lane]
-            possible = has_tree(nodes, counts, m, lane)
+            possible = _has_tree(nodes, counts, m, lane)
             for row in range(starts[lane], starts[lane + 1]):
                 out[row] = 0.0
                 feasible[row] = possible
@@ -398,84 +422,74 @@ def sample(begin, end, nodes, u, uniforms, out, feasible):
                         out[row, edge(nodes, order[head[b]], order[b])] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _divide_tangent(nodes, w, division, m, e, da, scale, inverse):
-    """The derivative of the logarithm of `_divide`'s sum: the mean, by the shares, of that of its terms."""
-    kind, first, second, a, b = division
-    m1, e1, m2, e2, da1, da2, mean = m[first], e[first], m[second], e[second], da[first], da[second], da[kind]
-    count = np.uint64((nodes - w) * LANES)
-    at = width_from(nodes, w)
-    _load_spans(m[kind], e[kind], at, count, scale, inverse)
-    for x in range(count):
-        mean[at + x] = 0.0
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        for x in range(count):
-            mean[at + x] += _term(m1, e1, m2, e2, one + x, two + x, scale[x]) * (da1[one + x] + da2[two + x])
-    for x in range(count):
-        mean[at + x] *= inverse[x]
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _inside_tangent(nodes, g, m, e, da, scale, inverse):
-    """The derivatives of the logarithms of all spans' weights."""
-    da[:2, : nodes * LANES] = 0.0
-    for w in range(1, nodes):
-        _divide_tangent(nodes, w, _BETWEEN, m, e, da, scale, inverse)
-        for x in range(width_from(nodes, w), width_from(nodes, w + 1)):
-            da[2, x] = g[0, x] + da[4, x]
-            da[3, x] = g[1, x] + da[4, x]
-        _divide_tangent(nodes, w, _RIGHT, m, e, da, scale, inverse)
-        _divide_tangent(nodes, w, _LEFT, m, e, da, scale, inverse)
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _hand_down_tangent(nodes, w, division, m, e, da, x, dx, scale, inverse):
-    """`_hand_down` and its derivative."""
-    kind, first, second, a, b = division
-    m1, e1, m2, e2, x1, x2 = m[first], e[first], m[second], e[second], x[first], x[second]
-    da1, da2, dx1, dx2, mean, above, dabove = da[first], da[second], dx[first], dx[second], da[kind], x[kind], dx[kind]
-    count = np.uint64((nodes - w) * LANES)
-    at = width_from(nodes, w)
-    _load_spans(m[kind], e[kind], at, count, scale, inverse)
-    for s in range(w):
-        one, two = _parts(nodes, w, s, a, b)
-        for y in range(count):
-            share = inverse[y] * _term(m1, e1, m2, e2, one + y, two + y, scale[y])
-            part = above[at + y] * share
-            dpart = dabove[at + y] * share + part * (da1[one + y] + da2[two + y] - mean[at + y])
-            x1[one + y] += part
-            x2[two + y] += part
-            dx1[one + y] += dpart
-            dx2[two + y] += dpart
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
-def _outside_tangent(nodes, counts, m, e, da, x, dx, scale, inverse):
-    """`_outside` and its derivative."""
-    x[:] = 0.0
-    dx[:] = 0.0
-    for lane in range(LANES):
-        x[0, np.int64(width_from(nodes, max(counts[lane] - 1, 0))) + lane] = 1.0
-    for w in range(nodes - 1, 0, -1):
-        _hand_down_tangent(nodes, w, _RIGHT, m, e, da, x, dx, scale, inverse)
-        _hand_down_tangent(nodes, w, _LEFT, m, e, da, x, dx, scale, inverse)
-        _add_sides(nodes, w, x)
-        _add_sides(nodes, w, dx)
-        _hand_down_tangent(nodes, w, _BETWEEN, m, e, da, x, dx, scale, inverse)
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_up_tangent(nodes, table, i, j, m, e, a):
+    """The derivative of the logarithm of `_add_up`'s sum: the mean, by the shares, of that of its terms."""
+    at, one, to_one, two, to_two = _terms(nodes, table, i, j)
+    inverse, scale = _over(m, e, at)
+    mean = filled(0.0)
+    for _ in range(j - i):
+        mean = mean + _term(m, e, one, two, scale) * (get(a, one) + get(a, two))
+        one += to_one
+        two += to_two
+    put(a, at, mean * inverse)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def marginals_jvp(begin, end, nodes, u, g, out, feasible):
+def _inside_tangent(nodes, m, e, a):
+    """The derivatives a of the logarithms of all spans' weights; at the edges' places stand those of theirs."""
+    for i in range(nodes - 1, -1, -1):
+        for j in range(i + 1, nodes):
+            _add_up_tangent(nodes, BETWEEN, i, j, m, e, a)
+            for at in (_cell(nodes, _JOINED, i, j), _cell(nodes, _JOINED, j, i)):
+                put(a, at, get(a, at) + get(a, _cell(nodes, _BETWEEN, i, j)))
+            _add_up_tangent(nodes, TO_RIGHT, i, j, m, e, a)
+            _add_up_tangent(nodes, TO_LEFT, i, j, m, e, a)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _hand_down_tangent(nodes, table, i, j, m, e, a, x, dx):
+    """`_hand_down` and its derivative."""
+    at, one, to_one, two, to_two = _terms(nodes, table, i, j)
+    inverse, scale = _over(m, e, at)
+    mean = get(a, at)
+    above, dabove = get(x, at) * inverse, get(dx, at) * inverse
+    for _ in range(j - i):
+        term = _term(m, e, one, two, scale)
+        part = above * term
+        dpart = dabove * term + part * (get(a, one) + get(a, two) - mean)
+        put(x, one, get(x, one) + part)
+        put(x, two, get(x, two) + part)
+        put(dx, one, get(dx, one) + dpart)
+        put(dx, two, get(dx, two) + dpart)
+        one += to_one
+        two += to_two
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _outside_tangent(nodes, counts, m, e, a, x, dx):
+    """`_outside` and its derivative."""
+    _expect_trees(nodes, counts, x)
+    dx[:] = 0.0
+    for i in range(nodes):
+        for j in range(nodes - 1, i, -1):
+            _hand_down_tangent(nodes, TO_RIGHT, i, j, m, e, a, x, dx)
+            _hand_down_tangent(nodes, TO_LEFT, i, j, m, e, a, x, dx)
+            put(x, _cell(nodes, _BETWEEN, i, j), _joined(nodes, x, i, j))
+            put(dx, _cell(nodes, _BETWEEN, i, j), _joined(nodes, dx, i, j))
+            _hand_down_tangent(nodes, BETWEEN, i, j, m, e, a, x, dx)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def marginals_jvp(begin, end, nodes, u, g, out, feasible, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
-    (m_edge, low, e_edge), (m, e), width, lanes = _workspace(nodes)
-    orders, gap, rest, base, stretch, counts = lanes
-    direction = low  # what the rounding lost is used up
-    a, x, dx = np.empty_like(m), np.empty_like(m), np.empty_like(m)
+    m, e, lanes, memory = _workspace(nodes, memory)
+    charts, _ = cut(memory, 3, m.size)
+    a, x, dx = charts[0], charts[1], charts[2]
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, orders, gap, rest, m_edge, low, e_edge, base, stretch, counts)
-        inside(nodes, m_edge, e_edge, m, e, *width)
-        load_direction(nodes, g, first, end, orders, counts, direction)
-        _inside_tangent(nodes, direction, m, e, a, *width)
-        _outside_tangent(nodes, counts, m, e, a, x, dx, *width)
-        store(nodes, first, end, orders, counts, m, dx, False, out, feasible)
+        load(nodes, u, first, end, m, e, lanes)
+        inside(nodes, m, e)
+        _load_direction(nodes, g, first, end, lanes, a)
+        _inside_tangent(nodes, m, e, a)
+        _outside_tangent(nodes, lanes[-1], m, e, a, x, dx)
+        store(nodes, first, end, lanes, m, dx, out, feasible)
