@@ -22,11 +22,9 @@ from sstricks.ops.kernels.floats import (
     LOG2_E,
     ROW,
     exp_reduced,
-    exponent,
-    mantissa,
     power_of_two,
 )
-from sstricks.ops.kernels.lanes import choose, filled, larger, power
+from sstricks.ops.kernels.lanes import choose, exponent, filled, larger, mantissa, power
 from sstricks.ops.kernels.lanes import load as get
 from sstricks.ops.kernels.lanes import store as put
 from sstricks.ops.kernels.maximum_projective_arborescence import (
@@ -208,13 +206,11 @@ def _load_direction(nodes, g, begin, end, lanes, out):
                     out[to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _normalise(m, e, at):
-    """Bring mantissas to [1, 2)."""
-    for x in range(at, at + ROW):
-        some = m[x] > 0.0
-        e[x] = e[x] + exponent(m[x]) if some else NOTHING
-        m[x] = mantissa(m[x]) if some else 0.0
+@njit(inline="always")
+def _put_weight(m, e, at, weight, scale):
+    """Write weight · 2^scale with a mantissa in [1, 2)."""
+    put(m, at, choose(weight, mantissa(weight), filled(0.0)))
+    put(e, at, choose(weight, scale + exponent(weight), filled(NOTHING)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -227,9 +223,7 @@ def _add_up(nodes, table, i, j, m, e):
     total = filled(0.0)
     for s in range(np.uint64(j - i)):
         total = total + _term(m, e, one + s * to_one, two + s * to_two, top)
-    put(m, at, total)
-    put(e, at, top)
-    _normalise(m, e, at)
+    _put_weight(m, e, at, total, top)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -242,9 +236,7 @@ def inside(nodes, m, e):
             _add_up(nodes, BETWEEN, i, j, m, e)
             between = _cell(nodes, _BETWEEN, i, j)
             for at in (_cell(nodes, _JOINED, i, j), _cell(nodes, _JOINED, j, i)):
-                put(m, at, get(m, at) * get(m, between))
-                put(e, at, get(e, at) + get(e, between))
-                _normalise(m, e, at)
+                _put_weight(m, e, at, get(m, at) * get(m, between), get(e, at) + get(e, between))
             _add_up(nodes, TO_RIGHT, i, j, m, e)
             _add_up(nodes, TO_LEFT, i, j, m, e)
 
