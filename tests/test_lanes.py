@@ -4,7 +4,18 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.floats import LANES
-from sstricks.ops.kernels.lanes import choose, filled, larger, load, minus_abs, power, store, transpose
+from sstricks.ops.kernels.lanes import (
+    choose,
+    exponent,
+    filled,
+    larger,
+    load,
+    mantissa,
+    minus_abs,
+    power,
+    store,
+    transpose,
+)
 
 
 @njit
@@ -16,6 +27,13 @@ def _transposed(source, to):
 def _powers(k, out):
     for x in range(0, k.size, LANES):
         store(out, x, power(load(k, x)))
+
+
+@njit
+def _parts(x, m, e):
+    for at in range(0, x.size, LANES):
+        store(m, at, mantissa(load(x, at)))
+        store(e, at, exponent(load(x, at)))
 
 
 @njit
@@ -43,6 +61,15 @@ def test_powers_of_two_end_in_zero():
     _powers(k, out)
     exact = np.where(k > -900, np.ldexp(1.0, np.maximum(k, -1100).astype(int)), 0.0)
     np.testing.assert_array_equal(out, exact)
+
+
+def test_mantissa_and_exponent_make_up_the_number():
+    x = np.concatenate([np.ldexp([1.0, 1.5, 2.0 - 2.0**-52], k) for k in (-1022, -1, 0, 1, 52, 1023)] + [np.ones(6)])
+    m, e = np.empty_like(x), np.empty_like(x)
+    _parts(x, m, e)
+    expected = np.frexp(x)
+    np.testing.assert_array_equal(m, 2.0 * expected[0])
+    np.testing.assert_array_equal(e, expected[1] - 1)
 
 
 def test_arithmetic_is_numpys_in_every_lane():

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -288,3 +290,29 @@ def test_a_structure_of_ones_own_with_a_coordinate_that_no_vertex_has():
 
 def test_minus_infinity_is_exact_in_the_oracle():
     assert MP.exp(exact(torch.tensor([-math.inf]))[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("trees", "root"),
+    [
+        (sst.ProjectiveArborescence(3), 0),
+        (sst.Arborescence.complete(3, root=1), 1),
+        (sst.Arborescence(torch.tensor([[1, 0, 0, 2, 0], [2, 1, 1, 1, 2]]), 3), 0),
+    ],
+    ids=str,
+)
+def test_every_mask_without_a_tree_is_found(trees, root: int):
+    """Among three nodes every tree is projective, so that a tree is there where the root reaches all present nodes."""
+    edges = trees.edges.T.tolist()
+    masks = [torch.tensor(mask) for mask in product((False, True), repeat=len(edges))]
+    accepted = 0
+    for mask in masks:
+        graph = nx.DiGraph([edge for edge, here in zip(edges, mask, strict=True) if here and edge[1] != root])
+        batch = torch.stack([torch.ones_like(mask), mask])
+        if set(graph.nodes) <= {root} or (root in graph and set(graph.nodes) == {root} | nx.descendants(graph, root)):
+            trees.masked(batch)
+            accepted += 1
+        else:
+            with pytest.raises(ValueError, match="mask"):
+                trees.masked(batch)
+    assert 1 < accepted < len(masks)

@@ -289,15 +289,15 @@ def tangent(work: Inside, g: Tensor, nodes: int) -> Tensor:
     return _outside_tangent(work, _inside_tangent(work, g, nodes), nodes)
 
 
-def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, tables: int, *rows: Tensor) -> Tensor:
-    """Call a kernel that keeps as many tables of divisions."""
+def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, charts: int, *rows: Tensor) -> Tensor:
+    """Call a kernel that keeps charts of as many kinds of numbers."""
     from sstricks.ops.kernels.floats import LANES
+    from sstricks.ops.kernels.projective_arborescence import chart_size
 
     feasible = torch.empty(len(out), dtype=torch.bool)
-    splits = (nodes**3 - nodes) // 6  # and as many of R and L each
-    work = 5.0 * tables * splits + 40.0 * nodes**2
+    work = 0.25 * charts * nodes**3 + 40.0 * nodes**2
     args = (nodes, *(row.numpy() for row in rows), out.numpy(), feasible.numpy())
-    over_rows(kernel, len(out), work, *args, step=LANES, scratch=tables * splits * LANES)
+    over_rows(kernel, len(out), work, *args, step=LANES, scratch=charts * chart_size(nodes))
     check_feasible(feasible)
     return out
 
@@ -346,14 +346,14 @@ def _(u: Tensor, nodes: int) -> Tensor:
 def _(u: Tensor, g: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import marginals_jvp as kernel
 
-    return _launch(kernel, torch.empty_like(u), nodes, 6, u, g)
+    return _launch(kernel, torch.empty_like(u), nodes, 5, u, g)
 
 
 @log_partition.cpu
 def _(u: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import log_partition as kernel
 
-    return _launch(kernel, u.new_empty(len(u)), nodes, 3, u)
+    return _launch(kernel, u.new_empty(len(u)), nodes, 2, u)
 
 
 @marginals.cuda
@@ -487,7 +487,7 @@ def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
 def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import sample as kernel
 
-    return _launch(kernel, torch.empty_like(u), nodes, 3, u, uniforms)
+    return _launch(kernel, torch.empty_like(u), nodes, 2, u, uniforms)
 
 
 @drawn.cuda

@@ -41,7 +41,7 @@ class Arborescence(GraphStructure):
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
         self._rooted = arborescence.rooted(edges.clone(), root)
-        super().__init__(edges, num_nodes, mask, usable=edges[1] != root)
+        super().__init__(edges, num_nodes, mask, usable=edges[1] != root, root=root)
 
     @classmethod
     def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":

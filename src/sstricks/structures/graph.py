@@ -20,12 +20,15 @@ class GraphStructure(Structure):
         num_nodes: The number of nodes, n ≥ 2.
         mask: False where an edge is absent, shape (*batch, E).
         usable: Which edges are in some subgraph, shape (E,), if not all are.
+        root: A node whose edges to all other present nodes are such a subgraph, a star.
 
     Raises:
         ValueError: A node has no usable edge, or 𝒳 is empty.
     """
 
-    def __init__(self, edges: Tensor, num_nodes: int, mask: Tensor | None, usable: Tensor | None = None) -> None:
+    def __init__(
+        self, edges: Tensor, num_nodes: int, mask: Tensor | None, usable: Tensor | None = None, root: int = 0
+    ) -> None:
         reached = len((edges if usable is None else edges[:, usable]).unique())
         if reached < num_nodes:
             raise invalid(
@@ -39,6 +42,7 @@ class GraphStructure(Structure):
             self._take_mask(usable if mask is None else mask & usable.to(mask.device))
         self.edges = edges.clone()  # the caller's may change
         self.num_nodes = num_nodes
+        self._root = root
         self._check_not_empty("edges" if mask is None else "mask")
 
     def edge_mask(self, nodes: Tensor) -> Tensor:
@@ -78,13 +82,26 @@ class GraphStructure(Structure):
 
     def _present(self, device: torch.device) -> Tensor:
         """Which nodes have an edge that is not masked, shape (*batch_shape, n)."""
-        there = (
-            torch.ones(self.event_shape, device=device) if self.mask is None else self.placed("mask", device).float()
-        )
-        edges = there.new_zeros(*there.shape[:-1], self.num_nodes)
-        for ends in self.placed("edges", device):
-            edges = edges.index_add(-1, ends, there)
-        return edges > 0
+        return self._at_ends(self._there(device), *self.placed("edges", device)) > 0
+
+    def _there(self, device: torch.device) -> Tensor:
+        if self.mask is None:
+            return torch.ones(self.event_shape, device=device)
+        return self.placed("mask", device).float()
+
+    def _at_ends(self, x: Tensor, *ends: Tensor) -> Tensor:
+        """What the edges have, added up at their ends, shape (*batch_shape, n)."""
+        total = x.new_zeros(*x.shape[:-1], self.num_nodes)
+        for end in ends:
+            total = total.index_add(-1, end, x)
+        return total
+
+    def _check_not_empty(self, argument: str) -> None:
+        device = self.edges.device if self.mask is None else self.mask.device
+        there, (i, j) = self._there(device), self.placed("edges", device)
+        star = self._at_ends(there * (i == self._root), i, j)
+        if not bool(((star > 0) == self._present(device)).all()):
+            super()._check_not_empty(argument)
 
 
 def reachable(adjacency: Tensor) -> Tensor:

@@ -352,7 +352,7 @@ class Structure(Oracle):
         self.mask = mask.clone()  # the caller's may change
         self.batch_shape = mask.shape[: mask.dim() - len(self.event_shape)]
         short = mask.flatten(len(self.batch_shape)).sum(-1) < self._at_least
-        if short.any():
+        if self._at_least > 0 and short.any():
             row = int(short.reshape(-1).nonzero()[0])
             raise invalid(
                 "mask",

@@ -102,6 +102,29 @@ def power(typing_context, k):
 
 
 @_instruction
+def mantissa(typing_context, x):
+    """The m in [1, 2) of x = m·2ᵉ, for x > 0."""
+
+    def code(context, builder, signature, args):
+        digits = builder.and_(builder.bitcast(args[0], _BITS), ir.Constant(_BITS, [(1 << 52) - 1] * LANES))
+        return builder.bitcast(builder.or_(digits, ir.Constant(_BITS, [1023 << 52] * LANES)), _VECTOR)
+
+    return _LANES(_LANES), code
+
+
+@_instruction
+def exponent(typing_context, x):
+    """The e of x = m·2ᵉ, for x > 0: its bits + 1023 become the lowest ones of 2⁵² + e + 1023."""
+
+    def code(context, builder, signature, args):
+        shifted = builder.lshr(builder.bitcast(args[0], _BITS), ir.Constant(_BITS, [52] * LANES))
+        bits = builder.or_(shifted, ir.Constant(_BITS, [1075 << 52] * LANES))
+        return builder.fsub(builder.bitcast(bits, _VECTOR), _constant(2.0**52 + 1023.0))
+
+    return _LANES(_LANES), code
+
+
+@_instruction
 def minus_abs(typing_context, x):
     """−|x|."""
 
