@@ -19,6 +19,7 @@ from listed import first_of_the_best
 from projective_trees import is_projective_tree, ordered_pairs, projective_vertices
 from recursions import projective_slope, projective_total
 from sstricks import functional as F
+from sstricks.ops import projective_arborescence
 from test_errors import check
 
 ENTROPY = sst.ExponentialFamilyEntropy()
@@ -217,6 +218,25 @@ def test_sample_means_of_a_longer_sentence_are_the_marginals():
 @pytest.mark.parametrize("n", [0, 1, -2, 2.0, "4"])
 def test_number_of_nodes(n):
     check(lambda: sst.ProjectiveArborescence(n), "n", repr(n), "2")
+
+
+@pytest.mark.parametrize("nodes", [3, 5, 8, 14])
+def test_ties_as_in_the_twin(nodes: int):
+    """Few values, so that most divisions tie; also where only edges to the left are worth anything."""
+    torch.manual_seed(nodes)
+    i, j = torch.tensor(ordered_pairs(nodes)).T
+    shape = (40, len(i))
+    rows = [
+        torch.zeros(1, len(i)),
+        (i > j).double().unsqueeze(0),
+        torch.randint(0, 2, shape),
+        torch.randint(0, 4, shape) * 0.1,
+        torch.where((torch.rand(shape) < 0.5) & (i > 0), -torch.inf, 0.0),
+        torch.where((torch.rand(shape) < 0.7) & (i > 0), -torch.inf, (i > j).double()),
+    ]
+    u = torch.cat([row.double() for row in rows])
+    operator = projective_arborescence.maximum_projective_arborescence
+    assert torch.equal(operator(u, nodes), operator.twin(u, nodes))
 
 
 def test_masks_without_a_tree():

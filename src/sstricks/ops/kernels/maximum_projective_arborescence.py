@@ -2,8 +2,20 @@
 
 Of two ways to divide a span that are worth the same, the one whose tree has the lowest edge that the other lacks is
 kept. That is the lexicographic order of the indicator vectors; since disjoint unions respect it, keeping the first tree
-of every span yields the first tree of all. To compare trees, each span's is listed, its edges in order: those of the
-first part of a division all come before those of the second. Only where something ties is this done, by a second run.
+of every span yields the first tree of all. Only where something ties are trees compared, by a second run.
+
+Edges are ordered by their heads. Let k < k' be two divisions of the span i…j, and read → and R as the kept trees.
+
+- Between i and j, R(i, k)·L(k+1, j) and R(i, k')·L(k'+1, j) compare as R(i, k) and R(i, k'): in the latter some node up
+  to k is the head of one behind k, or i would not be above all; and edges from nodes up to k are in these parts only.
+- Of R(i, j), →(i, k)·R(k, j) and →(i, k')·R(k', j) compare as →(i, k) and →(i, k'), and these as the sets of i's
+  dependents: only the latter has i → k', and edges from i come before all others and are in these parts only.
+- Of L(i, j), every tree has some R(i, f) as its part that i heads. Where f differs, the trees compare as these parts,
+  as above. Where it does not, their lists of edges are compared behind them.
+
+So it is enough to rank, for every i, the R(i, k), and the →(i, k), as the spans grow. The dependents of i in →(i, j)
+are j, which is larger than all so far, and those of some →(i, k), or none: it comes right before that one. R(i, j) and
+R(i, j') compare by their first parts and, where both are the same →(i, k), by R(k, j) and R(k, j').
 """
 
 import numpy as np
@@ -13,6 +25,9 @@ from numba import njit
 RIGHT, LEFT, RIGHTWARD, LEFTWARD = 0, 1, 2, 3
 # The tables that a division is looked up in: of the nodes between two ends, of RIGHT, and of LEFT.
 BETWEEN, TO_RIGHT, TO_LEFT = 0, 1, 2
+# Behind these tables, where something ties: for each of them, at [i, k], whose rank counts for the division at k of a
+# span that begins at i; and for a kind, at [i, k], the rank of the tree of the span i…k.
+FIRST, RANK = 3, 6
 
 
 @njit(inline="always")
@@ -92,38 +107,74 @@ def _listed(count, i, j):
 
 
 @njit(inline="always")
-def _nth(table, i, j, k, at, count, lists):
-    """The edge number `at` of the tree of a division at k."""
-    one, two = (RIGHT, LEFT) if table == BETWEEN else ((RIGHTWARD, RIGHT) if table == TO_RIGHT else (LEFT, LEFTWARD))
-    if at < k - i:
-        return lists[one, _listed(count, i, k) + at]
-    return lists[two, _listed(count, k + 1 if table == BETWEEN else k, j) + at - (k - i)]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _comes_first(table, i, j, k, other, count, lists):
-    """Whether the tree of the division at k has the lowest edge in which it differs from that at `other`."""
-    for at in range(j - i - 1 if table == BETWEEN else j - i):
-        edges = _nth(table, i, j, k, at, count, lists), _nth(table, i, j, other, at, count, lists)
-        if edges[0] != edges[1]:
-            return edges[0] < edges[1]
-    return False
+def _kinds(table):
+    """Of which kinds the two parts of a division are."""
+    return (RIGHT, LEFT) if table == BETWEEN else ((RIGHTWARD, RIGHT) if table == TO_RIGHT else (LEFT, LEFTWARD))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _list(kind, table, i, j, k, link, count, lists):
     """List the tree of a span: that of its division at k and, if there is one, the edge that links the two parts."""
-    to = _listed(count, i, j)
-    for at in range(j - i - 1 if table == BETWEEN else j - i):
-        x = _nth(table, i, j, k, at, count, lists)
-        if 0 <= link < x:
-            lists[kind, to] = link
-            link = -1
-            to += 1
-        lists[kind, to] = x
-        to += 1
+    one, two = _kinds(table)
+    begin = to = _listed(count, i, j)
+    first, second = _listed(count, i, k), _listed(count, k + 1 if table == BETWEEN else k, j)
+    for at in range(k - i):
+        lists[kind, to + at] = lists[one, first + at]
+    to += k - i
+    for at in range(j - k - (table == BETWEEN)):
+        lists[kind, to + at] = lists[two, second + at]
+    to += j - k - (table == BETWEEN)
     if link >= 0:
+        while to > begin and lists[kind, to - 1] > link:
+            lists[kind, to] = lists[kind, to - 1]
+            to -= 1
         lists[kind, to] = link
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _rank_rightward(i, j, back):
+    """Rank →(i, j) among the →(i, k) of narrower spans; →(i, i) stands for no dependents."""
+    last = back[BETWEEN, i, j]
+    position = back[RANK + RIGHTWARD, i, i if last == i else back[TO_RIGHT, i, last]]
+    for k in range(i, j):
+        back[RANK + RIGHTWARD, i, k] += back[RANK + RIGHTWARD, i, k] >= position
+    back[RANK + RIGHTWARD, i, j] = position
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _rank_right(i, j, back):
+    """Rank R(i, j) among the R(i, k) of narrower spans."""
+    k = back[TO_RIGHT, i, j]
+    position = 0
+    for other in range(i, j):
+        at = back[TO_RIGHT, i, other]
+        first = back[RANK + RIGHTWARD, i, at] < back[RANK + RIGHTWARD, i, k]
+        second = back[RANK + RIGHT, k, other] < back[RANK + RIGHT, k, j]
+        earlier = second if at == k else first
+        position += earlier
+        back[RANK + RIGHT, i, other] += not earlier
+    back[RANK + RIGHT, i, j] = position
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _nth(i, j, k, at, count, lists):
+    """The edge number `at` of the tree of a division of LEFT at k."""
+    if at < k - i:
+        return lists[LEFT, _listed(count, i, k) + at]
+    return lists[LEFTWARD, _listed(count, k, j) + at - (k - i)]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _comes_first(i, j, k, other, begin, count, lists):
+    """Whether the tree of LEFT divided at k has the lowest edge in which it differs from the one divided at `other`.
+
+    Their first `begin` edges are the same.
+    """
+    for at in range(begin, j - i):
+        one, two = _nth(i, j, k, at, count, lists), _nth(i, j, other, at, count, lists)
+        if one != two:
+            return one < two
+    return False
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -135,6 +186,7 @@ def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists
     """
     start = np.uint64(i + 1 if table == TO_RIGHT else i)
     row, column = np.uint64(i), np.uint64(j)
+    kind = RIGHTWARD if table == TO_RIGHT else RIGHT
     first, last = np.uint64(first), np.uint64(last)
     value = chart[one, row, first] + chart[two, column, last]
     at = start
@@ -146,7 +198,12 @@ def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists
                 if value == -np.inf:
                     continue
                 ties = True
-                if lists.size == 0 or not _comes_first(table, i, j, np.int64(start + s), np.int64(at), count, lists):
+                if lists.size == 0:
+                    continue
+                mine, other = back[FIRST + table, row, start + s], back[FIRST + table, row, at]
+                if back[RANK + kind, row, mine] > back[RANK + kind, row, other]:
+                    continue
+                if mine == other and not _comes_first(i, j, start + s, at, mine - i, count, lists):
                     continue
             else:
                 ties = False
@@ -167,6 +224,10 @@ def eisner(count, weight, chart, back, lists):
     tied = False
     for i in range(count):
         chart[:4, i, i] = 0.0
+        if lists.size > 0:
+            back[RANK:, i, i] = 0
+            back[TO_RIGHT, i, i] = i
+            back[FIRST:RANK, i] = np.arange(back.shape[2])
     for width in range(1, count):
         for i in range(count - width):
             j = i + width
@@ -177,15 +238,20 @@ def eisner(count, weight, chart, back, lists):
             if lists.size > 0:
                 _list(RIGHTWARD, BETWEEN, i, j, back[BETWEEN, i, j], i * count + j, count, lists)
                 _list(LEFTWARD, BETWEEN, i, j, back[BETWEEN, i, j], j * count + i, count, lists)
+                _rank_rightward(i, j, back)
             value, ties = _divide(TO_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, count, lists)
             tied |= ties
             chart[0, i, j] = chart[2, j, i] = value
+            if lists.size > 0:
+                back[FIRST + TO_LEFT, i, i] = back[BETWEEN, i, j]
             value, ties = _divide(TO_LEFT, i, j, chart, 1, i, 5, i, width, back, count, lists)
             tied |= ties
             chart[1, i, j] = chart[3, j, i] = value
             if lists.size > 0:
                 _list(RIGHT, TO_RIGHT, i, j, back[TO_RIGHT, i, j], -1, count, lists)
                 _list(LEFT, TO_LEFT, i, j, back[TO_LEFT, i, j], -1, count, lists)
+                _rank_right(i, j, back)
+                back[FIRST + TO_LEFT, i, j] = back[FIRST + TO_LEFT, i, back[TO_LEFT, i, j]]
     return chart[0, 0, count - 1], tied
 
 
@@ -195,7 +261,7 @@ def maximum_projective_arborescence(begin, end, nodes, u, out, feasible):
     order = np.empty(nodes, np.int64)
     weight = np.empty((nodes, nodes))
     chart = np.empty((6, nodes, nodes))
-    back = np.empty((3, nodes, nodes), np.int64)
+    back = np.empty((9, nodes, nodes), np.int64)
     stack = np.empty((2 * nodes + 2, 3), np.int64)
     head = np.empty(nodes, np.int64)
     unlisted = np.empty((4, 0), np.int32)
