@@ -146,8 +146,9 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
 def _enrol() -> Iterator[Case]:
     for structure, regularizer in registered_pairs():
         problems = PROBLEMS.get(structure, ())
-        if look_up(structure, regularizer).iteration == "active set" and regularizer not in UNCAPPED:
-            problems = problems[:1]  # the method knows the others from regularizers that are built in
+        built_in = regularizer in {*UNCAPPED, sst.ExponentialFamilyEntropy}
+        if not built_in and not all(isinstance(problem, BoxProblem) for problem in problems):
+            problems = problems[:1]  # what solves them knows the others from regularizers that are built in
         for problem in problems:
             yield Case(problem, REGULARIZERS[regularizer])
 
