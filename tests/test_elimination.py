@@ -51,6 +51,7 @@ def with_exponents(kind: str, u: torch.Tensor, g: torch.Tensor, edges: torch.Ten
     """What the kernels in lanes find, however many nodes there are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elimination, "DENSE", math.inf)  # so that the sparse ones are not asked either
+        patch.setattr(elimination, "DENSE_DIRECTED", math.inf)
         lanes = u.expand(LANES, -1), g.expand(LANES, -1)
         found = everything(kind, *lanes, edges, nodes)
     return found[0][0], found[1][0], found[2][0]
@@ -223,7 +224,7 @@ def grid(side: int) -> Edges:
 @pytest.fixture
 def always_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any graph is one for the sparse kernel."""
-    for threshold in ("DENSE", "FEW", "FILLED", "PRODUCTS"):
+    for threshold in ("DENSE", "DENSE_DIRECTED", "FEW", "FILLED", "PRODUCTS"):
         monkeypatch.setattr(elimination, threshold, 0)
 
 

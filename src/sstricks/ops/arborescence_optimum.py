@@ -64,7 +64,6 @@ def arborescence_optimum(
     f: int,
     code: int,
     batch: list[int],
-    is_wanted: bool,
     max_steps: int,
     tol: float,
 ) -> Tensor:
@@ -79,13 +78,12 @@ def arborescence_optimum(
         f: The handle of the regularizer.
         code: Which of `COSTS` h is, or the handle again.
         batch: The batch shape, which the parameters of h may depend on.
-        is_wanted: Whether the normals are.
         max_steps: After how many steps of the active-set method, where that is needed, to give up.
         tol: The duality gap that it is to reach.
 
     Returns:
-        x in the first column; orthonormal normals, as far as coordinates vary, or zeros, in the others: shape
-        (*batch, E, 1 + 2n).
+        x in the first column; orthonormal normals, as far as coordinates vary, or zeros, in the others, if there are
+        any: shape (*batch, E, 1 + 2n), or (*batch, E, 1).
 
     Raises:
         ValueError: Some node is not reached from the root, or h is not strictly convex.
@@ -93,7 +91,7 @@ def arborescence_optimum(
     Warns:
         ConvergenceWarning: Some row stopped short of the tolerance.
     """
-    u, edges = u.cpu(), edges.cpu()
+    u, edges, is_wanted = u.cpu(), edges.cpu(), frame.shape[-1] > 1
     now = _solve(_Dual(u, edges, nodes, f, code, batch))
     x, left = _completed(now.x, edges[1], nodes), ~(now.error() <= _ENOUGH)
     sums = torch.cat([one_hot(edges[1], nodes).to(u.dtype).expand(*u.shape, nodes), _full(now)], -1)
@@ -319,15 +317,12 @@ def _joined(found: list[tuple[Tensor, _Point]]) -> _Point:
     """All rows in their order, with as many slots as the most of them have."""
     slots = max(point.sets.shape[1] for _, point in found)
     here = torch.cat([rows_of for rows_of, _ in found]).argsort()
-    padded = [
-        point._replace(
-            by_set=pad(point.by_set, (0, slots - point.sets.shape[1])),
-            excess=pad(point.excess, (0, slots - point.sets.shape[1])),
-            ranks=pad(point.ranks, (0, slots - point.sets.shape[1])),
-            sets=pad(point.sets, (0, 0, 0, slots - point.sets.shape[1])),
-        )
-        for _, point in found
-    ]
+    padded = []
+    for _, point in found:
+        more = slots - point.sets.shape[1]
+        by_set, excess, ranks = (pad(part, (0, more)) for part in (point.by_set, point.excess, point.ranks))
+        sets = pad(point.sets, (0, 0, 0, more))
+        padded.append(point._replace(by_set=by_set, excess=excess, ranks=ranks, sets=sets))
     return _Point._make(torch.cat(parts)[here] for parts in zip(*padded, strict=True))
 
 

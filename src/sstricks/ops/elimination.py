@@ -14,9 +14,9 @@ from sstricks.ops.threads import over_rows
 LANES = 8
 
 # Kernels with exponents treat eight graphs at a time, at the cost of eight. From so many nodes on, the products of
-# matrices of kernels without exponents make up for that, and so does what a sparse graph spares; with fewer rows than
-# lanes, already from `FEW` nodes on (measured).
-DENSE = 48
+# matrices of kernels without exponents make up for that, and so does what a sparse graph spares: later if edges have
+# directions, and with fewer rows than lanes already from `FEW` nodes on (measured).
+DENSE, DENSE_DIRECTED = 48, 64
 FEW = 16
 # Graphs with more edges than n²/8 count as dense, and so do those that eliminations fill so far.
 FILLED = 8
@@ -142,7 +142,7 @@ def eliminate(
     order = sparse_order(edges, nodes) if nodes >= DENSE else None
     if order and order.products * PRODUCTS < nodes**3:
         _sparse(name, directed, order, nodes, edges, out, fault, *rows)
-    elif nodes < (DENSE if len(out) >= LANES else FEW):
+    elif nodes < (FEW if len(out) < LANES else DENSE_DIRECTED if directed else DENSE):
         exact(out, fault, *rows)
     else:
         left = ~_dense(name, directed, nodes, edges, out, fault, *rows)

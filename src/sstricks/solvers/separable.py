@@ -82,8 +82,8 @@ def arborescence_optimum(
         Shape (*batch, E), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
-    frame = u.new_empty(u.shape[-1], 1 + 2 * nodes)
-    settings = handle(oracle), handle(f), code_of(f), list(u.shape[:-1]), is_wanted, max_steps, tol
+    frame = u.new_empty(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
+    settings = handle(oracle), handle(f), code_of(f), list(u.shape[:-1]), max_steps, tol
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
