@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
         choose(device)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes a minute: at the end one worker would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test begins with the same random numbers, before its fixtures, whatever ran in the process before it.

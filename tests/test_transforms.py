@@ -81,6 +81,7 @@ def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
     assert_near(found, expected, 1e-12)
 
 
+@pytest.mark.long
 def test_one_graph_holds_all_pairs_under_the_default_compiler():
     """Forward and backward through inductor, whose fused code must call the operators as they are."""
     torch.compiler.reset()
@@ -120,6 +121,7 @@ def compiled_twice(function):
     return compiled, found
 
 
+@pytest.mark.long
 def test_one_graph_of_all_pairs_serves_all_float_temperatures_but_the_first():
     utilities = [case.utilities(2) for case in PAIR_CASES]
 

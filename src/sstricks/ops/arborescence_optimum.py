@@ -285,7 +285,7 @@ def _solve(dual: _Dual) -> _Point:
         near = (error <= _NEARLY).nonzero().squeeze(-1)
         if len(near):
             now, fresh = dual.cut(now, near)
-            damping = torch.where(fresh, 0.5, damping)
+            error, damping = now.error(), torch.where(fresh, 0.5, damping)
         else:
             fresh = torch.zeros_like(here, dtype=torch.bool)
         least, since = torch.where(fresh, torch.inf, least), torch.where(fresh, 0, since)
