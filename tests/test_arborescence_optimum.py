@@ -10,15 +10,11 @@ import torch
 import sstricks as sst
 from arborescence_problem import CHAIN, ROUNDABOUT, complete_directed
 from laws import assert_near
+from test_tree_optimum import TEMPERATURES, gumbel
 
 SEPARABLE = pytest.mark.parametrize(
     "regularizer", [sst.CategoricalEntropy(), sst.BinaryEntropy(), sst.TsallisEntropy(1.5)], ids=repr
 )
-
-
-def gumbel(*shape: int) -> torch.Tensor:
-    uniform = torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return -uniform.log().neg().log()
 
 
 @SEPARABLE
@@ -28,7 +24,7 @@ def test_ordinary_temperatures_converge(nodes: int, rows: int, regularizer: sst.
     u = gumbel(rows, *trees.event_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for t in (0.05, 0.2, 1.0, 5.0):
+        for t in TEMPERATURES:
             x = trees.softmax(u, t, regularizer)
             assert sst.duality_gap(trees, regularizer, x, u, t).max() <= 1e-8
             assert_near(trees.to_adjacency(x).sum(-2)[:, 1:], torch.ones(rows, nodes - 1, dtype=u.dtype), 1e-9)

@@ -36,7 +36,7 @@ from torch.nn.functional import one_hot, pad
 
 from sstricks.ops.active_set import mix
 from sstricks.ops.costs import COSTS
-from sstricks.ops.density import density_of, differentiable, ends, in_batch, interior
+from sstricks.ops.density import Density, density_of, differentiable, ends, in_batch, interior
 from sstricks.ops.frank_wolfe import check_convergence
 from sstricks.ops.operator import operator
 from sstricks.ops.optimal_face import face_normals
@@ -92,9 +92,10 @@ def arborescence_optimum(
         ConvergenceWarning: Some row stopped short of the tolerance.
     """
     u, edges, is_wanted = u.cpu(), edges.cpu(), frame.shape[-1] > 1
-    now = _solve(_Dual(u, edges, nodes, f, code, batch))
+    dual = _Dual(u, edges, nodes, density_of(f, in_batch(u, batch)), code, batch)
+    now = _solve(dual)
     x, left = _completed(now.x, edges[1], nodes), ~(now.error() <= _ENOUGH)
-    sums = torch.cat([one_hot(edges[1], nodes).to(u.dtype).expand(*u.shape, nodes), _full(now)], -1)
+    sums = torch.cat([dual.heads.mT.expand(*u.shape, nodes), _full(now)], -1)
     if left.any():
         rows = left if code < len(COSTS) else torch.ones_like(left)  # the parameters are those of the whole batch
         mixture = mix(oracle, u[rows], code, batch, max_steps, tol)
@@ -181,9 +182,11 @@ class _Point(NamedTuple):
 class _Dual:
     """φ of rows of utilities."""
 
-    def __init__(self, u: Tensor, edges: Tensor, nodes: int, number: int, code: int, batch: list[int]) -> None:
-        self.u, self.edges, self.nodes, self.number, self.code, self.batch = u, edges, nodes, number, code, batch
-        self.f = density_of(number, in_batch(u, batch) if self.is_whole else u)
+    def __init__(self, u: Tensor, edges: Tensor, nodes: int, f: Density, code: int, batch: list[int]) -> None:
+        self.u, self.edges, self.nodes, self.f, self.code, self.batch = u, edges, nodes, f, code, batch
+        self.heads = one_hot(edges[1], nodes).to(u.dtype).mT
+        end = torch.full_like(u, ends(u)[1])
+        self.last, self.steepness = (self._on_rows(function, end) for function in (f.slope, f.curvature))
         self.present = u > -torch.inf
         ones = self.present.to(u.dtype)
         self.asked = (self._into(ones) + self._sums(ones, edges[0]) > 0).to(u.dtype)
@@ -195,7 +198,7 @@ class _Dual:
         return self.code >= len(COSTS)
 
     def rows(self, here: Tensor) -> "_Dual":
-        return _Dual(self.u[here], self.edges, self.nodes, self.number, self.code, self.batch)
+        return _Dual(self.u[here], self.edges, self.nodes, self.f, self.code, self.batch)
 
     def begin(self) -> _Point:
         """No sets, and the largest x into every node one half."""
@@ -208,12 +211,11 @@ class _Dual:
     def at(self, by_node: Tensor, by_set: Tensor, sets: Tensor, ranks: Tensor) -> _Point:
         y = self.u - by_node[:, self.edges[1]] + (by_set.unsqueeze(-2) @ sets).squeeze(-2)
         y = torch.where(self.present, y, 0.0)
-        end = torch.full_like(y, ends(y)[1])
-        last, steepness = (self._on_rows(function, end) for function in (self.f.slope, self.f.curvature))
-        x = self._on_rows(self.f.inverse_slope, torch.minimum(y, last)) + (y - last).clamp(min=0.0) / steepness
+        x = self._on_rows(self.f.inverse_slope, torch.minimum(y, self.last))
+        x = x + (y - self.last).clamp(min=0.0) / self.steepness
         inside = interior(x)
         curvature = self._on_rows(self.f.curvature, torch.where(inside, x, 0.5))
-        spread = torch.where(inside, 1 / curvature, torch.where(y > last, 1 / steepness, 0.0))
+        spread = torch.where(inside, 1 / curvature, torch.where(y > self.last, 1 / self.steepness, 0.0))
         x, spread = (torch.where(self.present, part, 0.0) for part in (x, spread))
         excess = (sets @ x.unsqueeze(-1)).squeeze(-1) - ranks
         return _Point(by_node, by_set, sets, ranks, x, spread, self.asked - self._into(x), excess)
@@ -221,7 +223,7 @@ class _Dual:
     def step(self, now: _Point, damping: Tensor) -> tuple[Tensor, Tensor]:
         """The steps of λ and ν, none of which leads from zero upwards."""
         moves = now.moves()
-        nodes = one_hot(self.edges[1], self.nodes).to(self.u.dtype).mT.expand(len(self.u), -1, -1)
+        nodes = self.heads.expand(len(self.u), -1, -1)
         while True:
             a = torch.cat([nodes, -now.sets * moves.unsqueeze(-1)], -2)
             g = torch.cat([now.lack, now.excess * moves], -1)

@@ -12,6 +12,8 @@ from sstricks.solvers.registry import declare_iterative, register_solver
 from sstricks.solvers.separable import arborescence_optimum
 from sstricks.structures.graph import GraphStructure, check_edges, reachable
 
+_ACTIVE_SET = FrankWolfe()
+
 
 class Arborescence(GraphStructure):
     r"""The spanning trees of a directed graph whose edges lead away from a root, as edge indicators (App. B.8).
@@ -133,9 +135,9 @@ def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
 
 @register_solver(Arborescence, SeparableRegularizer)
 def _(trees: Arborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
-    return arborescence_optimum(f, u, *trees._graph(u), trees, 1000, 1e-13)
+    return arborescence_optimum(f, u, *trees._graph(u), trees, _ACTIVE_SET.max_steps, _ACTIVE_SET.tol)
 
 
-register_solver(Arborescence, Euclidean)(FrankWolfe())  # by Wolfe's method, which ends after finitely many steps
+register_solver(Arborescence, Euclidean)(_ACTIVE_SET)  # by Wolfe's method, which ends after finitely many steps
 declare_iterative(Arborescence, SeparableRegularizer, "cutting planes")
 declare_iterative(Arborescence, Euclidean, "active set")
