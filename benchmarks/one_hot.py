@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Gumbel, RelaxedOneHotCategorical
+from torch.distributions import RelaxedOneHotCategorical
 
 import sstricks as sst
 from benchmarks.contest import OURS, Contender, Contest, Row
@@ -27,9 +27,8 @@ def _problem(n: int) -> tuple[Tensor, Tensor]:
 
 
 def _trick(logits: Tensor) -> sst.StochasticSoftmaxTrick:
-    utility = Gumbel(logits, torch.ones_like(logits))
     structure = sst.OneHot(logits.shape[-1])
-    return sst.StochasticSoftmaxTrick(structure, utility, TEMPERATURE, sst.ExponentialFamilyEntropy())
+    return sst.StochasticSoftmaxTrick(structure, sst.Gumbel(logits), TEMPERATURE, sst.ExponentialFamilyEntropy())
 
 
 def kept_trick(n: int) -> Contest:

@@ -18,6 +18,20 @@ def invalid(argument: str, found: object, expected: str, remedy: str) -> ValueEr
     return ValueError(f"{argument}: found {found}, expected {expected}. {remedy}")
 
 
+class InvalidRows(ValueError):
+    """Some rows of a batch have values with which there is nothing to compute."""
+
+    rows: Tensor
+    """Which, shape (rows)."""
+
+
+def invalid_rows(rows: Tensor, argument: str, found: object, expected: str, remedy: str) -> InvalidRows:
+    """As `invalid`, where `found` is what is wrong with the first of these rows."""
+    error = InvalidRows(*invalid(argument, found, expected, remedy).args)
+    error.rows = rows
+    return error
+
+
 def check_integer(
     argument: str, value: object, remedy: str, *, low: int, high: int | None = None, top: str = ""
 ) -> int:

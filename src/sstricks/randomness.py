@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from threading import RLock
 
 import torch
@@ -12,21 +12,23 @@ from sstricks.ops.precision import working_dtype
 _lock = RLock()
 
 
-@contextmanager
-def drawing_from(generator: torch.Generator | None, law: Distribution) -> Iterator[None]:
+def drawing_from(generator: torch.Generator | None, law: Distribution) -> AbstractContextManager[object]:
     """Let a torch distribution, which knows the default generator only, draw from `generator` instead.
 
     The default generator lends its place, not its numbers: it resumes where it was, and `generator` moves on. Autocast
     is off meanwhile: it would round the samples of a multivariate normal to half precision, where they tie.
     """
-    with ExitStack() as stack:
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        if generator is not None:
-            _check_generator(generator, law)
-            stack.enter_context(_in_place_of_the_default(generator))
-        yield
+    autocast = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+    if generator is None and not autocast:  # as nearly always, and what follows takes longer than a small problem
+        return nullcontext()
+    if generator is not None:
+        _check_generator(generator, law)
+    stack = ExitStack()
+    for device in autocast:
+        stack.enter_context(torch.autocast(device, enabled=False))
+    if generator is not None:
+        stack.enter_context(_in_place_of_the_default(generator))
+    return stack
 
 
 def device_of(law: Distribution) -> torch.device | None:
@@ -37,6 +39,12 @@ def device_of(law: Distribution) -> torch.device | None:
         if isinstance(value, Distribution) and (device := device_of(value)) is not None:
             return device
     return None
+
+
+def waits_for(law: Distribution) -> bool:
+    """Whether its parameters are on a device, so that to look at their values would be to wait for it."""
+    device = device_of(law)
+    return device is not None and device.type != "cpu"
 
 
 def _check_generator(generator: torch.Generator, law: Distribution) -> None:

@@ -13,8 +13,6 @@ import inspect
 import pkgutil
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -24,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sstricks.ops
 from launches import recorded
-from sstricks.ops.operator import Operator
+from sstricks.ops.operator import Operator, checking, is_checked
 
 DEVICE = torch.device("meta")
 # Calls that only hand out memory, and those for which torch launches several kernels.
@@ -142,11 +140,11 @@ class EmulatedDevice(TorchDispatchMode):
         strangers = [a for a in args if isinstance(a, torch.Tensor) and not isinstance(a, OnDevice)]
         assert not strangers, f"{operator.__name__}: a pointer to the CPU's memory, of shape {strangers[0].shape}"
         held = pytree.tree_map_only(OnDevice, lambda t: t.held, args)
-        with nobody_looks(), recorded() as launches, Launches() as others:
+        with checking(False), recorded() as launches, Launches() as others:
             launcher(*held)
         self.launches[operator.__name__] += len(launches)
         self.launches += others.counter
-        with patch("sstricks.ops.scaled.is_checked", return_value=False):
+        with checking(is_checked(args[0])):
             return OnDevice(operator._by_rows(operator.twin)(*held))
 
     def _check(self, func: Any, name: str, tensors: list[torch.Tensor], args: tuple[Any, ...]) -> None:
@@ -180,16 +178,6 @@ class EmulatedDevice(TorchDispatchMode):
         if func._schema.is_mutable and args and isinstance(args[0], OnDevice):
             return args[0]
         return pytree.tree_map_only(torch.Tensor, OnDevice, out) if arrives else out
-
-
-@contextmanager
-def nobody_looks() -> Iterator[None]:
-    """As on a device, no operator looks for faulty rows."""
-    with ExitStack() as stack:
-        for module in MODULES:
-            if hasattr(module, "is_checked"):
-                stack.enter_context(patch.object(module, "is_checked", return_value=False))
-        yield
 
 
 class Launches(TorchDispatchMode):

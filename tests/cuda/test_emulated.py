@@ -21,6 +21,22 @@ def test_scaling_takes_one_launch_each_way():
     assert not device.waits
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_validate_args_asks_for_a_look_at_values_on_a_device(asked: bool):
+    with EmulatedDevice() as device:
+        u = device.put(torch.tensor([0.0, torch.nan, 1.0]))
+        utility = sst.Gumbel(u)
+        assert not device.waits
+        trick = sst.StochasticSoftmaxTrick(sst.OneHot(3), utility, 0.5, sst.Euclidean(), validate_args=asked)
+        if asked:
+            with pytest.raises(ValueError, match="NaN"):
+                trick.rsample()
+        else:
+            assert bool(trick.rsample().isnan().all())
+        with pytest.raises(ValueError, match="loc"):
+            sst.Gumbel(u, validate_args=True)
+
+
 def test_tensors_of_two_devices_do_not_mix():
     with EmulatedDevice() as device:
         u = device.put(torch.randn(3, 7))
@@ -144,7 +160,7 @@ def test_a_trick_does_not_wait(name: str):
     structure = FAMILIES[name]
     with EmulatedDevice() as device:
         u = on_device(device, structure)
-        utility = sst.Gumbel(u, validate_args=False)  # to check its parameters, torch's distributions wait
+        utility = sst.Gumbel(u)
         trick = sst.StochasticSoftmaxTrick(structure, utility, 0.5, sst.ExponentialFamilyEntropy())
         drawn = trick.draw((2,))
         drawn.relaxed.sum().backward()
@@ -189,7 +205,7 @@ def test_a_mask_that_is_added_is_not_mistaken_for_the_one_before(name: str):
 def test_log_prob_takes_the_mask_of_a_structure_on_the_cpu():
     subset = sst.KSubset(N, 2, mask=torch.arange(N) > 1)
     with EmulatedDevice() as device:
-        trick = sst.StochasticArgmaxTrick(subset, sst.Gumbel(on_device(device, subset), validate_args=False))
+        trick = sst.StochasticArgmaxTrick(subset, sst.Gumbel(on_device(device, subset)))
         assert trick.log_prob(trick.sample()).device == DEVICE
 
 
@@ -205,7 +221,7 @@ def test_diagnosis_runs_on_a_device():
     subset = sst.KSubset(4, 2)
     with EmulatedDevice() as device:
         theta = device.put(torch.zeros(4, requires_grad=True))
-        utility = sst.Gumbel(theta, validate_args=False)
+        utility = sst.Gumbel(theta)
         trick = sst.StochasticSoftmaxTrick(subset, utility, 0.5, sst.ExponentialFamilyEntropy())
         weights = device.put(torch.arange(4.0))
         found = sst.diagnose(trick, lambda x: (x * weights).sum(-1).square(), samples=64)
@@ -214,14 +230,14 @@ def test_diagnosis_runs_on_a_device():
 
 def test_support_of_a_trick_is_where_its_utility_is():
     with EmulatedDevice() as device:
-        utility = sst.Gumbel(device.put(torch.zeros(4)), validate_args=False)
+        utility = sst.Gumbel(device.put(torch.zeros(4)))
         assert sst.StochasticArgmaxTrick(sst.KSubset(4, 2), utility).enumerate_support().device == DEVICE
 
 
 def test_a_generator_of_another_device_is_refused():
     generator = torch.Generator()
     with EmulatedDevice() as device:
-        utility = sst.Masked(sst.Gumbel(device.put(torch.zeros(4)), validate_args=False), device.put(torch.ones(4) > 0))
+        utility = sst.Masked(sst.Gumbel(device.put(torch.zeros(4))), device.put(torch.ones(4) > 0))
         trick = sst.StochasticArgmaxTrick(sst.KSubset(4, 2), utility)
         with pytest.raises(ValueError, match="generator: found a generator on cpu, expected one on meta"):
             trick.sample(generator=generator)

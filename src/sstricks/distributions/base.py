@@ -1,4 +1,9 @@
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -7,6 +12,26 @@ from torch.types import _size as Shape
 
 from sstricks.distributions.parts import portable
 from sstricks.errors import check_floating, expanded_shape
+from sstricks.ops.operator import checking
+from sstricks.randomness import waits_for
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def as_asked(method: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T]:
+    """The method of a distribution, within which values are looked at as its `validate_args` says.
+
+    Args:
+        method: What calls the structure.
+    """
+
+    @wraps(method)
+    def checking_as_asked(self: BaseDistribution, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self._checking():
+            return method(self, *args, **kwargs)
+
+    return checking_as_asked
 
 
 class BaseDistribution(Distribution):
@@ -17,9 +42,15 @@ class BaseDistribution(Distribution):
     ) -> None:
         for name in self.arg_constraints:
             check_floating(name, getattr(self, name))
-        if torch.compiler.is_compiling():
-            validate_args = False  # a graph that is traced has no values to look at
+        self._asked = validate_args
+        if torch.compiler.is_compiling() or (validate_args is None and waits_for(self)):
+            validate_args = False  # a graph that is traced has no values to look at, and a device would be waited for
         Distribution.__init__(self, batch_shape, event_shape, validate_args=validate_args)
+
+    def _checking(self) -> AbstractContextManager[None]:
+        """Within, values are looked at as `validate_args` says; unsaid, as torch's default and the device do."""
+        asked = False if self._asked is None and not Distribution._validate_args else self._asked
+        return nullcontext() if asked is None or torch.compiler.is_compiling() else checking(asked)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(portable(self))

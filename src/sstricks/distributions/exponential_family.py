@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.distributions import register_kl
 from torch.types import _size as Shape
 
+from sstricks.distributions.base import as_asked
 from sstricks.distributions.vertex_distribution import VertexDistribution, check_same_structure
 from sstricks.errors import check_sizes, invalid, joint_shape
 from sstricks.functional import from_working, working_dtype
@@ -31,7 +32,8 @@ class ExponentialFamily(VertexDistribution):
     Args:
         structure: 𝒳.
         u: Natural parameters, shape (*batch, *event_shape), any floating dtype.
-        validate_args: Whether u is looked at right away, and `log_prob` of NaN is an error. Torch's default.
+        validate_args: Whether u is looked at right away, and an invalid row, or NaN in `log_prob`, is an error;
+            otherwise it comes out as NaN. By default torch's on the CPU, and False on a device.
 
     Raises:
         NoSolverError: The family of this structure is intractable, as that of matchings.
@@ -60,7 +62,8 @@ class ExponentialFamily(VertexDistribution):
         self.u = u.expand(batch + structure.event_shape)
         super().__init__(structure, batch, validate_args=validate_args)
         if self._validate_args:
-            structure.scaled(u.detach(), 1.0)  # which finds fault with the values, if there is any
+            with self._checking():
+                structure.scaled(u.detach(), 1.0)  # which finds fault with the values, if there is any
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same family with a larger batch shape."""
@@ -74,10 +77,12 @@ class ExponentialFamily(VertexDistribution):
         return self.u.dtype
 
     @property
+    @as_asked
     def mode(self) -> Tensor:
         """The vertex of largest uᵀx; of several, the one that `Structure.argmax` takes."""
         return self.structure.argmax(self.u)
 
+    @as_asked
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
         """Exact samples, shape (*sample_shape, *batch_shape, *event_shape), without gradient.
 
@@ -87,6 +92,7 @@ class ExponentialFamily(VertexDistribution):
         """
         return self.structure.sample(self.u, check_sizes("sample_shape", sample_shape), generator=generator)
 
+    @as_asked
     def entropy(self) -> Tensor:
         """H = A(u) − uᵀ∇A(u), in nats, shape (*batch), differentiable."""
         return self.structure.entropy(self.u)
@@ -113,9 +119,11 @@ class ExponentialFamily(VertexDistribution):
             return self.structure.scaled(u, 1.0)
         return u if mask is None else u.masked_fill(~mask.to(u.device), -torch.inf)
 
+    @as_asked
     def _mean(self) -> Tensor:
         return self.structure.softmax(self._natural(), 1.0, ExponentialFamilyEntropy())
 
+    @as_asked
     def _log_prob(self, x: Tensor) -> Tensor:
         u = self._natural()
         absent = u == -torch.inf

@@ -58,7 +58,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops import elimination
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, is_readable, operator
@@ -214,7 +214,8 @@ def check_reached(unreached: Tensor) -> None:
     """Raise unless the root of every graph reaches all present nodes."""
     if bool(unreached.any()):
         row = int(unreached.nonzero()[0])
-        raise invalid(
+        raise invalid_rows(
+            unreached > 0,
             "u",
             f"a graph in row {row} whose root misses {int(unreached[row])} nodes (without masked and -inf edges)",
             "graphs in which paths lead from the root to every node",
@@ -381,8 +382,7 @@ def _draw_in_order(u: Tensor, edges: Tensor, nodes: int, generator: torch.Genera
     shape = (len(u), elimination.uniforms_size(order))
     uniforms = torch.rand(shape, dtype=u.dtype, generator=generator)
     elimination.sample(order, edges, out, unreached, u.contiguous(), uniforms)
-    check_reached(unreached)
-    return out
+    return _reached(out, unreached)
 
 
 def rooted(edges: Tensor, root: int) -> Tensor:

@@ -15,7 +15,7 @@ optima tie if the sums and differences of their utilities are exact; in general 
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
@@ -25,7 +25,8 @@ def check_feasible(feasible: Tensor) -> None:
     """Raise if some problem of the batch has no matching."""
     if not feasible.all():
         row = int((~feasible).nonzero()[0])
-        raise invalid(
+        raise invalid_rows(
+            ~feasible,
             "u",
             f"a table without a matching (row {row})",
             "present pairs that match every present row, and in a square table every present column",

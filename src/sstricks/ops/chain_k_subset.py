@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.k_subset import distinct_rows, walk
 from sstricks.ops.operator import operator
@@ -143,7 +143,8 @@ def check_feasible(feasible: Tensor, k: int) -> None:
     """Raise unless every row has a vertex."""
     if not bool(feasible.all()):
         row = int((~feasible).nonzero()[0])
-        raise invalid(
+        raise invalid_rows(
+            ~feasible,
             "u",
             f"no subset of k = {k} items in row {row} (without its masked and -inf coordinates)",
             "at least one vertex",

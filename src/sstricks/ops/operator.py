@@ -1,5 +1,7 @@
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -7,6 +9,8 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import Function, forward_ad
+
+from sstricks.errors import InvalidRows
 
 _PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
@@ -40,12 +44,31 @@ def is_readable(tensor: Tensor) -> bool:
     return is_eager(tensor) and tensor.device.type == "cpu"
 
 
+_asked: ContextVar[bool | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def checking(asked: bool | None) -> Iterator[None]:
+    """Within, what `is_checked` says of every tensor; None leaves it to the device.
+
+    Args:
+        asked: What a user said with `validate_args`.
+    """
+    token = _asked.set(asked)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 def is_checked(tensor: Tensor) -> bool:
     """Whether a row that is invalid is complained of, and does not just become NaN.
 
-    On the CPU it is. To look at values on a device means to wait for it, which is done only when torch is asked where
-    NaN comes from, by `torch.autograd.set_detect_anomaly(True)`.
+    If nobody says otherwise (see `checking`), on the CPU it is. To look at values on a device means to wait for it,
+    which is done only when torch is asked where NaN comes from, by `torch.autograd.set_detect_anomaly(True)`.
     """
+    if (asked := _asked.get()) is not None:
+        return asked
     return tensor.device.type == "cpu" or torch.is_anomaly_enabled()
 
 
@@ -83,7 +106,7 @@ class Operator:
         self.output_core = output_core
         self.__name__ = twin.__name__
         self.__doc__ = twin.__doc__
-        on_any = self._by_rows(twin)
+        on_any = self._by_rows(self._on_valid_rows(twin))
         self._kernels = {"cpu": on_any, "cuda": on_any}
         self.library_op = torch.library.custom_op(name, on_any, mutates_args=())
         self.library_op.register_fake(self._fake)
@@ -111,7 +134,8 @@ class Operator:
 
     def cpu(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Attach the CPU kernel: same signature as the twin, and always exactly one leading dimension."""
-        return self._attach("cpu", kernel)
+        self._attach("cpu", self._on_valid_rows(kernel))
+        return kernel
 
     def cuda(self, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Attach what launches the CUDA kernel: as for the CPU, and without waiting for the device.
@@ -128,10 +152,38 @@ class Operator:
         self._attach("cuda", on_its_device)
         return kernel
 
-    def _attach(self, device: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def _attach(self, device: str, kernel: Callable[..., Tensor]) -> None:
         self._kernels[device] = self._by_rows(kernel)
         self.library_op.register_kernel(device)(self._kernels[device])
-        return kernel
+
+    def _on_valid_rows(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """On the CPU, if nobody asked for complaints, the function with NaN for the rows that it would complain of.
+
+        It sees a valid row in their place. Rows that are NaN from end to end are what another operator found invalid.
+        """
+        numbers = [i for i, core in enumerate(self.core) if core]
+
+        @functools.wraps(function)
+        def on_valid_rows(*args: Any) -> Tensor:
+            if is_checked(args[0]) or args[0].device.type != "cpu" or not len(args[0]):
+                return function(*args)
+            every = torch.arange(len(args[0]))
+            wrong = torch.zeros_like(every, dtype=torch.bool)
+            for x in (args[i] for i in numbers if args[i].shape[1:].numel()):
+                wrong |= x.isnan().flatten(1).all(1)
+            while not wrong.all():
+                at = torch.where(wrong, (~wrong).long().argmax(), every)
+                rows = (x if core is None else x[at] for x, core in zip(args, self.core, strict=False))
+                try:
+                    with checking(True):
+                        output = function(*rows, *args[len(self.core) :])
+                except InvalidRows as error:
+                    wrong |= error.rows
+                else:
+                    return output.index_fill(0, wrong.nonzero().squeeze(1), torch.nan)
+            return self._fake(*args).fill_(torch.nan)
+
+        return on_valid_rows
 
     def backward(self, rule: Backward) -> Backward:
         """Attach the gradient. Forward mode transposes it, unless a rule for the tangent is attached as well.
@@ -149,6 +201,7 @@ class Operator:
             ctx.save_for_backward(*saved)
             ctx.save_for_forward(*saved)
             ctx.numbers = inputs[tensors:]
+            ctx.asked = None if torch.compiler.is_compiling() else _asked.get()
             ctx.set_materialize_grads(False)
 
         def apply_rule(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -156,7 +209,9 @@ class Operator:
                 return (None,) * len(ctx.needs_input_grad)
             # What torch.func.vjp returns runs after it, when the tensors that it saved are wrapped for nothing.
             *inputs, output = unwrap_dead_wrappers(ctx.saved_tensors)
-            return (*rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers), *[None] * len(ctx.numbers))
+            with nullcontext() if ctx.asked is None else checking(ctx.asked):
+                grads = rule(ctx.needs_input_grad, grad, output, *inputs, *ctx.numbers)
+            return (*grads, *[None] * len(ctx.numbers))
 
         def apply_tangent(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
             # Torch turns forward mode off, so that what was saved does not propagate the tangents that are dealt with

@@ -42,7 +42,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
@@ -103,8 +103,9 @@ def edge_cells(u: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
 def check_feasible(feasible: Tensor) -> None:
     """Raise unless every row has a projective tree."""
     if not bool(feasible.all()):
-        row = int((~feasible.bool()).nonzero()[0])
-        raise invalid(
+        row = int((~feasible).nonzero()[0])
+        raise invalid_rows(
+            ~feasible,
             "u",
             f"no projective tree from node 0 in row {row} (without its masked and -inf edges)",
             "edges that hold at least one tree",

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.precision import A_LITTLE_MORE, COLDEST, LARGEST, SURE, working_dtype
 from sstricks.ops.threads import over_rows
@@ -24,11 +24,13 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
     mask = _unmasked(mask, u)
     u, mask = (x.expand(*lead, u.shape[-1]).reshape(-1, u.shape[-1]) for x in (u, mask))
     fault, t = fault.reshape(-1), t.expand(lead).reshape(-1)
-    row = int(fault.nonzero()[0])
+    wrong = fault > 0
+    row = int(wrong.nonzero()[0])
     match int(fault[row]):
         case 1:
             where = int(u[row].isnan().nonzero()[0])
-            raise invalid(
+            raise invalid_rows(
+                wrong,
                 "u",
                 f"NaN (row {row}, coordinate {where})",
                 "numbers",
@@ -36,15 +38,20 @@ def _complain(fault: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int) 
             )
         case 2:
             present = int((mask[row] & (u[row] != -torch.inf)).sum())
-            raise invalid(
+            raise invalid_rows(
+                wrong,
                 "u",
                 f"{present} present coordinates in row {row} (the others are masked or -inf)",
                 f"at least {at_least}",
                 "Unmask coordinates, or leave this example out of the batch.",
             )
         case _:
-            raise invalid(
-                "temperature", float(t[row]), "a number >= 0", "Use 0 for the argmax; learn its logarithm, not itself."
+            raise invalid_rows(
+                wrong,
+                "temperature",
+                float(t[row]),
+                "a number >= 0",
+                "Use 0 for the argmax; learn its logarithm, not itself.",
             )
 
 
@@ -133,6 +140,8 @@ def _(
     needs: tuple[bool, ...], grad: Tensor, v: Tensor, u: Tensor, t: Tensor, mask: Tensor, at_least: int
 ) -> tuple[Tensor | None, Tensor | None, None]:
     grad_u = scaled_backward(grad, u, t, mask)
+    if v.device.type == "cpu" and not is_checked(v):  # what follows may have cut the gradient of an invalid row off
+        grad_u = grad_u.masked_fill(v.isnan(), torch.nan)
     grad_t = _through_temperature(grad, u, t, mask) if needs[1] else None
     return grad_u.sum_to_size(u.shape), grad_t, None
 

@@ -229,10 +229,10 @@ def _(u: Tensor, k: int) -> Tensor:
     if k == 1:
         at = u.argmax(-1, keepdim=True)  # the first of several
     else:
-        values, at = u.topk(k, -1)
-        if (u >= values[:, -1:]).sum() != at.numel():  # torch chose between equals
+        values, at = u.topk(min(k + 1, u.shape[-1]), -1)
+        if (values[:, k - 1 : k] == values[:, k:]).any():  # torch chose between equals
             return top_k.twin(u, k)
-    return torch.zeros_like(u).scatter_(-1, at, 1.0)
+    return torch.zeros_like(u).scatter_(-1, at[:, :k], 1.0)
 
 
 @top_k.cuda

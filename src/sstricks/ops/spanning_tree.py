@@ -46,7 +46,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sstricks.errors import invalid
+from sstricks.errors import invalid_rows
 from sstricks.ops import arborescence
 from sstricks.ops.elimination import eliminate
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
@@ -184,9 +184,10 @@ def _marginals_jvp(u: Tensor, g: Tensor, edges: Tensor, nodes: int, work: _Elimi
 
 def check_connected(components: Tensor) -> None:
     """Raise unless the present nodes of every graph hang together."""
-    if bool((components > 1).any()):
-        row = int((components > 1).nonzero()[0])
-        raise invalid(
+    if bool((apart := components > 1).any()):
+        row = int(apart.nonzero()[0])
+        raise invalid_rows(
+            apart,
             "u",
             f"a graph of {int(components[row])} components in row {row} (without its masked and -inf edges)",
             "connected graphs",

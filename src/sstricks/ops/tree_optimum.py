@@ -132,7 +132,7 @@ def on_blocks(u: Tensor, x: Tensor, slope: Tensor, spread: Tensor, blocks: Tenso
 
 def _along(spread: Tensor, blocks: Tensor, g: Tensor) -> Tensor:
     """J g."""
-    at = blocks.long()
+    at = blocks.nan_to_num().long()  # NaN in invalid rows, where everything is
 
     def total(x: Tensor) -> Tensor:
         return torch.zeros_like(x).scatter_add(-1, at, x).gather(-1, at)

@@ -1,4 +1,4 @@
-from math import inf
+from math import inf, isnan
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class OneHot(Structure):
             and is_readable(u)
         ):
             x = ((u - u.detach().amax(-1, keepdim=True)) / temperature).softmax(-1)
-            if not x.detach().sum().isnan():
+            if not isnan(x.detach().sum().item()):
                 return x
         return super().softmax(u, temperature, regularizer, solver=solver)
 

@@ -1,6 +1,6 @@
 from abc import abstractmethod
 from copy import copy
-from math import log10
+from math import isfinite, log10
 from typing import Any, Self
 
 import torch
@@ -138,7 +138,7 @@ class Structure(Oracle):
         u = check_tensor("u", u).detach()
         if self._compares_only and self.mask is None and is_readable(u) and u.dtype in (torch.float32, torch.float64):
             self.check_shape("u", u)
-            if u.sum().isfinite():  # there is nothing to complain of
+            if isfinite(u.sum().item()):  # there is nothing to complain of
                 return self._argmax(u)
         return self._returned(self._argmax(self.scaled(u, 1.0)), u)
 

@@ -44,7 +44,7 @@ class Subset(Structure):
         return f"{self.n}"
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return (u > 0).to(u.dtype)
+        return (u > 0).to(u.dtype).masked_fill(u.isnan(), torch.nan)
 
     def _contains(self, x: Tensor) -> Tensor:
         return torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
@@ -59,7 +59,8 @@ class Subset(Structure):
         return softplus(u, threshold=40.0).sum(-1)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return (torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator) < u.sigmoid()).to(u.dtype)
+        chosen = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator) < u.sigmoid()
+        return chosen.to(u.dtype).masked_fill(u.isnan(), torch.nan)
 
 
 @register_solver(Subset, Euclidean)

@@ -30,7 +30,8 @@ class StochasticArgmaxTrick(Trick):
         structure: 𝒳.
         utility: U, a distribution with the structure's event shape, or one with event_shape () whose batch shape ends
             in it, which is read as independent coordinates.
-        validate_args: Whether `log_prob` of what is no vertex is an error; otherwise it is −∞. Torch's default.
+        validate_args: Whether an invalid utility (NaN, no vertex) is an error, and `log_prob` of what is no vertex;
+            otherwise they are NaN, and −∞. By default torch's on the CPU, and False on a device.
 
     Raises:
         ValueError: The utility does not fit the structure.
@@ -129,4 +130,6 @@ class StochasticArgmaxTrick(Trick):
             )
 
     def _law(self) -> VertexDistribution:
-        return known_law(self.structure, self.utility)
+        law = known_law(self.structure, self.utility)
+        law._asked = self._asked
+        return law

@@ -7,6 +7,7 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.distributions import Hull
+from sstricks.distributions.base import as_asked
 from sstricks.errors import check_temperature, invalid, joint_shape
 from sstricks.ops.operator import is_eager
 from sstricks.regularizers import Regularizer, SeparableRegularizer
@@ -32,7 +33,9 @@ class StochasticSoftmaxTrick(Trick):
         temperature: t ≥ 0, a number, or a tensor that broadcasts with the batch shape.
         regularizer: f.
         solver: What to use instead of the solver registered for the pair (𝒳, f).
-        validate_args: Whether `log_prob` of a point outside of conv 𝒳 is an error. Torch's default.
+        validate_args: Whether an invalid utility (NaN, no vertex) is an error, and `log_prob` of a point that is not in
+            conv 𝒳. Otherwise that row comes out as NaN, and the others as they are. By default torch's on the CPU, and
+            False on a device, for which one would have to wait.
 
     Raises:
         NoSolverError: No solver is registered for the pair, and none was given.
@@ -200,6 +203,7 @@ class StochasticSoftmaxTrick(Trick):
             "bound, which also changes with shifts of the logits that X does not see."
         )
 
+    @as_asked
     def _relax(self, u: Tensor) -> Tensor:
         return self._in_dtype(self.structure.softmax(u, self.temperature, self.regularizer, solver=self.solver))
 

@@ -52,7 +52,7 @@ class StraightThrough(StochasticArgmaxTrick):
             )
         self.trick = trick
         super().__init__(trick.structure, trick.utility)
-        self._dtype, self._validate_args = trick._dtype, trick._validate_args
+        self._dtype, self._validate_args, self._asked = trick._dtype, trick._validate_args, trick._asked
 
     @property
     def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  torch's own idiom

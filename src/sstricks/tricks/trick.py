@@ -8,7 +8,7 @@ from torch.distributions.constraints import Constraint
 from torch.types import _size as Shape
 
 from sstricks.distributions import VertexDistribution
-from sstricks.distributions.base import BaseDistribution
+from sstricks.distributions.base import BaseDistribution, as_asked
 from sstricks.errors import check_distribution, check_sizes, invalid, joint_shape
 from sstricks.randomness import drawing_from
 from sstricks.structures.structure import Structure
@@ -86,6 +86,7 @@ class Trick(BaseDistribution):
             return x
         return x.to(self._dtype if value is None else torch.promote_types(self._dtype, value.dtype))
 
+    @as_asked
     def vertex(self, u: Tensor) -> Tensor:
         """The argmax of samples of the utility, in the dtype of its parameters.
 

@@ -53,8 +53,8 @@ class Gumbel(BaseDistribution, distributions.Gumbel):
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, differentiable in μ and β."""
-        noise = standard_exponential(self.loc, self._extended_shape(sample_shape)).log()
-        return (self.loc - self.scale * noise).to(self.loc.dtype)
+        noise = standard_exponential(self.loc, self._extended_shape(sample_shape)).log_()
+        return torch.addcmul(self.loc.to(noise.dtype), self.scale.to(noise.dtype), noise, value=-1).to(self.loc.dtype)
 
     sample = distributions.Distribution.sample
 

@@ -1,40 +1,38 @@
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
-from sstricks.errors import invalid
+from sstricks.errors import check_number, joint_shape
 from sstricks.functional.utility import filled
 
 
 def location_and_scale(loc: Tensor | float, scale: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Both as tensors of one shape and of one dtype.
+    """Both as tensors of one shape, one dtype and one device.
 
     Args:
         loc: What the caller gave.
         scale: What the caller gave.
 
     Raises:
-        ValueError: Their shapes do not fit together.
+        ValueError: One is neither a tensor nor a number, or their shapes do not fit together.
     """
-    try:
-        loc, scale = broadcast_all(*(_on_device(x, loc, scale) for x in (loc, scale)))
-    except RuntimeError:
-        shapes = " and ".join(str(tuple(torch.as_tensor(x).shape)) for x in (loc, scale))
-        raise invalid(
-            "loc and scale", f"shapes {shapes}", "shapes that broadcast", "Give one scale for each loc, or one for all."
-        ) from None
+    like = loc if isinstance(loc, Tensor) else scale if isinstance(scale, Tensor) else torch.empty(())
+    loc, scale = _tensor("loc", loc, like), _tensor("scale", scale, like)
+    shape = joint_shape("scale", scale.shape, loc.shape, "loc")
     dtype = torch.promote_types(loc.dtype, scale.dtype)
-    return loc.to(dtype), scale.to(dtype)
+    return _shaped(loc, shape).to(dtype), _shaped(scale, shape).to(dtype)
 
 
-def _on_device(value: Tensor | float, *values: Tensor | float) -> Tensor | float:
-    """A number as a tensor like those among the values."""
-    like = next((x for x in values if isinstance(x, Tensor)), None)
-    if like is None or not isinstance(value, int | float):
+def _tensor(argument: str, value: Tensor | float, like: Tensor) -> Tensor:
+    if isinstance(value, Tensor):
         return value
-    return filled(value, like.dtype, like.device)
+    remedy = f"Write torch.as_tensor({argument})."
+    return filled(check_number(argument, value, "a tensor or a number", remedy), like.dtype, like.device)
+
+
+def _shaped(x: Tensor, shape: torch.Size) -> Tensor:
+    return x if x.shape == shape else x.expand(shape)
 
 
 def known(base: Distribution, name: str, *arguments: Tensor) -> Tensor:
