@@ -87,7 +87,7 @@ def current() -> EmulatedDevice:
 
 
 class EmulatedDevice(TorchDispatchMode):
-    """Counts `launches` by name, and `waits` by what waited and where."""
+    """Counts `launches` by name, and `waits` by what waited and where; `called` are the operators of this package."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,6 +96,7 @@ class EmulatedDevice(TorchDispatchMode):
     def reset(self) -> None:
         self.launches: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
+        self.called: set[Any] = set()
 
     def __enter__(self) -> EmulatedDevice:
         _current.append(self)
@@ -124,6 +125,7 @@ class EmulatedDevice(TorchDispatchMode):
         if not here and not created:
             return func(*args, **kwargs)
         if func.namespace == "sstricks":
+            self.called.add(func)
             return self._operator(OPERATORS[func], args)
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             with self:

@@ -37,6 +37,20 @@ def test_validate_args_asks_for_a_look_at_values_on_a_device(asked: bool):
             sst.Gumbel(u, validate_args=True)
 
 
+@pytest.mark.skipif(not hasattr(torch.Tag, "cudagraph_unsafe"), reason="torch has this tag from 2.8 on")
+@pytest.mark.parametrize("f", [sst.Euclidean(), sst.TsallisEntropy(1.5), sst.ExponentialFamilyEntropy()], ids=str)
+@pytest.mark.parametrize("structure", [sst.KSubset(5, 2), sst.SpanningTree.complete(4)], ids=str)
+def test_what_waits_is_left_out_of_cuda_graphs(structure: sst.Structure, f: sst.Regularizer):
+    """An operator that waits is tagged, and one that does not is not."""
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, *structure.event_shape, requires_grad=True))
+        structure.argmax(u)  # its edges are copied once
+        device.reset()
+        structure.softmax(u, 0.5, f).sum().backward()
+    tagged = [operator for operator in device.called if torch.Tag.cudagraph_unsafe in operator.tags]
+    assert bool(tagged) == bool(device.waits), (tagged, device.waits)
+
+
 def test_tensors_of_two_devices_do_not_mix():
     with EmulatedDevice() as device:
         u = device.put(torch.randn(3, 7))

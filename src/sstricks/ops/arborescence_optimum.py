@@ -53,7 +53,7 @@ _CLEAR = 1e-12
 _RANK = 1e-9
 
 
-@operator("sstricks::arborescence_optimum", core=(2, 1, None), output_core=2)
+@operator("sstricks::arborescence_optimum", core=(2, 1, None), output_core=2, waits=True)
 @differentiable()
 def arborescence_optimum(
     frame: Tensor,

@@ -13,7 +13,7 @@ def checked_edges(edges: Tensor, nodes: int) -> Tensor:
 
 
 # An operator, so that the values are looked at when a compiled program runs, and in one graph with what uses them.
-@operator("sstricks::edge_list", core=(2,), output_core=2)
+@operator("sstricks::edge_list", core=(2,), output_core=2, waits=True)
 def edge_list(edges: Tensor, nodes: int) -> Tensor:
     """The same edges, shape (2, E), if they are those of a graph without self-loops.
 

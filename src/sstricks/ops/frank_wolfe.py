@@ -7,7 +7,7 @@ from sstricks.ops.mixture import Mixture
 from sstricks.ops.operator import operator
 
 
-@operator("sstricks::frank_wolfe", core=(2,), output_core=2)
+@operator("sstricks::frank_wolfe", core=(2,), output_core=2, waits=True)
 def frank_wolfe(pair: Tensor, oracle: int, code: int, batch: list[int], max_steps: int, tol: float) -> Tensor:
     """The optimum x and its pull w = u − ∇f(x), shape (*batch, 2, n), by `mix`.
 

@@ -88,6 +88,8 @@ class Operator:
 
     Arguments are first the tensors, then plain numbers. A tensor has `core` trailing dimensions that belong to one
     problem, and any leading ones, which broadcast; `None` marks a tensor that all problems share (an edge list).
+
+    An operator that waits for its device is tagged, so that `torch.compile` leaves it out of CUDA graphs.
     """
 
     _tangent: Tangent
@@ -99,6 +101,7 @@ class Operator:
         core: tuple[int | None, ...],
         output_core: int,
         dtype: Callable[..., torch.dtype] | None,
+        waits: bool,
     ) -> None:
         self.twin = twin
         self.dtype = dtype
@@ -108,7 +111,9 @@ class Operator:
         self.__doc__ = twin.__doc__
         on_any = self._by_rows(self._on_valid_rows(twin))
         self._kernels = {"cpu": on_any, "cuda": on_any}
-        self.library_op = torch.library.custom_op(name, on_any, mutates_args=())
+        unsafe = getattr(torch.Tag, "cudagraph_unsafe", None)  # which torch has from 2.8 on
+        tags = {"tags": (unsafe,)} if waits and unsafe is not None else {}
+        self.library_op = torch.library.custom_op(name, on_any, mutates_args=(), **tags)
         self.library_op.register_fake(self._fake)
         self.library_op.register_vmap(self._vmap)
         self._eager: type[Function] | None = None
@@ -351,7 +356,12 @@ def _transposed(rule: Backward, tangents: tuple[Tensor | None, ...], output: Ten
 
 
 def operator(
-    name: str, *, core: tuple[int | None, ...], output_core: int = 1, dtype: Callable[..., torch.dtype] | None = None
+    name: str,
+    *,
+    core: tuple[int | None, ...],
+    output_core: int = 1,
+    dtype: Callable[..., torch.dtype] | None = None,
+    waits: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Operator]:
     """Turn a pure-torch function into an `Operator`; see there for `core`.
 
@@ -360,5 +370,6 @@ def operator(
         core: For each tensor argument, how many dimensions one problem has.
         output_core: The same for the result.
         dtype: `dtype(*args)` is the result's, if that is not the first argument's.
+        waits: Whether it looks at values on a device.
     """
-    return lambda twin: Operator(name, twin, core, output_core, dtype)
+    return lambda twin: Operator(name, twin, core, output_core, dtype, waits)

@@ -29,7 +29,7 @@ _NEW = 1e-6
 _CHANCES = 8
 
 
-@operator("sstricks::face_normals", core=(2, 1), output_core=2)
+@operator("sstricks::face_normals", core=(2, 1), output_core=2, waits=True)
 def face_normals(frame: Tensor, w: Tensor, number: int) -> Tensor:
     """An orthonormal basis N of the directions normal to the face of conv 𝒳 on which wᵀx is largest.
 

@@ -88,7 +88,7 @@ def bounds(f: Density, y: Tensor, kth: Callable[[Tensor], Tensor]) -> tuple[Tens
     return low, high + 0.01 * (high - low)  # a Newton step onto the end of the bracket would be none
 
 
-@operator("sstricks::separable_optimum", core=(1,))
+@operator("sstricks::separable_optimum", core=(1,), waits=True)
 @differentiable()
 def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> Tensor:
     """The maximiser of uᵀx − Σh(xᵢ) on {x ∈ [0, 1]ⁿ : Σx = k}, or on all of [0, 1]ⁿ; shape (*batch, n).

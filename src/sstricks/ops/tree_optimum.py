@@ -36,7 +36,7 @@ from sstricks.ops.spanning_tree import check_connected
 from sstricks.ops.threads import over_rows
 
 
-@operator("sstricks::tree_optimum", core=(2, None), output_core=2)
+@operator("sstricks::tree_optimum", core=(2, None), output_core=2, waits=True)
 @differentiable()
 def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list[int]) -> Tensor:
     """The maximiser of uᵀx − Σh(xₑ) on the hull of spanning trees, and each edge's block; shape (*batch, 2, E).

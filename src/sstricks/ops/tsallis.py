@@ -87,7 +87,7 @@ def _check(alpha: Tensor) -> None:
         raise invalid("alpha", found, "finite numbers > 0", "Learn log(alpha), or log(alpha - 1) to stay above 1.")
 
 
-@operator("sstricks::entmax", core=(1, 0))
+@operator("sstricks::entmax", core=(1, 0), waits=True)
 def entmax(u: Tensor, alpha: Tensor, k: int) -> Tensor:
     """The maximiser of uᵀx − Σ(x^α − x)/(α(α−1)) on {x ∈ [0, 1]ⁿ : Σx = k}, or on [0, 1]ⁿ; shape (*batch, n).
 
