@@ -55,3 +55,12 @@ def test_without_a_state_it_is_torch_s():
     torch.testing.assert_close(unit(x), unit(x, torch.zeros(4, 3)))
     x = x.detach().T.contiguous().T
     torch.testing.assert_close(unit(x, x), torch_s(unit)(x, x))
+
+
+def test_where_torch_computes_it_keeps_the_precision_asked_for():
+    unit, (x, _) = inputs(40, 8, torch.float32)
+    exact = unit(x).detach()
+    unit.precision = torch.bfloat16
+    rounded = unit(x)  # without a state it is torch's, as on a GPU
+    assert rounded.dtype == torch.float32
+    assert 1e-4 < (rounded - exact).abs().max() < 0.05

@@ -26,7 +26,8 @@ class GatedUnit(nn.GRUCell):
         """The next states: inputs (N, h) and states (N, h), by default zero -> (N, h)."""
         dtype = self.weight_ih.dtype if self.precision is None else self.precision
         if hx is None or input.device.type != "cpu" or dtype not in (torch.bfloat16, self.weight_ih.dtype):
-            return super().forward(input, hx)
+            with torch.autocast(input.device.type, dtype, enabled=self.precision is not None):
+                return super().forward(input, hx).to(input.dtype)
         return _Gated.apply(input, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, dtype)
 
 
