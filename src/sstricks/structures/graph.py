@@ -65,8 +65,8 @@ class GraphStructure(Structure):
                     [1., 1., 0.]])
         """
         check_mask(nodes, torch.Size([self.num_nodes]), "nodes")
-        i, j = self.placed("edges", nodes.device)
-        return nodes[..., i] & nodes[..., j]
+        i, j = (end.expand(*nodes.shape[:-1], -1) for end in self.placed("edges", nodes.device))
+        return nodes.gather(-1, i) & nodes.gather(-1, j)
 
     @abstractmethod
     def to_adjacency(self, x: Tensor) -> Tensor:
@@ -97,10 +97,11 @@ class GraphStructure(Structure):
         return total
 
     def _check_not_empty(self, argument: str) -> None:
-        device = self.edges.device if self.mask is None else self.mask.device
-        there, (i, j) = self._there(device), self.placed("edges", device)
-        star = self._at_ends(there * (i == self._root), i, j)
-        if not bool(((star > 0) == self._present(device)).all()):
+        mask = torch.ones(self.event_shape, dtype=torch.bool) if self.mask is None else self.mask
+        edges = self.placed("edges", mask.device)
+        star = edges[:, edges[0] == self._root]
+        nodes = self._at_ends(mask[..., edges[0] == self._root].float(), *star) > 0
+        if (mask & ~self.edge_mask(nodes)).any():
             super()._check_not_empty(argument)
 
 
