@@ -57,15 +57,15 @@ def _account(row: Row, peak: float) -> str:
     )
 
 
-class _Ours:
-    """One of our training steps, whole or in parts."""
+class Step:
+    """One of our training steps, whole or in parts, on the device of the positions."""
 
     def __init__(self, positions: Tensor, precision: torch.dtype | None, horizon: int) -> None:
         torch.manual_seed(0)
         self.positions, self.horizon = positions, horizon
         self.edges = spanning_tree_edges(NODES)
-        self.encoder = Encoder(NODES, FRAMES, HIDDEN, 1, precision=precision)
-        self.decoder = Decoder(NODES, HIDDEN, precision=precision)
+        self.encoder = Encoder(NODES, FRAMES, HIDDEN, 1, precision=precision).to(positions.device)
+        self.decoder = Decoder(NODES, HIDDEN, precision=precision).to(positions.device)
         self.model = nn.ModuleList([self.encoder, self.decoder])
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
         self.outputs = self.encoder(positions).detach()
@@ -96,16 +96,17 @@ class _Ours:
         gaussian_nll(self.decoder(self.positions, graph, self.horizon), self.positions[:, 1:]).sum().backward()
 
 
-def _positions() -> Tensor:
+def observed() -> Tensor:
+    """A batch of positions."""
     return simulate(BATCH, NODES, FRAMES, generator=torch.Generator().manual_seed(0)).positions
 
 
 def _steps() -> Contest:
-    positions = _positions()
+    positions = observed()
     contenders = [
-        Contender(OURS, _Ours(positions, torch.bfloat16, 1).step, "bfloat16 products, one-step predictions"),
-        Contender("sstricks, float32", _Ours(positions, None, 1).step),
-        Contender(f"sstricks, rolled out {ROLLOUT} frames", _Ours(positions, torch.bfloat16, ROLLOUT).step),
+        Contender(OURS, Step(positions, torch.bfloat16, 1).step, "bfloat16 products, one-step predictions"),
+        Contender("sstricks, float32", Step(positions, None, 1).step),
+        Contender(f"sstricks, rolled out {ROLLOUT} frames", Step(positions, torch.bfloat16, ROLLOUT).step),
         Contender(RENDITION, _rendition(positions, starts=2), "from frames 0 and 9, as written; float32"),
         Contender(
             "the same, from frame 0 alone", _rendition(positions, starts=1), "no predictions beyond the last frame"
@@ -122,7 +123,7 @@ def _rendition(positions: Tensor, starts: int) -> Callable[[], float]:
 
 
 def _parts() -> Contest:
-    ours = _Ours(_positions(), torch.bfloat16, 1)
+    ours = Step(observed(), torch.bfloat16, 1)
     ours.step()
     contenders = [
         Contender("encoder", ours.encode),

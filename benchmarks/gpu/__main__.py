@@ -132,9 +132,12 @@ def main() -> None:
             args = ["timings", name, f"{folder}/{name}.jsonl", options.device, str(options.seconds)]
             ended |= finish([(name, args)], 1, TIMING)
             save()
+        if not options.quick:
+            args = ["training", f"{folder}/training.jsonl", options.device, str(options.seconds)]
+            ended |= finish([("training", args)], 1, TIMING)
         lines = save()
     print(*(f"{key}: {value}" for key, value in about.items()), sep=", ")
-    print(*table(options.only, lines, ended, options.quick), sep="\n")
+    print(*table([*options.only, "training"], lines, ended, options.quick), sep="\n")
 
 
 if __name__ == "__main__":
