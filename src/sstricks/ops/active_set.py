@@ -27,6 +27,7 @@ from sstricks.ops.costs import EUCLIDEAN, Cost, cost_of
 from sstricks.ops.density import differentiable
 from sstricks.ops.mixture import Mixture
 from sstricks.ops.nearest_point import nearest_point
+from sstricks.ops.operator import Sizes
 from sstricks.ops.oracles import best_vertices, check_best
 
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
@@ -34,7 +35,7 @@ PATIENCE = 40
 
 
 @differentiable()
-def mix(number: int, u: Tensor, code: int, batch: list[int], max_steps: int, tol: float) -> Mixture:
+def mix(number: int, u: Tensor, code: int, batch: Sizes, max_steps: int, tol: float) -> Mixture:
     """The mixture of vertices with the largest uᵀx − f(x), to a duality gap of `tol`, or as near as rounding allows.
 
     Args:

@@ -38,7 +38,7 @@ from sstricks.ops.active_set import mix
 from sstricks.ops.costs import COSTS
 from sstricks.ops.density import Density, density_of, differentiable, ends, in_batch, interior
 from sstricks.ops.frank_wolfe import check_convergence
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import Sizes, operator
 from sstricks.ops.optimal_face import face_normals
 from sstricks.ops.threads import over_rows
 
@@ -63,7 +63,7 @@ def arborescence_optimum(
     oracle: int,
     f: int,
     code: int,
-    batch: list[int],
+    batch: Sizes,
     max_steps: int,
     tol: float,
 ) -> Tensor:
@@ -182,7 +182,7 @@ class _Point(NamedTuple):
 class _Dual:
     """φ of rows of utilities."""
 
-    def __init__(self, u: Tensor, edges: Tensor, nodes: int, f: Density, code: int, batch: list[int]) -> None:
+    def __init__(self, u: Tensor, edges: Tensor, nodes: int, f: Density, code: int, batch: Sizes) -> None:
         self.u, self.edges, self.nodes, self.f, self.code, self.batch = u, edges, nodes, f, code, batch
         self.heads = one_hot(edges[1], nodes).to(u.dtype).mT
         end = torch.full_like(u, ends(u)[1])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.density import density_of, ends, in_batch
+from sstricks.ops.operator import Sizes
 
 # A weight below exp(−BARELY) is nothing beside one.
 BARELY = 33.0
@@ -63,7 +64,7 @@ COSTS = (
 )
 
 
-def cost_of(code: int, u: Tensor, batch: list[int]) -> Callable[[Tensor, Tensor], Cost]:
+def cost_of(code: int, u: Tensor, batch: Sizes) -> Callable[[Tensor, Tensor], Cost]:
     """What gives the cost of some rows, from their indices and duality gaps.
 
     Args:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
+from sstricks.ops.operator import Sizes
 from sstricks.ops.oracles import object_of
 
 # The state of the dispatcher while no operator runs.
@@ -79,7 +80,7 @@ def interior(x: Tensor) -> Tensor:
     return (x > ends(x)[0] ** (1 / 3)) & (x < 1)
 
 
-def in_batch(rows: Tensor, batch: list[int]) -> Tensor:
+def in_batch(rows: Tensor, batch: Sizes) -> Tensor:
     """Rows of a batch, or of several one after the other as under vmap, with its shape: (·, *batch, n)."""
     size = prod(batch)
     return rows.reshape(len(rows) // size if size else 1, *batch, rows.shape[-1])

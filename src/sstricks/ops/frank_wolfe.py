@@ -4,11 +4,11 @@ from torch import Tensor
 from sstricks.errors import ConvergenceWarning, warn
 from sstricks.ops.active_set import mix
 from sstricks.ops.mixture import Mixture
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import Sizes, operator
 
 
 @operator("sstricks::frank_wolfe", core=(2,), output_core=2, waits=True)
-def frank_wolfe(pair: Tensor, oracle: int, code: int, batch: list[int], max_steps: int, tol: float) -> Tensor:
+def frank_wolfe(pair: Tensor, oracle: int, code: int, batch: Sizes, max_steps: int, tol: float) -> Tensor:
     """The optimum x and its pull w = u − ∇f(x), shape (*batch, 2, n), by `mix`.
 
     Args:

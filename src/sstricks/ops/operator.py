@@ -1,4 +1,5 @@
 import functools
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from sstricks.errors import InvalidRows
 _PLAIN = {Tensor, torch.nn.Parameter}
 Backward = Callable[..., tuple[Tensor | None, ...]]
 Tangent = Callable[..., Tensor | None]
+Sizes = typing.Sequence[int]  # torch 2.6 knows an operator's list of numbers by no other name
 
 
 def is_eager(*tensors: Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.density import Density, density_of, differentiable, ends, in_batch, interior
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import Sizes, operator
 from sstricks.ops.separable import kth_largest, meet_sum
 
 _STEPS = 200
@@ -90,7 +90,7 @@ def bounds(f: Density, y: Tensor, kth: Callable[[Tensor], Tensor]) -> tuple[Tens
 
 @operator("sstricks::separable_optimum", core=(1,), waits=True)
 @differentiable()
-def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> Tensor:
+def separable_optimum(u: Tensor, regularizer: int, k: int, batch: Sizes) -> Tensor:
     """The maximiser of uᵀx − Σh(xᵢ) on {x ∈ [0, 1]ⁿ : Σx = k}, or on all of [0, 1]ⁿ; shape (*batch, n).
 
     Args:
@@ -113,6 +113,6 @@ def separable_optimum(u: Tensor, regularizer: int, k: int, batch: list[int]) -> 
 
 @separable_optimum.backward
 def _(
-    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, regularizer: int, k: int, batch: list[int]
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, regularizer: int, k: int, batch: Sizes
 ) -> tuple[None]:
     return (None,)

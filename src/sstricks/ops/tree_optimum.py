@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sstricks.ops.costs import COSTS
 from sstricks.ops.density import density_of, differentiable, in_batch
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import Sizes, operator
 from sstricks.ops.separable import meet_sum
 from sstricks.ops.separable_optimum import bounds, link, response
 from sstricks.ops.spanning_tree import check_connected
@@ -38,7 +38,7 @@ from sstricks.ops.threads import over_rows
 
 @operator("sstricks::tree_optimum", core=(2, None), output_core=2, waits=True)
 @differentiable()
-def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list[int]) -> Tensor:
+def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: Sizes) -> Tensor:
     """The maximiser of uᵀx − Σh(xₑ) on the hull of spanning trees, and each edge's block; shape (*batch, 2, E).
 
     Args:
@@ -67,7 +67,7 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: list
     return torch.stack([x, state[:, kernels.BLOCK].clamp(min=0).to(x.dtype)], -2).to(pair)
 
 
-def on_open_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: list[int]) -> Tensor:
+def on_open_blocks(u: Tensor, x: Tensor, state: Tensor, code: int, batch: Sizes) -> Tensor:
     """The point x, with the optimum in open blocks if only their sums are given.
 
     Args:
