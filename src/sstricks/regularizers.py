@@ -11,10 +11,10 @@ from torch import Tensor
 from sstricks.errors import check_number, check_tensor, invalid
 from sstricks.ops import separable_optimum, tsallis
 from sstricks.ops.operator import is_readable
-from sstricks.ops.oracles import Oracle
+from sstricks.ops.oracles import Handled, Oracle
 
 
-class Regularizer(ABC):
+class Regularizer(Handled, ABC):
     """A strictly convex f on conv 𝒳, which turns the argmax of Uᵀx into the soft argmax of Uᵀx − t·f(x) (Def. 2).
 
     Two regularizers are equal if they have one class and equal parameters; of tensors, only the same one is equal.
@@ -259,6 +259,11 @@ class TsallisEntropy(SeparableRegularizer):
 
     def __repr__(self) -> str:
         return f"TsallisEntropy({self.alpha!r})"
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """That of α."""
+        return self.alpha.shape if isinstance(self.alpha, Tensor) else torch.Size()
 
     def alpha_like(self, x: Tensor) -> Tensor:
         """α in the dtype and on the device of x, shape () or that of the batch."""

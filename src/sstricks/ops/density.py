@@ -19,7 +19,8 @@ _KEYS = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local
 @contextmanager
 def differentiable() -> Iterator[None]:
     """Inside an operator, where torch has switched its derivatives off, lets `Density` find those of a user's h."""
-    with torch._C._ForceDispatchKeyGuard(*_KEYS), torch.no_grad():  # h may have parameters, which are not learnt here
+    keys = torch._C._ForceDispatchKeyGuard(*_KEYS)
+    with torch.inference_mode(False), keys, torch.no_grad():  # h may have parameters, which are not learnt here
         yield
 
 

@@ -16,7 +16,22 @@ _objects: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _BETTER = 1e-5
 
 
-class Oracle(ABC):
+class Handled:
+    """What operators find by a number."""
+
+    def handle(self) -> int:
+        """This number, for as long as the object lives. A copy gets another one."""
+        number = vars(self).get("_handle")
+        if number is None or _objects.get(number) is not self:
+            vars(self)["_handle"] = number = next(_handles)
+            _objects[number] = self
+        return number
+
+    # What torch.compiler.assume_constant_result does, which imports the whole compiler, and sympy, for it.
+    handle._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+
+
+class Oracle(Handled, ABC):
     """What can say which of its vertices is best: every structure."""
 
     event_shape: torch.Size
@@ -35,19 +50,6 @@ class Oracle(ABC):
     @abstractmethod
     def placed(self, name: str, device: torch.device) -> Tensor:
         """The tensor in this attribute, on a device."""
-
-
-def handle(thing: object) -> int:
-    """The number by which operators find an object for as long as it lives. A copy gets another one."""
-    number = vars(thing).get("_handle")
-    if number is None or _objects.get(number) is not thing:
-        vars(thing)["_handle"] = number = next(_handles)
-        _objects[number] = thing
-    return number
-
-
-# What torch.compiler.assume_constant_result does, which imports the whole compiler, and sympy, for it.
-handle._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def is_trusted(handle: int) -> bool:

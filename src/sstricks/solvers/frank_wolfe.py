@@ -10,7 +10,6 @@ from sstricks.errors import check_integer, check_number, invalid
 from sstricks.ops.active_set import mix
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
 from sstricks.ops.optimal_face import face_normals, on_face
-from sstricks.ops.oracles import handle
 from sstricks.regularizers import SeparableRegularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
 from sstricks.solvers.separable import code_of, differentiable, differentiable_weights, in_batch_of
@@ -96,11 +95,11 @@ class FrankWolfe:
         flat, is_wanted = in_batch_of(regularizer, u.flatten(-len(structure.event_shape)))
         batch, n = flat.shape[:-1], flat.shape[-1]
         pair = torch.stack([flat, flat], -2).detach()
-        found = frank_wolfe(pair, handle(structure), code, list(batch), self.max_steps, self.tol)
+        found = frank_wolfe(pair, structure.handle(), code, list(batch), self.max_steps, self.tol)
         x, pull = found.unbind(-2)
         if is_wanted:
             frame = torch.empty(n, n, dtype=u.dtype, device=u.device)
-            normals = face_normals(frame, pull, handle(structure))
+            normals = face_normals(frame, pull, structure.handle())
             x = differentiable(regularizer, flat, x, lambda *args: on_face(*args, normals))
         return x.reshape(*batch, *structure.event_shape)
 
@@ -122,7 +121,7 @@ class FrankWolfe:
         code = _code(regularizer)
         flat, is_wanted = in_batch_of(regularizer, scaled.flatten(-len(event)))
         batch, n = flat.shape[:-1], flat.shape[-1]
-        found = mix(handle(structure), flat.detach().reshape(-1, n), code, list(batch), self.max_steps, self.tol)
+        found = mix(structure.handle(), flat.detach().reshape(-1, n), code, list(batch), self.max_steps, self.tol)
         check_convergence(found, self.tol)
         slots = found.weights.shape[-1]
         vertices = found.vertices.reshape(*batch, slots, n)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_temperature, invalid
-from sstricks.ops.oracles import checked_vertices, handle
+from sstricks.ops.oracles import checked_vertices
 from sstricks.regularizers import Regularizer, SeparableRegularizer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def duality_gap(
     x = x.to(scaled).flatten(-depth)
     y = torch.stack([x.clamp(distance, 1 - max(distance, _RESOLUTION)) for distance in _INSIDE])
     uphill = torch.where(present, scaled - regularizer.slope(y), -torch.inf)
-    vertex = checked_vertices(handle(structure), uphill.flatten(0, -2)).reshape(uphill.shape)
+    vertex = checked_vertices(structure.handle(), uphill.flatten(0, -2)).reshape(uphill.shape)
     finite = torch.where(present, uphill, 0.0)
     u_finite = torch.where(present, scaled, 0.0)
 

@@ -15,7 +15,7 @@ from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
 from sstricks.ops.density import interior
 from sstricks.ops.operator import is_differentiated, is_eager
 from sstricks.ops.optimal_face import on_face
-from sstricks.ops.oracles import Oracle, handle
+from sstricks.ops.oracles import Oracle
 from sstricks.ops.separable_optimum import separable_optimum
 from sstricks.regularizers import (
     BinaryEntropy,
@@ -41,7 +41,7 @@ def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
         Shape (*batch, n), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
-    x, n = separable_optimum(u.detach(), handle(f), k, list(u.shape[:-1])), u.shape[-1]
+    x, n = separable_optimum(u.detach(), f.handle(), k, list(u.shape[:-1])), u.shape[-1]
     normals = u.new_full((n, 1), n**-0.5) if k else u.new_zeros(n, 0)
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
@@ -83,7 +83,7 @@ def arborescence_optimum(
     """
     u, is_wanted = in_batch_of(f, u)
     frame = u.new_empty(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
-    settings = handle(oracle), handle(f), code_of(f), list(u.shape[:-1]), max_steps, tol
+    settings = oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
@@ -91,7 +91,7 @@ def arborescence_optimum(
 
 def code_of(f: SeparableRegularizer) -> int:
     """By what operators find a regularizer: which of `COSTS` it is, or its handle."""
-    return _CODES[type(f)] if type(f) in _CODES else handle(f)
+    return _CODES[type(f)] if type(f) in _CODES else f.handle()
 
 
 def entmax(f: TsallisEntropy, u: Tensor, k: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_sizes, invalid
-from sstricks.ops.oracles import check_best, handle
+from sstricks.ops.oracles import check_best
 from sstricks.structures.structure import Structure
 
 
@@ -78,7 +78,7 @@ class LinearOracle(Structure):
                 "Unmask coordinates, or leave this example out of the batch.",
             )
         # The answer to another row is a vertex as well.
-        check_best(handle(self), rows.flatten(1), x.flatten(1), x.roll(1, 0).flatten(1).unsqueeze(1))
+        check_best(self.handle(), rows.flatten(1), x.flatten(1), x.roll(1, 0).flatten(1).unsqueeze(1))
         return x.reshape(u.shape)
 
     def _finite(self, rows: Tensor, absent: Tensor) -> Tensor:
