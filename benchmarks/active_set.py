@@ -16,6 +16,7 @@ UNROLLED = (10, 100)
 TREES = ((10, 128, (0.1, 0.02)), (20, 32, (0.3, 0.06)), (50, 1, (0.2, 0.2)))
 # Nodes, rows
 ARBORESCENCES = ((10, 32), (25, 4))
+PROJECTIVE = ((10, 32), (20, 4), (50, 1))
 TEMPERATURES = (1.0, 0.2)
 SLOPES: dict[sst.SeparableRegularizer, Callable[[Tensor], Tensor]] = {
     sst.Euclidean(): lambda x: x,
@@ -33,8 +34,11 @@ def run(seconds: float) -> list[Row]:
         for f in SLOPES
     ]
     contests += [
-        forward(sst.Arborescence.complete(nodes), rows, f, None, t)
-        for nodes, rows in ARBORESCENCES
+        forward(trees, rows, f, None, t)
+        for trees, rows in [
+            *((sst.Arborescence.complete(nodes), rows) for nodes, rows in ARBORESCENCES),
+            *((sst.ProjectiveArborescence(nodes), rows) for nodes, rows in PROJECTIVE),
+        ]
         for f in (sst.CategoricalEntropy(), sst.BinaryEntropy())
         for t in TEMPERATURES
     ]
@@ -43,7 +47,7 @@ def run(seconds: float) -> list[Row]:
 
 
 def forward(
-    structure: sst.SpanningTree | sst.Arborescence,
+    structure: sst.SpanningTree | sst.Arborescence | sst.ProjectiveArborescence,
     rows: int,
     f: sst.SeparableRegularizer,
     target: float | None,

@@ -110,7 +110,7 @@ class Case:
     def iterative(self) -> bool:
         """Whether the solver uses the active-set method, which may warn instead of being exact at any scale."""
         iteration = look_up(type(self.structure), type(self.regularizer)).iteration
-        return iteration in {"active set", "cutting planes"}
+        return iteration in {"active set", "cutting planes", "interior point"}
 
     def restrict(self, keep: np.ndarray) -> Case:
         return Case(self.problem.restrict(keep), self.regularizer)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sstricks.errors import invalid, joint_shape
 from sstricks.ops import arborescence_optimum as arborescences
+from sstricks.ops import projective_optimum as projective
 from sstricks.ops import tree_optimum as operators
 from sstricks.ops import tsallis
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
@@ -87,6 +88,25 @@ def arborescence_optimum(
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
+
+
+def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor:
+    """The maximiser of uᵀx − f(x) on the hull of the projective trees from node 0.
+
+    Args:
+        f: A regularizer.
+        u: Scaled utilities, shape (*batch, (n−1)²).
+        nodes: The number of nodes n.
+
+    Returns:
+        Shape (*batch, (n−1)²), differentiable in u and in the parameters of f.
+    """
+    u, is_wanted = in_batch_of(f, u)
+    edges = u.shape[-1]
+    frame = u.new_empty(edges + projective.hyperedges(nodes) if is_wanted else edges)
+    found = projective.projective_optimum(frame, u.detach(), nodes, handle(f), code_of(f), list(u.shape[:-1]))
+    x, weights = found[..., :edges], found[..., edges:]
+    return differentiable(f, u, x, lambda *args: projective.on_flow(*args, weights, nodes)) if is_wanted else x
 
 
 def code_of(f: SeparableRegularizer) -> int:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from sstricks import functional as F
 from sstricks.functional.checks import check_nodes
-from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.frank_wolfe import register_frank_wolfe
-from sstricks.solvers.registry import register_solver
+from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
+from sstricks.solvers.frank_wolfe import FrankWolfe
+from sstricks.solvers.registry import declare_iterative, register_solver
+from sstricks.solvers.separable import projective_optimum
 from sstricks.structures.graph import GraphStructure, reachable
 
 
@@ -121,4 +122,12 @@ def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
     return F.projective_arborescence_marginals(u, trees.num_nodes)
 
 
-register_frank_wolfe(ProjectiveArborescence)
+@register_solver(ProjectiveArborescence, SeparableRegularizer)
+def _(trees: ProjectiveArborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
+    return projective_optimum(f, u, trees.num_nodes)
+
+
+# By Wolfe's method, which ends after finitely many steps.
+register_solver(ProjectiveArborescence, Euclidean)(FrankWolfe())
+declare_iterative(ProjectiveArborescence, SeparableRegularizer, "interior point")
+declare_iterative(ProjectiveArborescence, Euclidean, "active set")
