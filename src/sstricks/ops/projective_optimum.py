@@ -46,7 +46,7 @@ from torch import Tensor
 from sstricks.errors import ConvergenceWarning, warn
 from sstricks.ops.costs import Cost, cost_of
 from sstricks.ops.density import differentiable
-from sstricks.ops.operator import operator
+from sstricks.ops.operator import Sizes, operator
 from sstricks.ops.projective_arborescence import check_feasible, edge_cells, edge_ends, offset, size
 from sstricks.ops.threads import over_rows
 
@@ -114,9 +114,9 @@ def chart(nodes: int) -> Chart:
     return Chart(items, simple, torch.tensor(links).T.contiguous(), cells, roots)
 
 
-@operator("sstricks::projective_optimum", core=(1, 1))
+@operator("sstricks::projective_optimum", core=(1, 1), waits=True)
 @differentiable()
-def projective_optimum(frame: Tensor, u: Tensor, nodes: int, f: int, code: int, batch: list[int]) -> Tensor:
+def projective_optimum(frame: Tensor, u: Tensor, nodes: int, f: int, code: int, batch: Sizes) -> Tensor:
     """The maximiser x of uᵀx − Σh(xₑ) on the hull of projective trees, and what its derivative needs.
 
     Args:
@@ -350,7 +350,7 @@ class _System:
         return side
 
 
-@operator("sstricks::projective_response", core=(1, 1, 1, 1))
+@operator("sstricks::projective_response", core=(1, 1, 1, 1), waits=True)
 def projective_response(g: Tensor, spread: Tensor, weights: Tensor, u: Tensor, nodes: int) -> Tensor:
     """J g, the derivative of the optimum in the direction g.
 

@@ -104,7 +104,7 @@ def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor
     u, is_wanted = in_batch_of(f, u)
     edges = u.shape[-1]
     frame = u.new_empty(edges + projective.hyperedges(nodes) if is_wanted else edges)
-    found = projective.projective_optimum(frame, u.detach(), nodes, handle(f), code_of(f), list(u.shape[:-1]))
+    found = projective.projective_optimum(frame, u.detach(), nodes, f.handle(), code_of(f), list(u.shape[:-1]))
     x, weights = found[..., :edges], found[..., edges:]
     return differentiable(f, u, x, lambda *args: projective.on_flow(*args, weights, nodes)) if is_wanted else x
 
