@@ -98,7 +98,7 @@ class FrankWolfe:
         found = frank_wolfe(pair, structure.handle(), code, list(batch), self.max_steps, self.tol)
         x, pull = found.unbind(-2)
         if is_wanted:
-            frame = torch.empty(n, n, dtype=u.dtype, device=u.device)
+            frame = torch.zeros(n, n, dtype=u.dtype, device=u.device)
             normals = face_normals(frame, pull, structure.handle())
             x = differentiable(regularizer, flat, x, lambda *args: on_face(*args, normals))
         return x.reshape(*batch, *structure.event_shape)

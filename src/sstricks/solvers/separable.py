@@ -83,7 +83,7 @@ def arborescence_optimum(
         Shape (*batch, E), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
-    frame = u.new_empty(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
+    frame = u.new_zeros(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
     settings = oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
@@ -103,7 +103,7 @@ def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor
     """
     u, is_wanted = in_batch_of(f, u)
     edges = u.shape[-1]
-    frame = u.new_empty(edges + projective.hyperedges(nodes) if is_wanted else edges)
+    frame = u.new_zeros(edges + projective.hyperedges(nodes) if is_wanted else edges)
     found = projective.projective_optimum(frame, u.detach(), nodes, f.handle(), code_of(f), list(u.shape[:-1]))
     x, weights = found[..., :edges], found[..., edges:]
     return differentiable(f, u, x, lambda *args: projective.on_flow(*args, weights, nodes)) if is_wanted else x
