@@ -8,6 +8,7 @@ large for them.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
     LANES,
@@ -30,7 +31,7 @@ BLOCK = 32  # so many edges are handed over at a time, which keeps them in the n
 _FARTHEST = 1e305  # differences of utilities end below it
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def aligned(size):
     """Memory whose vectors do not straddle two cache lines."""
     whole = np.empty(size + LANES)
@@ -38,7 +39,7 @@ def aligned(size):
     return whole[skip : skip + size]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def workspace(nodes, edges, memory):
     """What every kernel works in: weights, those of the edges, present nodes, d·2^top of each; the memory left."""
     at_pairs, memory = cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
@@ -48,7 +49,7 @@ def workspace(nodes, edges, memory):
     return weights, (at_edges[0], at_edges[1]), at_nodes[0], (at_nodes[1], at_nodes[2]), memory
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _together(pieces, begin, end):
     """Some neighbouring pieces as one array."""
     return pieces[begin:end].reshape((end - begin) * pieces.shape[1])
@@ -59,7 +60,7 @@ def workspace_size(nodes, edges):
     return LANES * (6 * (nodes * (nodes - 1) // 2) + 4 * edges + 4 * nodes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def slots(nodes, ends):
     """Where each edge's pair and direction stand."""
     slot = np.empty(ends.shape[1], np.int64)
@@ -71,7 +72,7 @@ def slots(nodes, ends):
     return slot
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def parallel(slot, pairs):
     """Which edges have an earlier one between the same nodes."""
     taken = np.zeros(pairs, np.bool_)
@@ -141,7 +142,7 @@ def _reach(ends, m_edge, top, reached):
             store(reached, at, larger(load(reached, at), choose(limit - below, tail, zero)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _bring_near(u, begin, end, ends, m_edge, top, present, base):
     """Where all trees need an edge far below others, replace the utilities; the others' far edges do not matter."""
     base[:] = 0.0
@@ -284,7 +285,7 @@ def law(v, m, e, e_p, d, top):
     store(d, at, total)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def count_unreached(first, end, top, present, unreached):
     """How many nodes that have an edge have none into them once those above them are eliminated, the root aside."""
     for lane in range(min(LANES, end - first)):
@@ -324,7 +325,7 @@ def _eliminate(nodes, m, e, d, top):
         _add(v, m_out, e_out, m_p, e_p, m, e, half)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def rows(nodes):
     """Memory for five rows of a node."""
     size = nodes * LANES
@@ -392,7 +393,7 @@ def write(first, end, block, values, out):
             out[first + lane, np.uint64(block) + x] = values[x * ROW + np.uint64(lane)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def nearby(begin, end, nodes, u, ends, out, unreached, memory):
     """Write utilities that `load_weights` would use into `out`, and in the last column what log Z of u is more."""
     _, (m_edge, _), present, _, _ = workspace(nodes, u.shape[1], memory)
@@ -408,7 +409,7 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
             out[first + lane, ends.shape[1]] = base[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, unreached, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
@@ -440,7 +441,7 @@ def marginals(begin, end, nodes, u, ends, out, unreached, memory):
             write(first, end, block, y, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
@@ -600,7 +601,7 @@ def _to_slopes(nodes, block, m_edge, e_edge, g_edge, y, e_y, dy, steepest):
         store(dy, x, choose(zero - minus_abs(slope) - least, slope, zero))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     slot = slots(nodes, ends)

@@ -4,8 +4,8 @@ Arrays over items are flat with the lane last; a state (how many items were take
 """
 
 import numpy as np
-from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import LANES, exp_nonpositive
 
 _MATHS = {"contract", "nsz", "arcp"}
@@ -13,7 +13,7 @@ _ENOUGH = 0.25  # Σσ(u+ν) need only be near k: then P(Σ=k) is near the mode 
 _STEPS = 200
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _sigmoids(count, u, shift, p, q):
     """P = σ(u + ν) and q = 1 − p, each with full relative precision."""
     for x in range(count):
@@ -25,7 +25,7 @@ def _sigmoids(count, u, shift, p, q):
         q[x] = small if y > 0.0 else large
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
     """Choose ν with Σσ(u−u₍ₖ₎+ν) near k by bracketed Newton steps, and write p, q, the k-th largest utility and ν."""
     n = u.shape[1]
@@ -73,20 +73,20 @@ def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
             return
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _take(count, state, taken, p, q, out):
     """One item more: it was not taken (q) or it was (p); `taken` is `state` with one item fewer."""
     for x in range(count):
         out[x] = state[x] * q[x] + taken[x] * p[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _take_tangent(count, state, taken, dstate, dtaken, p, q, dp, out):
     for x in range(count):
         out[x] = dstate[x] * q[x] + dtaken[x] * p[x] + (taken[x] - state[x]) * dp[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _spread(item, states, source, out):
     """Repeat an item's lanes once for every state."""
     for lane in range(LANES):
@@ -95,7 +95,7 @@ def _spread(item, states, source, out):
             out[j * LANES + lane] = value
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _meet(k, prefix, suffix, out):
     """The k−1 items that surround one that is taken: j from the left, k−1−j from the right."""
     for lane in range(LANES):
@@ -105,7 +105,7 @@ def _meet(k, prefix, suffix, out):
             out[lane] += prefix[(j + 1) * LANES + lane] * suffix[(k - j) * LANES + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _prefixes(n, k, p, q, p_row, q_row, prefix):
     """P(j of the first i items are taken), for all i and j; state j stands at index j + 1, after a zero."""
     states = k + 1
@@ -121,7 +121,7 @@ def _prefixes(n, k, p, q, p_row, q_row, prefix):
         _take(states * LANES, here[LANES:], here, p_row, q_row, there[LANES:])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def marginals(begin, end, k, u, out):
     """Write the marginals of rows `begin` to `end` into `out`."""
     n = u.shape[1]
@@ -156,7 +156,7 @@ def marginals(begin, end, k, u, out):
             suffix, after = after, suffix
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def log_partition(begin, end, k, u, out):
     """Write log Z of rows `begin` to `end` into `out`."""
     n = u.shape[1]
@@ -186,7 +186,7 @@ def log_partition(begin, end, k, u, out):
             out[first + lane] = value + (taken - k) * nu[lane] + k * edge[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def marginals_jvp(begin, end, k, u, g, out):
     """Write the derivative of the marginals in the direction g into `out`."""
     n = u.shape[1]

@@ -9,9 +9,10 @@ Duff).
 """
 
 import numpy as np
-from numba import njit
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+from sstricks.ops.kernels.compiled import compiled
+
+_compiled = compiled
 
 
 @_compiled

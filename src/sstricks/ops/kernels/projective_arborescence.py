@@ -14,6 +14,7 @@ Nothing is kept of the terms: their shares on the way down follow from the chart
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
     LN2,
@@ -74,7 +75,7 @@ def _term(m, e, one, two, scale):
     return get(m, one) * get(m, two) * power(get(e, one) + get(e, two) - scale)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _least_loss(count, gap):
     """What the best tree loses against taking every node's best edge, −∞ for none at all."""
     chart = np.empty((6, count, count))
@@ -82,7 +83,7 @@ def _least_loss(count, gap):
     return eisner(count, -gap, chart, back, np.empty((4, 0), np.int32))[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts):
     """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
 
@@ -128,7 +129,7 @@ def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts
             m[at] = -gap[a, b]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _exponentials(begin, end, m, e):
     """Turn logarithms m + e into weights m·2ᵉ."""
     for x in range(begin, end):
@@ -140,7 +141,7 @@ def _exponentials(begin, end, m, e):
         e[x] = k if present else NOTHING
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def load(nodes, u, begin, end, m, e, lanes):
     """The weights of all edges, where those of the spans that they join will be, of as many rows as there are lanes."""
     orders, gap, best, base, stretch, counts = lanes
@@ -165,7 +166,7 @@ def _has_tree(nodes, counts, m, lane):
     return counts[lane] > 0 and m[_whole(nodes, counts[lane], lane)] > 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _normalise_heads(nodes, x):
     """Make one of what is expected of the edges into each node."""
     for b in range(1, nodes):
@@ -177,7 +178,7 @@ def _normalise_heads(nodes, x):
             put(x, at, choose(total, get(x, at) / total, filled(0.0)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def store(nodes, first, end, lanes, m, x, out, feasible):
     """Put what is found of the edges into their places."""
     orders, counts = lanes[0], lanes[-1]
@@ -192,7 +193,7 @@ def store(nodes, first, end, lanes, m, x, out, feasible):
                     out[row, edge(nodes, order[a], order[b])] = x[np.int64(_cell(nodes, _JOINED, a, b)) + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _load_direction(nodes, g, begin, end, lanes, out):
     """The direction g, laid out as the weights are."""
     orders, counts = lanes[0], lanes[-1]
@@ -213,7 +214,7 @@ def _put_weight(m, e, at, weight, scale):
     put(e, at, choose(weight, scale + exponent(weight), filled(NOTHING)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _add_up(nodes, table, i, j, m, e):
     """The sum of first part times second part over all divisions of a span."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -226,7 +227,7 @@ def _add_up(nodes, table, i, j, m, e):
     _put_weight(m, e, at, total, top)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def inside(nodes, m, e):
     """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones."""
     for i in range(nodes - 1, -1, -1):
@@ -248,7 +249,7 @@ def _over(m, e, at):
     return choose(mantissas, filled(1.0) / mantissas, filled(0.0)), choose(mantissas, get(e, at), filled(-NOTHING))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _hand_down(nodes, table, i, j, m, e, x):
     """What is expected of a span goes to the parts of its divisions, in the divisions' shares."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -268,7 +269,7 @@ def _joined(nodes, x, i, j):
     return get(x, _cell(nodes, _JOINED, i, j)) + get(x, _cell(nodes, _JOINED, j, i))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _expect_trees(nodes, counts, x):
     """Every lane begins at the span of all of its nodes."""
     x[:] = 0.0
@@ -276,7 +277,7 @@ def _expect_trees(nodes, counts, x):
         x[_whole(nodes, counts[lane], lane)] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _outside(nodes, counts, m, e, x):
     """The probability x of every span, from wide to narrow."""
     _expect_trees(nodes, counts, x)
@@ -294,7 +295,7 @@ def chart_size(nodes):
     return 3 * nodes * (nodes | 1) * LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _workspace(nodes, memory):
     """What every kernel works in: charts of mantissas, and of exponents, and what belongs to lanes; the memory left."""
     charts, memory = cut(memory, 2, chart_size(nodes))
@@ -309,7 +310,7 @@ def _workspace(nodes, memory):
     return charts[0], charts[1], lanes, memory
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals(begin, end, nodes, u, out, feasible, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     m, e, lanes, x = _workspace(nodes, memory)
@@ -322,7 +323,7 @@ def marginals(begin, end, nodes, u, out, feasible, memory):
         store(nodes, first, end, lanes, m, x, out, feasible)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def log_partition(begin, end, nodes, u, out, feasible, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     m, e, lanes, _ = _workspace(nodes, memory)
@@ -337,7 +338,7 @@ def log_partition(begin, end, nodes, u, out, feasible, memory):
                 out[first + lane] = base[lane] + (np.log(m[at]) + e[at] * LN2) * stretch[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_division(nodes, table, i, j, m, e, lane, uniform):
     """The number of a division of the span i…j, drawn by the divisions' shares."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -355,7 +356,7 @@ def _draw_division(nodes, table, i, j, m, e, lane, uniform):
     return drawn
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
     """Write the head of every node of a random tree, from the span of all nodes down."""
     numbers = uniforms.size // 3
@@ -371,7 +372,7 @@ def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
             size = push_parts(stack, size, table, i, j, i + s + (table == TO_RIGHT))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _next_rows(begin, end, u, different, starts):
     """Copy the next few rows that differ from their predecessors; write where the copies of each begin, and the end."""
     found = 0
@@ -387,7 +388,7 @@ def _next_rows(begin, end, u, different, starts):
     return found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
     """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
     m, e, lanes, _ = _workspace(nodes, memory)
@@ -414,7 +415,7 @@ def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
                         out[row, edge(nodes, order[head[b]], order[b])] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _add_up_tangent(nodes, table, i, j, m, e, a):
     """The derivative of the logarithm of `_add_up`'s sum: the mean, by the shares, of that of its terms."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -427,7 +428,7 @@ def _add_up_tangent(nodes, table, i, j, m, e, a):
     put(a, at, mean * inverse)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _inside_tangent(nodes, m, e, a):
     """The derivatives a of the logarithms of all spans' weights; at the edges' places stand those of theirs."""
     for i in range(nodes - 1, -1, -1):
@@ -439,7 +440,7 @@ def _inside_tangent(nodes, m, e, a):
             _add_up_tangent(nodes, TO_LEFT, i, j, m, e, a)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _hand_down_tangent(nodes, table, i, j, m, e, a, x, dx):
     """`_hand_down` and its derivative."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -458,7 +459,7 @@ def _hand_down_tangent(nodes, table, i, j, m, e, a, x, dx):
         two += to_two
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _outside_tangent(nodes, counts, m, e, a, x, dx):
     """`_outside` and its derivative."""
     _expect_trees(nodes, counts, x)
@@ -472,7 +473,7 @@ def _outside_tangent(nodes, counts, m, e, a, x, dx):
             _hand_down_tangent(nodes, BETWEEN, i, j, m, e, a, x, dx)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals_jvp(begin, end, nodes, u, g, out, feasible, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     m, e, lanes, memory = _workspace(nodes, memory)

@@ -24,6 +24,7 @@ arrays for overlap.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
     LARGEST,
@@ -57,13 +58,13 @@ def diagonal(nodes, apart):
     return np.uint64((apart - 1) * (2 * nodes - apart) // 2 * LANES)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def cut(memory, pieces, size):
     """The first so many pieces of the memory, and what remains."""
     return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def number(nodes, ends):
     """The number of each edge's pair of nodes."""
     pair = np.empty(ends.shape[1], np.int64)
@@ -78,7 +79,7 @@ def workspace_size(nodes, edges):
     return LANES * (10 * (nodes * (nodes - 1) // 2) + 5 * nodes + 3 * edges)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _workspace(nodes, edges, memory):
     """The weights of all pairs, the rows, the edges, the nodes; each begins at a multiple of 64 bytes."""
     pairs, memory = cut(memory, 6, nodes * (nodes - 1) // 2 * LANES)
@@ -154,7 +155,7 @@ def _reach(ends, m_edge, present, reached):
             store(reached, j, larger(load(reached, j), near))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _find_far(nodes, ends, m_edge, far):
     """In which lanes all trees have an edge far below the best one; where some have none, far edges do not matter."""
     present, reached = np.empty(nodes * LANES), np.zeros(nodes * LANES)
@@ -168,7 +169,7 @@ def _find_far(nodes, ends, m_edge, far):
         far[lane] = (present[lane::LANES] > reached[lane::LANES]).any()
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def bring_near(nodes, u, row, near):
     """Write utilities with the law of a row of u, but near each other, none above 0; `sstricks.ops.spanning_tree`."""
     most = SURE + MANY * nodes
@@ -179,7 +180,7 @@ def bring_near(nodes, u, row, near):
         near[x] = height if before > -np.inf else -np.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best, far):
     """The weights exp(u − max u) of all edges and of all pairs of nodes; which nodes are present; max u.
 
@@ -256,7 +257,7 @@ def _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d):
             m_p[x] = m_row[x] / d[lane] if d[lane] > 0.0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _account(v, top, d, present, log_z, isolated):
     """Take the sum of row v into log Z, or count v as a component of its own."""
     for lane in range(LANES):
@@ -266,7 +267,7 @@ def _account(v, top, d, present, log_z, isolated):
             isolated[lane] += present[v * LANES + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate(nodes, weights, rows, present, log_z, isolated):
     """Eliminate nodes n−1, …, 1: their rows and laws, log Z and how many components there are."""
     m, e = weights
@@ -365,7 +366,7 @@ def _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh):
         e_row[row + x] = -e_row[row + x] if here else np.int64(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, components, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pair = number(nodes, ends)
@@ -398,7 +399,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
                 out[first + lane, k] = min(max(value, 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def shift(nodes, u, row, ends):
     """What log Z of a row of u is more than that of the near utilities: what they differ by on the best tree."""
     tree, near = np.empty((1, ends.shape[1])), np.empty(ends.shape[1])
@@ -411,7 +412,7 @@ def shift(nodes, u, row, ends):
     return shift
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, components, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     pair = number(nodes, ends)
@@ -431,7 +432,7 @@ def log_partition(begin, end, nodes, u, ends, out, components, memory):
                 out[first + lane] = log_z[lane] + shift(nodes, u, first + lane, ends)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _load_tangent(g, begin, end, pair, m_edge, e_edge, m, e, g_edge, a):
     """The incoming direction, edge by edge, and a = d log w of all pairs: its mean by the edges' shares."""
     for lane in range(LANES):
@@ -467,7 +468,7 @@ def _center(v, m_p, e_p, a_row, t, mean):
             t[row + j * ROW + lane] = a_row[row + j * ROW + lane] - mean[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
     """`_eliminate` and its derivative: a = d log w of all pairs and of the rows, and t."""
     m, e = weights
@@ -487,7 +488,7 @@ def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
             _merge_tangent(count, m_row, e_row, shift, m_p, e_p, row_of(v), m, e, a, to, a_row, t)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     pair = number(nodes, ends)
@@ -531,7 +532,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
                 out[first + lane, k] = m_edge[at] * slope * power_of_two(e_edge[at] + e[to])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def prim(begin, end, nodes, u, ends, out, components):
     """O(n²) for a graph: grow one tree from the first node that has an edge."""
     edges = u.shape[1]
@@ -581,7 +582,7 @@ def prim(begin, end, nodes, u, ends, out, components):
                 components[r] += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def root_of(v, parent):
     """The root of v in a forest of parents, which is flattened on the way."""
     while parent[v] != v:
@@ -590,7 +591,7 @@ def root_of(v, parent):
     return v
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def boruvka(begin, end, nodes, u, ends, out, components):
     """O(E log n) for a graph: every component takes its best edge to another one, until there are none."""
     edges = ends.shape[1]

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.arborescence import ABSENT, exponentials
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near as bring_rooted_near
 from sstricks.ops.kernels.floats import LN2, exponent, mantissa, power_of_two
 from sstricks.ops.kernels.separate import MATHS
@@ -23,7 +24,7 @@ def workspace_size(nodes, edges, pairs, tangent):
     return 2 * edges + 6 * nodes + pairs * (13 if tangent else 8)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def cut(memory, size):
     return memory[:size], memory[size:]
 
@@ -34,7 +35,7 @@ def power(k):
     return power_of_two(np.int64(k)) if k > -900.0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _tops(directed, u, row, ends, top, present):
     """The largest utility of all edges or, in a directed graph, of those into each node; which nodes are there."""
     top[:] = -np.inf
@@ -50,7 +51,7 @@ def _tops(directed, u, row, ends, top, present):
         top[v] = top[v] if top[v] > -np.inf else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _is_near(directed, u, row, ends, top, present):
     """Whether edges that are not far below the best ones are enough for a tree; undirected, whether all are near."""
     reached = np.zeros(top.size, np.bool_)
@@ -70,7 +71,7 @@ def _is_near(directed, u, row, ends, top, present):
     return directed and not (~reached & (present > 0.0)).any()
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     """The weights exp(u − top) of edges and pairs; what log Z is more, NaN for `shift`, which takes long to find.
 
@@ -116,7 +117,7 @@ def _merge(added, new, m, e, y):
     return keep, part
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
     """Eliminate all nodes but the last; p and t = d log w − δ of the weights into a node stand by themselves."""
     pointer, index, begin, earlier, place = plan
@@ -159,7 +160,7 @@ def eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
                 t[x] = a[half + x] - mean
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where):
     """y in the place of weights, and ẏ in that of d log w, from the last node to the first."""
     pointer, index, begin, earlier, place = plan
@@ -228,7 +229,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
                     dchild[at] += dto_child
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def count_faults(directed, number, d, present):
     """How many nodes the root does not reach, or how many components there are."""
     count = 0
@@ -237,7 +238,7 @@ def count_faults(directed, number, d, present):
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def arrays(directed, tangent, nodes, edges, pairs, memory):
     """Weights, laws, what nodes receive, and the same of derivatives; sums; weights of edges, of which nodes are there.
 
@@ -260,7 +261,7 @@ def arrays(directed, tangent, nodes, edges, pairs, memory):
     return (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     weights, _, (a, t), _, (m_edge, e_edge), at_nodes = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
@@ -277,7 +278,7 @@ def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out,
         out[row] = log_z
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     taken = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
@@ -294,7 +295,7 @@ def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fau
             out[row, x] = min(max(value, 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, directed, number, slot, plan, u, g, ends, out, fault, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     taken = arrays(directed, True, nodes, slot.size, plan[1].size, memory)
