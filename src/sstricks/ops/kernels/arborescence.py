@@ -8,6 +8,7 @@ large for them.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.arrays import add_up
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
@@ -75,8 +76,8 @@ def slots(nodes, ends):
 @compiled
 def parallel(slot, pairs):
     """Which edges have an earlier one between the same nodes."""
-    taken = np.zeros(pairs, np.bool_)
-    again = np.zeros(slot.size, np.bool_)
+    taken, again = np.empty(pairs, np.bool_), np.empty(slot.size, np.bool_)
+    taken[:] = False
     for x in range(slot.size):
         again[x] = taken[slot[x]]
         taken[slot[x]] = True
@@ -133,8 +134,8 @@ def _reach(ends, m_edge, top, reached):
     reached[:] = 0.0
     reached[:LANES] = 1.0
     before = 0.0
-    while before < reached.sum():
-        before = reached.sum()
+    while before < add_up(reached):
+        before = add_up(reached)
         for x in range(ends.shape[1]):
             at = np.uint64(ends[1, x]) * ROW
             below = load(top, at) - load(m_edge, np.uint64(x) * ROW)
@@ -148,12 +149,18 @@ def _bring_near(u, begin, end, ends, m_edge, top, present, base):
     base[:] = 0.0
     worst = np.empty(LANES)
     _farthest(ends, m_edge, top, worst)
-    if worst.max() <= NEAR:
+    beyond = False
+    for lane in range(LANES):
+        beyond |= not worst[lane] <= NEAR
+    if not beyond:
         return
     reached = aligned(top.size)
     _reach(ends, m_edge, top, reached)
     for lane in range(LANES):
-        if ((reached[lane::LANES] == 0.0) & (present[lane::LANES] > -np.inf)).any():
+        far = False
+        for x in range(lane, reached.size, LANES):
+            far |= reached[x] == 0.0 and present[x] > -np.inf
+        if far:
             row = min(begin + lane, end - 1)
             base[lane] = bring_near(top.size // LANES, row, u, ends, m_edge[lane::LANES])
     _tops(ends, m_edge, top, present)
@@ -469,7 +476,10 @@ def _load_tangent(g, first, end, slot, again, m, e, m_edge, e_edge, g_edge, shar
         largest = larger(largest, zero - minus_abs(load(g_edge, np.uint64(k) * ROW)))
     store(steepest, np.uint64(0), largest)
     dm[:] = 0.0
-    if again.any():
+    shared = False
+    for k in range(slot.size):
+        shared |= again[k]
+    if shared:
         shares(slot, m, e, m_edge, e_edge, share)
         for k in range(slot.size):
             at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW

@@ -12,6 +12,7 @@ container's image may be read-only but warm.
 """
 
 import functools
+import gc
 import hashlib
 import inspect
 import os
@@ -29,8 +30,8 @@ from numba.core.compiler import Compiler, CompileResult
 from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
-from numba.core.types import unliteral
 from numba.core.sigutils import normalize_signature
+from numba.core.types import unliteral
 from numba.core.typing.templates import make_concrete_template
 from numba.misc.appdirs import AppDirs
 
@@ -187,6 +188,15 @@ class Kernel(CPUDispatcher):
         self._part_compiler = _FunctionCompiler(function, self.targetdescr, options, {}, part)
         self._parts = {}
         self._cache = _Kept(function)
+
+    def compile(self, sig):
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(sig)
+        finally:
+            if collects:
+                gc.enable()
 
     def add_overload(self, cres):
         for env in cres._find_referenced_environments():

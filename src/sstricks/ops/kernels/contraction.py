@@ -31,6 +31,7 @@ to −c where they are below it. That brings any utilities within (n + 1)c of ea
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.spanning_tree import root_of
 from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
@@ -193,7 +194,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     sparse = gain.size == 0
     gain[:nodes] = -np.inf
     rest[:nodes] = 0.0
-    lists[0][:] = u[row, : lists[0].size]
+    copy(u[row], lists[0])
     lists[1][:] = 0.0
     lists[3][:] = -1
     lists[4][:] = -1

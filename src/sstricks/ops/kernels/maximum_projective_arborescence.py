@@ -229,7 +229,8 @@ def eisner(count, weight, chart, back, lists):
         if lists.size > 0:
             back[RANK:, i, i] = 0
             back[TO_RIGHT, i, i] = i
-            back[FIRST:RANK, i] = np.arange(back.shape[2])
+            for j in range(back.shape[2]):
+                back[FIRST:RANK, i, j] = j
     for width in range(1, count):
         for i in range(count - width):
             j = i + width

@@ -59,7 +59,8 @@ def _leave(count, k, vertices, factor, weights):
     for i in range(k, count - 1):
         weights[i] = weights[i + 1]
         vertices[i] = vertices[i + 1]
-        factor[i, : i + 2] = factor[i + 1, : i + 2]
+        for j in range(i + 2):
+            factor[i, j] = factor[i + 1, j]
     for j in range(k, count - 1):
         size = math.hypot(factor[j, j], factor[j, j + 1])
         c, s = factor[j, j] / size, factor[j, j + 1] / size

@@ -14,6 +14,7 @@ Nothing is kept of the terms: their shares on the way down follow from the chart
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
@@ -377,11 +378,14 @@ def _next_rows(begin, end, u, different, starts):
     """Copy the next few rows that differ from their predecessors; write where the copies of each begin, and the end."""
     found = 0
     for row in range(begin, end):
-        if row == begin or (u[row] != u[row - 1]).any():
+        new = row == begin
+        for x in range(u.shape[1]):
+            new = new or u[row, x] != u[row - 1, x]
+        if new:
             if found == LANES:
                 starts[found] = row
                 return found
-            different[found] = u[row]
+            copy(u[row], different[found])
             starts[found] = row
             found += 1
     starts[found] = end

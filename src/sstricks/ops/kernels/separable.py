@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
@@ -84,7 +85,9 @@ def _nth_largest(v, k):
 def _around_edge(n, u, k, largest):
     """The k-th and the (k+1)-th largest of u; the latter is −∞ if there are only k."""
     if k >= largest.size:
-        edge = _nth_largest(u.copy(), k)
+        values = np.empty(n)
+        copy(u, values)
+        edge = _nth_largest(values, k)
         below, at_least = -np.inf, 0
         for i in range(n):
             at_least += u[i] >= edge

@@ -24,6 +24,7 @@ arrays for overlap.
 import numpy as np
 from numba import njit
 
+from sstricks.ops.kernels.arrays import add_up, copy, descending
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
@@ -142,8 +143,8 @@ def _reach(ends, m_edge, present, reached):
     zero, one, limit, infinity = filled(0.0), filled(1.0), filled(NEAR), filled(np.inf)
     present[:] = 0.0
     before = 0.0
-    while before < reached.sum():
-        before = reached.sum()
+    while before < add_up(reached):
+        before = add_up(reached)
         for x in range(ends.shape[1]):
             i, j = np.uint64(ends[0, x]) * ROW, np.uint64(ends[1, x]) * ROW
             below = load(m_edge, np.uint64(x) * ROW)
@@ -158,7 +159,8 @@ def _reach(ends, m_edge, present, reached):
 @compiled
 def _find_far(nodes, ends, m_edge, far):
     """In which lanes all trees have an edge far below the best one; where some have none, far edges do not matter."""
-    present, reached = np.empty(nodes * LANES), np.zeros(nodes * LANES)
+    present, reached = np.empty(nodes * LANES), np.empty(nodes * LANES)
+    reached[:] = 0.0
     for lane in range(LANES):
         for x in range(ends.shape[1]):
             if m_edge[x * LANES + lane] == 0.0:
@@ -166,7 +168,9 @@ def _find_far(nodes, ends, m_edge, far):
                 break
     _reach(ends, m_edge, present, reached)
     for lane in range(LANES):
-        far[lane] = (present[lane::LANES] > reached[lane::LANES]).any()
+        far[lane] = False
+        for x in range(lane, present.size, LANES):
+            far[lane] |= present[x] > reached[x]
 
 
 @compiled
@@ -174,7 +178,7 @@ def bring_near(nodes, u, row, near):
     """Write utilities with the law of a row of u, but near each other, none above 0; `sstricks.ops.spanning_tree`."""
     most = SURE + MANY * nodes
     before, height = np.inf, 0.0
-    for x in np.argsort(-u[row], kind="mergesort"):
+    for x in descending(u[row]):
         height -= min(before - u[row, x], most) if before < np.inf else 0.0
         before = u[row, x]
         near[x] = height if before > -np.inf else -np.inf
@@ -209,8 +213,9 @@ def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best,
             if far[lane]:
                 bring_near(nodes, u, min(begin + lane, end - 1), m_edge[lane::LANES])
     _exponentials(m_edge, e_edge)
-    one_m = np.ones(LANES)
-    one_e = np.zeros(LANES, np.int64)
+    one_m, one_e = np.empty(LANES), np.empty(LANES, np.int64)
+    one_m[:] = 1.0
+    one_e[:] = 0
     for x in range(edges):
         at = np.uint64(x) * ROW
         first = np.uint64(ends[0, x]) * ROW
@@ -275,7 +280,7 @@ def _eliminate(nodes, weights, rows, present, log_z, isolated):
     top = np.empty(LANES, np.int64)
     d = np.empty(LANES)
     log_z[:] = 0.0
-    isolated[:] = present[:LANES]
+    copy(present, isolated)
     for v in range(nodes - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
@@ -474,8 +479,9 @@ def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
     m, e = weights
     m_row, e_row, m_p, e_p = rows
     top = np.empty(LANES, np.int64)
-    d, log_z, mean = np.empty(LANES), np.zeros(LANES), np.empty(LANES)
-    isolated[:] = present[:LANES]
+    d, log_z, mean = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    log_z[:] = 0.0
+    copy(present, isolated)
     for v in range(nodes - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)

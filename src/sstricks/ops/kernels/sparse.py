@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from sstricks.ops.kernels.arborescence import ABSENT, exponentials
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near as bring_rooted_near
 from sstricks.ops.kernels.floats import LN2, exponent, mantissa, power_of_two
@@ -54,7 +55,8 @@ def _tops(directed, u, row, ends, top, present):
 @compiled(fastmath=MATHS)
 def _is_near(directed, u, row, ends, top, present):
     """Whether edges that are not far below the best ones are enough for a tree; undirected, whether all are near."""
-    reached = np.zeros(top.size, np.bool_)
+    reached = np.empty(top.size, np.bool_)
+    reached[:] = False
     reached[0] = True
     far, grown = False, True
     while grown:
@@ -68,7 +70,10 @@ def _is_near(directed, u, row, ends, top, present):
         if not far:
             return True
         grown = grown and directed
-    return directed and not (~reached & (present > 0.0)).any()
+    for v in range(top.size):
+        if present[v] > 0.0 and not reached[v]:
+            return False
+    return directed
 
 
 @compiled(fastmath=MATHS)
@@ -81,7 +86,7 @@ def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     _tops(directed, u, row, ends, top, present)
     base = 0.0
     if _is_near(directed, u, row, ends, top, present):
-        m_edge[:] = u[row]
+        copy(u[row], m_edge)
     else:
         if directed:
             base = bring_rooted_near(nodes, row, u, ends, m_edge)

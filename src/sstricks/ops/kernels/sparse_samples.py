@@ -8,6 +8,7 @@ edge out at that q's node. So no ratios are kept. The q of an edge are those of 
 
 import numpy as np
 
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.separate import MATHS
 from sstricks.ops.kernels.sparse import arrays, count_faults, cut, eliminate, load, power
@@ -132,8 +133,8 @@ def sample(begin, end, nodes, number, slot, plan, u, uniforms, ends, out, fault,
     below, left, last = np.empty(nodes, np.bool_), np.empty(nodes), np.empty(nodes, np.int64)
     for row in range(begin, end):
         load(True, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        m0[:] = m
-        e0[:] = e
+        copy(m, m0)
+        copy(e, e0)
         eliminate(True, False, plan, m, e, p, e_p, a, t, d, top, where)
         fault[row] = count_faults(True, number, d, present)
         if fault[row]:
