@@ -5,6 +5,8 @@ by rising i and then j; ratios likewise. Node 0 is the root. Exponents are float
 large for them.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -462,7 +464,7 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
         for lane in range(min(LANES, end - first)):
             log_z = 0.0
             for x in range(LANES + lane, d.size, LANES):
-                log_z += np.log(d[x]) + (top[x] * LN2 if top[x] > ABSENT else 0.0)
+                log_z += math.log(d[x]) + (top[x] * LN2 if top[x] > ABSENT else 0.0)
             out[first + lane] = log_z + base[lane]
 
 

@@ -47,3 +47,29 @@ def descending(values):
         order, merged = merged, order
         width *= 2
     return order
+
+
+@compiled
+def nth_largest(v, k):
+    """The k-th largest of v, which is partitioned around it (Hoare's selection; np.partition takes 5 s to compile)."""
+    low, high = 0, v.size - 1
+    while low < high:
+        a, b, c = v[low], v[(low + high) // 2], v[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while v[i] > pivot:
+                i += 1
+            while v[j] < pivot:
+                j -= 1
+            if i <= j:
+                v[i], v[j] = v[j], v[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            break
+    return v[k - 1]

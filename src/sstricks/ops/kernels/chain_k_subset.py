@@ -5,6 +5,8 @@ left to choose. Shares stand at ((2i + s)(k + 1) + j)·LANES + lane for item i; 
 (s (k + 2) + j + 1)·LANES + lane, where j = −1 is no state and has no weight.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -131,7 +133,7 @@ def log_partition(begin, end, k, u, out, feasible):
         for lane in range(min(LANES, end - first)):
             x = (k + 1) * LANES + lane
             feasible[first + lane] = m[x] > 0.0
-            out[first + lane] = np.log(m[x]) + e[x] * LN2
+            out[first + lane] = math.log(m[x]) + e[x] * LN2
 
 
 @compiled(fastmath=_MATHS)

@@ -39,10 +39,11 @@ _HERE = Path(__file__).parent
 
 
 def directories():
-    """Where compiled kernels may lie, the first choice first."""
+    """Where compiled kernels may lie, the first choice first: only in $NUMBA_CACHE_DIR if that is set."""
     own = f"sstricks_{hashlib.sha256(str(_HERE).encode()).hexdigest()[:16]}"
-    given = [Path(numba.config.CACHE_DIR, own)] if numba.config.CACHE_DIR else []
-    return [*given, _HERE / "__pycache__", Path(AppDirs("numba", False).user_cache_dir, own)]
+    if numba.config.CACHE_DIR:
+        return [Path(numba.config.CACHE_DIR, own)]
+    return [_HERE / "__pycache__", Path(AppDirs("numba", False).user_cache_dir, own)]
 
 
 @functools.cache
@@ -89,7 +90,8 @@ class _Kept(_Cache):
     """The files of one kernel."""
 
     def __init__(self, function):
-        self._function = function
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        self._stamp = _stamp(function.__module__)  # now, before somebody edits the sources
 
     @property
     def cache_path(self):
@@ -97,19 +99,18 @@ class _Kept(_Cache):
 
     def _file(self, signature, codegen):
         key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
-        return f"{self._function.__module__}.{self._function.__qualname__}-{key}.nbc"
+        return f"{self._name}-{key}.nbc"
 
     def load_overload(self, sig, target_context):
         target_context.refresh()
         name = self._file(sig, target_context.codegen())
-        stamp = _stamp(self._function.__module__)
         for directory in directories():
             try:
                 content = (directory / name).read_bytes()
             except OSError:
                 continue
-            if content.startswith(stamp):
-                return CompileResult._rebuild(target_context, *pickle.loads(content[len(stamp) :]))
+            if content.startswith(self._stamp):
+                return CompileResult._rebuild(target_context, *pickle.loads(content[len(self._stamp) :]))
         return None
 
     def save_overload(self, sig, data):
@@ -118,7 +119,7 @@ class _Kept(_Cache):
             if directory is None:
                 raise OSError
             with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-                file.write(_stamp(self._function.__module__) + dumps(data._reduce()))
+                file.write(self._stamp + dumps(data._reduce()))
             os.replace(file.name, directory / self._file(sig, data.library.codegen))
         except OSError:
             warn_of_no_directory()

@@ -27,6 +27,8 @@ Row v of `out` are the weights w_vj of the edges to j < v, row v of `law` those 
 become y, its transpose in the latter. What is above the diagonal counts from then on.
 """
 
+import math
+
 import numpy as np
 
 from sstricks.ops.kernels.compiled import compiled
@@ -367,7 +369,7 @@ def log_partition(begin, end, nodes, directed, u, ends, out, fault, served, memo
             log_z, first = 0.0, not directed
             for v in range(nodes):
                 if present[v] > 0.0 and v > 0 and d[v] > 0.0:
-                    log_z += np.log(d[v])
+                    log_z += math.log(d[v])
                 if present[v] > 0.0 and not first and (v > 0 or not directed):
                     log_z += top[v]
                 first = first and present[v] == 0.0

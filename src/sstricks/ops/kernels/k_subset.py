@@ -3,8 +3,11 @@
 Arrays over items are flat with the lane last; a state (how many items were taken so far, 0…k) is an index before it.
 """
 
+import math
+
 import numpy as np
 
+from sstricks.ops.kernels.arrays import copy, nth_largest
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import LANES, exp_nonpositive
 
@@ -33,19 +36,20 @@ def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
     high = np.empty(LANES)
     total = np.empty(LANES)
     slope = np.empty(LANES)
+    ordered = np.empty(n)
     for lane in range(LANES):
         r = min(first + lane, end - 1)
-        ordered = np.partition(u[r], n - k)  # the k largest are on the right
-        edge[lane] = ordered[n - k]
+        copy(u[r], ordered)
+        edge[lane] = nth_largest(ordered, k)
         below = -np.inf
-        for i in range(n - k):
+        for i in range(k, n):
             below = max(below, ordered[i])
         for i in range(n):
             v[i * LANES + lane] = u[r, i] - edge[lane]
         nu[lane] = 0.5 * min(edge[lane] - below, 2000.0)  # beyond that the two sides do not see each other
         # At the midpoint of the gap, logits of the chosen are ≥ 0 ≥ those of the others: |log((n−k)/k)| bounds ν.
-        low[lane] = nu[lane] - np.log(2.0 * n)
-        high[lane] = nu[lane] + np.log(2.0 * n)
+        low[lane] = nu[lane] - math.log(2.0 * n)
+        high[lane] = nu[lane] + math.log(2.0 * n)
     for _ in range(_STEPS):
         for i in range(n):
             for lane in range(LANES):
@@ -173,16 +177,16 @@ def log_partition(begin, end, k, u, out):
         _probabilities(u, first, end, k, v, shift, p, q, edge, nu)
         _prefixes(n, k, p, q, row[0], row[1], prefix)
         for lane in range(min(LANES, end - first)):
-            value = np.log(prefix[n * width + (k + 1) * LANES + lane])
+            value = math.log(prefix[n * width + (k + 1) * LANES + lane])
             # log Z = log P(Σ=k) + Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
             taken = 0
             for i in range(n):
                 x = i * LANES + lane
                 if v[x] + nu[lane] > 0.0:
-                    value += v[x] - np.log(p[x])
+                    value += v[x] - math.log(p[x])
                     taken += 1
                 else:
-                    value -= np.log(q[x])
+                    value -= math.log(q[x])
             out[first + lane] = value + (taken - k) * nu[lane] + k * edge[lane]
 
 

@@ -1,5 +1,7 @@
 """Separable regularizers on the matching polytope, on the CPU; the mathematics stands in `sstricks.ops.matching`."""
 
+import math
+
 import numpy as np
 
 from sstricks.ops.costs import CATEGORICAL, EUCLIDEAN
@@ -199,7 +201,7 @@ def _row_binary(m, z, top, cap, partial, x):
         for j in range(m):
             x[j] = np.float64(z[j] > -np.inf)
         return True
-    width = np.log(2.0 * m)
+    width = math.log(2.0 * m)
     nu = 0.5 * min(top - second, _FARTHEST)
     low, high = nu - width, nu + width
     if partial:  # a lone pair cannot be pushed up by what the others lack
@@ -238,7 +240,7 @@ def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
             total = _exponentials(m, z, top, x[i])
             scale = 1.0 / total
             if partial:
-                full = np.exp(min(room + top, 0.0))
+                full = math.exp(min(room + top, 0.0))
                 tight[i] = scale <= full
                 scale = min(scale, full)
             for j in range(m):
@@ -374,7 +376,7 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
                 break
             for j in range(m):
                 if free[j] and gamma[j] < 1.0:
-                    delta[j] -= np.log(1.0 - gamma[j])
+                    delta[j] -= math.log(1.0 - gamma[j])
                     if spare:
                         delta[j] = min(delta[j], beta[j])
             _respond(n, m, response, partial, c, delta, alpha, z, x, tight)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
 
 # What a vertex must have outside of the affine hull of the others, squared, so as to join them.
@@ -58,7 +59,7 @@ def _leave(count, k, vertices, factor, weights):
     """Take the k-th active vertex away; rotations make the factor triangular again."""
     for i in range(k, count - 1):
         weights[i] = weights[i + 1]
-        vertices[i] = vertices[i + 1]
+        copy(vertices[i + 1], vertices[i])
         for j in range(i + 2):
             factor[i, j] = factor[i + 1, j]
     for j in range(k, count - 1):

@@ -11,6 +11,8 @@ A chart's entries are vectors of eight rows of the batch (`lanes`); each part of
 Nothing is kept of the terms: their shares on the way down follow from the charts, m₁m₂/m · 2^(e₁ + e₂ − e).
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -336,7 +338,7 @@ def log_partition(begin, end, nodes, u, out, feasible, memory):
             feasible[first + lane] = _has_tree(nodes, counts, m, lane)
             if feasible[first + lane]:
                 at = _whole(nodes, counts[lane], lane)
-                out[first + lane] = base[lane] + (np.log(m[at]) + e[at] * LN2) * stretch[lane]
+                out[first + lane] = base[lane] + (math.log(m[at]) + e[at] * LN2) * stretch[lane]
 
 
 @compiled

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
-from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.arrays import copy, nth_largest
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
@@ -56,38 +56,12 @@ def _sigmoid(n, y, nu, x):
 
 
 @compiled
-def _nth_largest(v, k):
-    """The k-th largest of v, which is partitioned around it (Hoare's selection; np.partition takes 5 s to compile)."""
-    low, high = 0, v.size - 1
-    while low < high:
-        a, b, c = v[low], v[(low + high) // 2], v[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while v[i] > pivot:
-                i += 1
-            while v[j] < pivot:
-                j -= 1
-            if i <= j:
-                v[i], v[j] = v[j], v[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            high = j
-        elif k - 1 >= i:
-            low = i
-        else:
-            break
-    return v[k - 1]
-
-
-@compiled
 def _around_edge(n, u, k, largest):
     """The k-th and the (k+1)-th largest of u; the latter is −∞ if there are only k."""
     if k >= largest.size:
         values = np.empty(n)
         copy(u, values)
-        edge = _nth_largest(values, k)
+        edge = nth_largest(values, k)
         below, at_least = -np.inf, 0
         for i in range(n):
             at_least += u[i] >= edge

@@ -21,6 +21,8 @@ arrays for overlap.
 (the lower first), so the maximum is unique and both agree on it.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -267,7 +269,7 @@ def _account(v, top, d, present, log_z, isolated):
     """Take the sum of row v into log Z, or count v as a component of its own."""
     for lane in range(LANES):
         if d[lane] > 0.0:
-            log_z[lane] += np.log(d[lane]) + top[lane] * LN2
+            log_z[lane] += math.log(d[lane]) + top[lane] * LN2
         else:
             isolated[lane] += present[v * LANES + lane]
 

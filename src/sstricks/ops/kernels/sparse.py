@@ -7,6 +7,8 @@ neighbours. So a node's weights are what it had, and a product for every earlier
 backwards, its y goes to the same ones. Mantissas and exponents are those of `sstricks.ops.kernels.arborescence`.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -279,7 +281,7 @@ def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out,
         fault[row] = count_faults(directed, number, d, present)
         log_z = shift(nodes, u, row, ends) if np.isnan(base) else base
         for v in range(nodes):
-            log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
+            log_z += math.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
         out[row] = log_z
 
 
