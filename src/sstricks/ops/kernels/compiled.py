@@ -1,14 +1,16 @@
 """How kernels are compiled and kept.
 
-Numba optimises a function, turns it into machine code, and then optimises it again inside every function that calls it.
-In a chain of ten kernels the innermost one is optimised ten times, which took most of the time of a first call. So a
-`Kernel` is compiled in two ways. One that Python calls is optimised and kept on disk, as usual. Inside of another
-kernel stands its plain translation, which is optimised there, once.
+**Compiling.** Numba optimises a function, turns it into machine code, and optimises it again inside every function
+that calls it. In a chain of ten kernels the innermost one is optimised ten times, and so are wrappers that nobody
+calls: that was a third of a first call. A `Kernel` is therefore compiled in two ways. What Python calls is optimised
+and kept on disk as usual. What another kernel calls is only translated; it is optimised there, once, with its
+surroundings. The exception are loops over separate arrays: they are vectorised while it is known that they are.
 
-What is kept depends on the sources of a kernel and of all modules that it imports from here, on the types of the
-arguments, the processor, and the versions of Python and Numba. There is one file for each, written in one step, so that
-any number of processes, and machines that share a disk, may begin at once. It is read from wherever it is found, as a
-container's image may be read-only but warm.
+**Keeping.** One file is kept for each kernel and each type of arguments, and written in one step. So any number of
+processes, or of machines that share a disk, may begin at once. (Numba's own index is overwritten by the last of them,
+and may then lead to code for other types, or for another processor.) A file says what it was made from: the sources of
+the kernel's module and of all that it imports from here, and the versions of Python and Numba. It is read wherever it
+is found, as a container's image may be read-only but warm.
 """
 
 import functools
@@ -36,6 +38,7 @@ from numba.core.typing.templates import make_concrete_template
 from numba.misc.appdirs import AppDirs
 
 _HERE = Path(__file__).parent
+_DIGEST = hashlib.sha256().digest_size
 
 
 def directories():
@@ -48,7 +51,7 @@ def directories():
 
 @functools.cache
 def writable_directory():
-    """The first directory that can be written, None if there is none."""
+    """The first of them that can be written, None if there is none."""
     for directory in directories():
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -59,20 +62,23 @@ def writable_directory():
     return None
 
 
-@functools.cache
-def warn_of_no_directory():
-    places = ", ".join(map(str, directories()))
-    warnings.warn(
-        f"sstricks keeps its compiled kernels in none of {places}: they cannot be written, so that every process "
-        "compiles for some seconds. Set the environment variable NUMBA_CACHE_DIR to a directory that can be written, "
-        "or run `python -m sstricks.warmup` with it when you build the image.",
-        stacklevel=2,
+def no_directory():
+    """What to say if there is none."""
+    return (
+        f"no place for compiled kernels: cannot write to {' or '.join(map(str, directories()))}. Set the environment "
+        "variable NUMBA_CACHE_DIR to a directory that can be written; in a container's image, run "
+        "`python -m sstricks.warmup` when you build the image."
     )
 
 
 @functools.cache
+def _warn():
+    warnings.warn(f"sstricks found {no_directory()} Until then every process compiles anew.", stacklevel=2)
+
+
+@functools.cache
 def _imported(module):
-    """The names of a module and of those of this package that it imports."""
+    """A module of this package and those that it imports, by name."""
     found = {module}
     for name in re.findall(r"^from (sstricks\.[\w.]+) import", inspect.getsource(sys.modules[module]), re.MULTILINE):
         found |= _imported(name)
@@ -81,48 +87,50 @@ def _imported(module):
 
 @functools.cache
 def _stamp(module):
-    """A digest of all that a module's kernels are made of."""
+    """A digest of all that a module's kernels are made from."""
     sources = [inspect.getsource(sys.modules[name]) for name in sorted(_imported(module))]
-    return hashlib.sha256("".join([numba.__version__, sys.version, *sources]).encode()).digest()
+    return hashlib.sha256("\0".join([numba.__version__, sys.version, *sources]).encode()).digest()
 
 
-class _Kept(_Cache):
-    """The files of one kernel."""
+class _Files(_Cache):
+    """The files of one kernel, as Numba's dispatchers ask for them."""
 
     def __init__(self, function):
         self._name = f"{function.__module__}.{function.__qualname__}"
-        self._stamp = _stamp(function.__module__)  # now, before somebody edits the sources
+        self._stamp = _stamp(function.__module__)  # now: the sources may be edited before the kernel is called
 
     @property
     def cache_path(self):
         return str(writable_directory())
 
     def _file(self, signature, codegen):
-        key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
-        return f"{self._name}-{key}.nbc"
+        key = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()
+        return f"{self._name}-{key[:16]}.nbc"
 
     def load_overload(self, sig, target_context):
         target_context.refresh()
-        name = self._file(sig, target_context.codegen())
         for directory in directories():
             try:
-                content = (directory / name).read_bytes()
+                content = (directory / self._file(sig, target_context.codegen())).read_bytes()
             except OSError:
                 continue
-            if content.startswith(self._stamp):
-                return CompileResult._rebuild(target_context, *pickle.loads(content[len(self._stamp) :]))
+            stamp, digest, payload = content[:_DIGEST], content[_DIGEST : 2 * _DIGEST], content[2 * _DIGEST :]
+            if stamp == self._stamp and digest == hashlib.sha256(payload).digest():
+                return CompileResult._rebuild(target_context, *pickle.loads(payload))
         return None
 
     def save_overload(self, sig, data):
         directory = writable_directory()
+        payload = dumps(data._reduce())
         try:
             if directory is None:
                 raise OSError
             with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-                file.write(self._stamp + dumps(data._reduce()))
+                file.write(self._stamp + hashlib.sha256(payload).digest() + payload)
+            os.chmod(file.name, 0o644)  # temporary files are private
             os.replace(file.name, directory / self._file(sig, data.library.codegen))
         except OSError:
-            warn_of_no_directory()
+            _warn()
 
     def enable(self):
         pass
@@ -134,8 +142,8 @@ class _Kept(_Cache):
         pass
 
 
-class _Plain(JITCodeLibrary):
-    """Code that is only ever part of another library, which optimises it."""
+class _Translated(JITCodeLibrary):
+    """Code that is only ever a part of other libraries, which optimise it: it becomes no machine code of its own."""
 
     def _optimize_functions(self, ll_module):
         ll_module.data_layout = self._codegen._data_layout
@@ -148,12 +156,14 @@ class _Plain(JITCodeLibrary):
         self._finalized = True
 
 
-class _Vectorised(_Plain):
+class _Vectorised(_Translated):
     _optimize_functions = JITCodeLibrary._optimize_functions
     _optimize_final_module = JITCodeLibrary._optimize_final_module
 
 
 class _Whole(Compiler):
+    """Compiles what Python calls."""
+
     separate = False
 
     def define_pipelines(self):
@@ -163,11 +173,12 @@ class _Whole(Compiler):
 
 
 class _Part(_Whole):
-    library = _Plain
+    """Compiles what other kernels call."""
+
+    library = _Translated
 
     def define_pipelines(self):
-        flags = self.state.flags
-        flags.no_cpython_wrapper = flags.no_compile = True
+        self.state.flags.no_cpython_wrapper = self.state.flags.no_compile = True
         self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         return super().define_pipelines()
 
@@ -178,7 +189,7 @@ class _WholeSeparate(_Whole):
 
 class _PartSeparate(_Part):
     separate = True
-    library = _Vectorised if not os.environ.get("SEPPLAIN") else _Plain
+    library = _Vectorised
 
 
 class Kernel(CPUDispatcher):
@@ -186,34 +197,35 @@ class Kernel(CPUDispatcher):
 
     def __init__(self, function, options, whole, part):
         super().__init__(function, targetoptions=options, pipeline_class=whole)
+        self._cache = _Files(function)
         self._part_compiler = _FunctionCompiler(function, self.targetdescr, options, {}, part)
         self._parts = {}
-        self._cache = _Kept(function)
 
     def compile(self, sig):
-        collects = gc.isenabled()
+        """Numba makes so many objects that Python's search for garbage takes a sixth of the time."""
+        enabled = gc.isenabled()
         gc.disable()
         try:
             return super().compile(sig)
         finally:
-            if collects:
+            if enabled:
                 gc.enable()
 
     def add_overload(self, cres):
-        for env in cres._find_referenced_environments():
-            cres.library.codegen.set_env(env.env_name, env)
+        for environment in cres._find_referenced_environments():  # its own, and those of its parts
+            cres.library.codegen.set_env(environment.env_name, environment)
         super().add_overload(cres)
 
     def get_call_template(self, args, kws):
+        """What another kernel calls; a number that is written there is no type of its own."""
         pysig, args = self._part_compiler.fold_argument_types(args, kws)
         args = tuple(map(unliteral, args))
         if args not in self._parts:
             part = self._part_compiler.compile(args, None)
             self.targetctx.insert_user_function(part.library, part.fndesc, [part.library])
             self._parts[args] = part
-        name = self.py_func.__name__
-        signatures = [part.signature for part in self._parts.values()]
-        return make_concrete_template(f"CallTemplate({name})", key=name, signatures=signatures), pysig, args, {}
+        name, signatures = self.py_func.__name__, [part.signature for part in self._parts.values()]
+        return make_concrete_template(f"CallTemplate({name})", name, signatures), pysig, args, {}
 
     def get_overload(self, sig):
         args, _ = normalize_signature(sig)
@@ -221,6 +233,13 @@ class Kernel(CPUDispatcher):
 
 
 def compiled(function=None, *, fastmath=False, separate=False):
+    """Make a kernel of a function, which runs without the GIL; `x / 0` is what it is in NumPy.
+
+    Args:
+        function: What to compile, in the part of Python that Numba understands.
+        fastmath: The licences of floating point that LLVM may use.
+        separate: Whether the arrays of its arguments, as far as they are written, never share memory.
+    """
     if function is None:
         return functools.partial(compiled, fastmath=fastmath, separate=separate)
     options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": fastmath, "boundscheck": None}
