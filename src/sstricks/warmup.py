@@ -72,7 +72,7 @@ _REGULARIZERS: dict[type[Regularizer], Regularizer] = {
 
 
 def _calls(
-    structure: Structure, regularizers: list[Regularizer], u: Tensor
+    structure: Structure, regularizers: Sequence[Regularizer], u: Tensor
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """All that a structure can be asked for, by name."""
 

@@ -8,7 +8,6 @@ large for them.
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arrays import add_up
 from sstricks.ops.kernels.compiled import compiled
@@ -184,7 +183,7 @@ def exponentials(m, e):
         e[x] = k if here else ABSENT
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def merge(added, new, m, e, y):
     """w ← w + w', that is added·2^new; returns the latter's part of the sum.
 

@@ -1,7 +1,6 @@
 """Samples of arborescences on the CPU, backwards through the elimination; proof: `sstricks.ops.arborescence`."""
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arborescence import (
     ABSENT,
@@ -25,7 +24,7 @@ from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.spanning_tree import row_of
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _ratios_of(v):
     """Where stage v begins among the ratios."""
     return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)

@@ -8,7 +8,6 @@ left to choose. Shares stand at ((2i + s)(k + 1) + j)·LANES + lane for item i; 
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
@@ -27,13 +26,13 @@ _WHOLE = np.int64(0x433 << 52)  # the bits of 2⁵²
 _NOTHING = -1e306  # the exponent of zero: below the sum of all others, and no sum with it overflows
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=_MATHS)
 def _two(d):
     """2ᵈ for a whole number d ≤ 0: added to 1.5·2⁵², it stands in the last bits, and these become the exponent."""
     return np.int64(np.float64(max(d, -1023.0) + _ALIGN).view(np.int64) << np.int64(52)).view(np.float64)
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=_MATHS)
 def _exponent(x):
     """The e of x = m·2ᵉ, for x > 0, as a float, the same way back; conversions of integers do not always vectorise."""
     bits = (np.float64(x).view(np.int64) >> np.int64(52)) | _WHOLE

@@ -1,10 +1,10 @@
 """How kernels are compiled and kept.
 
-**Compiling.** Numba optimises a function, turns it into machine code, and optimises it again inside every function
-that calls it. In a chain of ten kernels the innermost one is optimised ten times, and so are wrappers that nobody
-calls: that was a third of a first call. A `Kernel` is therefore compiled in two ways. What Python calls is optimised
-and kept on disk as usual. What another kernel calls is only translated; it is optimised there, once, with its
-surroundings. The exception are loops over separate arrays: they are vectorised while it is known that they are.
+**Compiling.** Numba makes of a function machine code, with wrappers for Python and for C, and does so again of all
+that other functions inline. In a chain of ten kernels nine are never called from Python, and machine code and wrappers
+of theirs, and files to keep them, are for nothing. So a `Kernel` is compiled in two ways: what Python calls, as usual;
+what another kernel calls, only as far as it is linked there, once for all numbers that are written as its arguments
+(to Numba, each is a type of its own).
 
 **Keeping.** One file is kept for each kernel and each type of arguments, and written in one step. So any number of
 processes, or of machines that share a disk, may begin at once. (Numba's own index is overwritten by the last of them,
@@ -25,11 +25,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import numba
-from numba.core.caching import _Cache
+from numba import __version__ as numba_version
+from numba.core import config
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, CompileResult
-from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
@@ -44,8 +43,8 @@ _DIGEST = hashlib.sha256().digest_size
 def directories():
     """Where compiled kernels may lie, the first choice first: only in $NUMBA_CACHE_DIR if that is set."""
     own = f"sstricks_{hashlib.sha256(str(_HERE).encode()).hexdigest()[:16]}"
-    if numba.config.CACHE_DIR:
-        return [Path(numba.config.CACHE_DIR, own)]
+    if given := config.CACHE_DIR:  # pyright: ignore[reportAttributeAccessIssue]
+        return [Path(given, own)]
     return [_HERE / "__pycache__", Path(AppDirs("numba", False).user_cache_dir, own)]
 
 
@@ -89,10 +88,10 @@ def _imported(module):
 def _stamp(module):
     """A digest of all that a module's kernels are made from."""
     sources = [inspect.getsource(sys.modules[name]) for name in sorted(_imported(module))]
-    return hashlib.sha256("\0".join([numba.__version__, sys.version, *sources]).encode()).digest()
+    return hashlib.sha256("\0".join([numba_version, sys.version, *sources]).encode()).digest()
 
 
-class _Files(_Cache):
+class _Files:
     """The files of one kernel, as Numba's dispatchers ask for them."""
 
     def __init__(self, function):
@@ -132,33 +131,13 @@ class _Files(_Cache):
         except OSError:
             _warn()
 
-    def enable(self):
-        pass
 
-    def disable(self):
-        pass
-
-    def flush(self):
-        pass
-
-
-class _Translated(JITCodeLibrary):
-    """Code that is only ever a part of other libraries, which optimise it: it becomes no machine code of its own."""
-
-    def _optimize_functions(self, ll_module):
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self):
-        pass
+class _Linked(JITCodeLibrary):
+    """Code that is only ever a part of other libraries, and becomes no machine code of its own."""
 
     def _finalize_final_module(self):
         self._finalize_dynamic_globals()
         self._finalized = True
-
-
-class _Vectorised(_Translated):
-    _optimize_functions = JITCodeLibrary._optimize_functions
-    _optimize_final_module = JITCodeLibrary._optimize_final_module
 
 
 class _Whole(Compiler):
@@ -175,11 +154,9 @@ class _Whole(Compiler):
 class _Part(_Whole):
     """Compiles what other kernels call."""
 
-    library = _Translated
-
     def define_pipelines(self):
         self.state.flags.no_cpython_wrapper = self.state.flags.no_compile = True
-        self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library = _Linked(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         return super().define_pipelines()
 
 
@@ -189,16 +166,16 @@ class _WholeSeparate(_Whole):
 
 class _PartSeparate(_Part):
     separate = True
-    library = _Vectorised
 
 
 class Kernel(CPUDispatcher):
     """A compiled function, for Python and for other kernels."""
 
     def __init__(self, function, options, whole, part):
-        super().__init__(function, targetoptions=options, pipeline_class=whole)
+        super().__init__(function, targetoptions=options, pipeline_class=whole)  # pyright: ignore[reportArgumentType]
         self._cache = _Files(function)
-        self._part_compiler = _FunctionCompiler(function, self.targetdescr, options, {}, part)
+        compiler = type(self._compiler)  # pyright: ignore[reportAttributeAccessIssue]
+        self._part_compiler = compiler(function, self.targetdescr, options, {}, part)
         self._parts = {}
 
     def compile(self, sig):
@@ -232,15 +209,16 @@ class Kernel(CPUDispatcher):
         return self._parts[tuple(args)].library
 
 
-def compiled(function=None, *, fastmath=False, separate=False):
+def compiled(function=None, *, fastmath=False, separate=False, inline=False):
     """Make a kernel of a function, which runs without the GIL; `x / 0` is what it is in NumPy.
 
     Args:
         function: What to compile, in the part of Python that Numba understands.
         fastmath: The licences of floating point that LLVM may use.
         separate: Whether the arrays of its arguments, as far as they are written, never share memory.
+        inline: Whether it becomes a part of what calls it, however large that is.
     """
     if function is None:
-        return functools.partial(compiled, fastmath=fastmath, separate=separate)
-    options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": fastmath, "boundscheck": None}
+        return functools.partial(compiled, fastmath=fastmath, separate=separate, inline=inline)
+    options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": fastmath, "forceinline": inline}
     return Kernel(function, options, *((_WholeSeparate, _PartSeparate) if separate else (_Whole, _Part)))

@@ -29,7 +29,6 @@ to −c where they are below it. That brings any utilities within (n + 1)c of ea
 """
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
@@ -39,7 +38,7 @@ from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
 _PAIRS = 8  # of nodes, for each edge: beyond it a graph is sparse
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _difference(x, x_rest, y, y_rest):
     """x − y as the nearest float and the rest, for numbers that are given so; what the three sums lose is made up."""
     high = x - y

@@ -19,7 +19,6 @@ R(i, j') compare by their first parts and, where both are the same →(i, k), by
 """
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.compiled import compiled
 
@@ -32,7 +31,7 @@ BETWEEN, TO_RIGHT, TO_LEFT = 0, 1, 2
 FIRST, RANK = 3, 6
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def edge(nodes, i, j):
     """The coordinate of i → j: pairs in lexicographic order, those with i = j or j = 0 left out."""
     return j - 1 if i == 0 else nodes - 1 + (i - 1) * (nodes - 2) + j - 1 - (1 if j > i else 0)
@@ -101,14 +100,14 @@ def trace(i, j, back, stack, head):
             size = push_parts(stack, size, table, i, j, back[table, i, j])
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _listed(count, i, j):
     """Where the tree of the span i…j is listed; one of width w has w edges."""
     w = j - i
     return count * (w * (w - 1) // 2) - (w - 1) * w * (2 * w - 1) // 6 + i * w
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _kinds(table):
     """Of which kinds the two parts of a division are."""
     return (RIGHT, LEFT) if table == BETWEEN else ((RIGHTWARD, RIGHT) if table == TO_RIGHT else (LEFT, LEFTWARD))

@@ -14,7 +14,6 @@ Nothing is kept of the terms: their shares on the way down follow from the chart
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arrays import copy
 from sstricks.ops.kernels.compiled import compiled
@@ -51,13 +50,13 @@ _COMPLETE, _JOINED, _BETWEEN = 0, 1, 2
 NOTHING = -(2.0**60)  # the exponent of zero: below every other
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _cell(nodes, chart, h, d):
     """Where the entry [h, d] of a chart stands. Columns are an odd number of vectors apart, to share a cache well."""
     return np.uint64(((chart * nodes + h) * (nodes | 1) + d) * LANES)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _terms(nodes, table, i, j):
     """Of a sum over the divisions of the span i…j: its place, the first term's two, and the steps to the next ones."""
     beside = ROW
@@ -72,7 +71,7 @@ def _terms(nodes, table, i, j):
     return _cell(nodes, _COMPLETE, j, i), one, below, two, beside
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _term(m, e, one, two, scale):
     """First part times second part, over 2 to the power of scale."""
     return get(m, one) * get(m, two) * power(get(e, one) + get(e, two) - scale)
@@ -157,13 +156,13 @@ def load(nodes, u, begin, end, m, e, lanes):
     _exponentials(*joined, m, e)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _whole(nodes, count, lane):
     """Where the span of all nodes of a row stands."""
     return np.int64(_cell(nodes, _COMPLETE, 0, max(count - 1, 0))) + lane
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _has_tree(nodes, counts, m, lane):
     """Whether the row in this lane has a tree; a root alone is one."""
     return counts[lane] > 0 and m[_whole(nodes, counts[lane], lane)] > 0.0
@@ -210,7 +209,7 @@ def _load_direction(nodes, g, begin, end, lanes, out):
                     out[to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _put_weight(m, e, at, weight, scale):
     """Write weight · 2^scale with a mantissa in [1, 2)."""
     put(m, at, choose(weight, mantissa(weight), filled(0.0)))
@@ -245,7 +244,7 @@ def inside(nodes, m, e):
             _add_up(nodes, TO_LEFT, i, j, m, e)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _over(m, e, at):
     """What to divide terms by to have their shares in a sum: mantissa and exponent; nothing has a share in zero."""
     mantissas = get(m, at)
@@ -266,7 +265,7 @@ def _hand_down(nodes, table, i, j, m, e, x):
         two += to_two
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _joined(nodes, x, i, j):
     """What is found of the edges between i and j, in both directions."""
     return get(x, _cell(nodes, _JOINED, i, j)) + get(x, _cell(nodes, _JOINED, j, i))
@@ -292,7 +291,7 @@ def _outside(nodes, counts, m, e, x):
             _hand_down(nodes, BETWEEN, i, j, m, e, x)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def chart_size(nodes):
     """How many float64 charts of one kind of numbers have."""
     return 3 * nodes * (nodes | 1) * LANES

@@ -24,7 +24,6 @@ arrays for overlap.
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arrays import add_up, copy, descending
 from sstricks.ops.kernels.compiled import compiled
@@ -49,13 +48,13 @@ from sstricks.ops.precision import MANY, NEAR, SURE
 _FARTHEST = 1e305  # differences of scaled utilities end below it
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def row_of(v):
     """Where the row of node v begins: the number of pairs of the first v nodes, times the lanes."""
     return np.uint64(v * (v - 1) // 2 * LANES)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def diagonal(nodes, apart):
     """Where the pairs of nodes that are `apart` numbers apart begin."""
     return np.uint64((apart - 1) * (2 * nodes - apart) // 2 * LANES)

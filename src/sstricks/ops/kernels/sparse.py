@@ -10,7 +10,6 @@ backwards, its y goes to the same ones. Mantissas and exponents are those of `ss
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arborescence import ABSENT, exponentials
 from sstricks.ops.kernels.arrays import copy
@@ -32,7 +31,7 @@ def cut(memory, size):
     return memory[:size], memory[size:]
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def power(k):
     """2ᵏ for whole numbers k, and 0 from 2⁻⁹⁰⁰ down."""
     return power_of_two(np.int64(k)) if k > -900.0 else 0.0
@@ -113,7 +112,7 @@ def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     return base
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=MATHS)
 def _merge(added, new, m, e, y):
     """w ← w + w', that is added·2^new; returns by what the old and the new part were multiplied."""
     lead = new - e[y]
