@@ -5,9 +5,12 @@ by rising i and then j; ratios likewise. Node 0 is the root. Exponents are float
 large for them.
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.arrays import add_up
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
     LANES,
@@ -30,7 +33,7 @@ BLOCK = 32  # so many edges are handed over at a time, which keeps them in the n
 _FARTHEST = 1e305  # differences of utilities end below it
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def aligned(size):
     """Memory whose vectors do not straddle two cache lines."""
     whole = np.empty(size + LANES)
@@ -38,7 +41,7 @@ def aligned(size):
     return whole[skip : skip + size]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def workspace(nodes, edges, memory):
     """What every kernel works in: weights, those of the edges, present nodes, d·2^top of each; the memory left."""
     at_pairs, memory = cut(memory, 4, nodes * (nodes - 1) // 2 * LANES)
@@ -48,7 +51,7 @@ def workspace(nodes, edges, memory):
     return weights, (at_edges[0], at_edges[1]), at_nodes[0], (at_nodes[1], at_nodes[2]), memory
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _together(pieces, begin, end):
     """Some neighbouring pieces as one array."""
     return pieces[begin:end].reshape((end - begin) * pieces.shape[1])
@@ -59,7 +62,7 @@ def workspace_size(nodes, edges):
     return LANES * (6 * (nodes * (nodes - 1) // 2) + 4 * edges + 4 * nodes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def slots(nodes, ends):
     """Where each edge's pair and direction stand."""
     slot = np.empty(ends.shape[1], np.int64)
@@ -71,11 +74,11 @@ def slots(nodes, ends):
     return slot
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def parallel(slot, pairs):
     """Which edges have an earlier one between the same nodes."""
-    taken = np.zeros(pairs, np.bool_)
-    again = np.zeros(slot.size, np.bool_)
+    taken, again = np.empty(pairs, np.bool_), np.empty(slot.size, np.bool_)
+    taken[:] = False
     for x in range(slot.size):
         again[x] = taken[slot[x]]
         taken[slot[x]] = True
@@ -132,8 +135,8 @@ def _reach(ends, m_edge, top, reached):
     reached[:] = 0.0
     reached[:LANES] = 1.0
     before = 0.0
-    while before < reached.sum():
-        before = reached.sum()
+    while before < add_up(reached):
+        before = add_up(reached)
         for x in range(ends.shape[1]):
             at = np.uint64(ends[1, x]) * ROW
             below = load(top, at) - load(m_edge, np.uint64(x) * ROW)
@@ -141,18 +144,24 @@ def _reach(ends, m_edge, top, reached):
             store(reached, at, larger(load(reached, at), choose(limit - below, tail, zero)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _bring_near(u, begin, end, ends, m_edge, top, present, base):
     """Where all trees need an edge far below others, replace the utilities; the others' far edges do not matter."""
     base[:] = 0.0
     worst = np.empty(LANES)
     _farthest(ends, m_edge, top, worst)
-    if worst.max() <= NEAR:
+    beyond = False
+    for lane in range(LANES):
+        beyond |= not worst[lane] <= NEAR
+    if not beyond:
         return
     reached = aligned(top.size)
     _reach(ends, m_edge, top, reached)
     for lane in range(LANES):
-        if ((reached[lane::LANES] == 0.0) & (present[lane::LANES] > -np.inf)).any():
+        far = False
+        for x in range(lane, reached.size, LANES):
+            far |= reached[x] == 0.0 and present[x] > -np.inf
+        if far:
             row = min(begin + lane, end - 1)
             base[lane] = bring_near(top.size // LANES, row, u, ends, m_edge[lane::LANES])
     _tops(ends, m_edge, top, present)
@@ -174,7 +183,7 @@ def exponentials(m, e):
         e[x] = k if here else ABSENT
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def merge(added, new, m, e, y):
     """w ← w + w', that is added·2^new; returns the latter's part of the sum.
 
@@ -284,7 +293,7 @@ def law(v, m, e, e_p, d, top):
     store(d, at, total)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def count_unreached(first, end, top, present, unreached):
     """How many nodes that have an edge have none into them once those above them are eliminated, the root aside."""
     for lane in range(min(LANES, end - first)):
@@ -324,7 +333,7 @@ def _eliminate(nodes, m, e, d, top):
         _add(v, m_out, e_out, m_p, e_p, m, e, half)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def rows(nodes):
     """Memory for five rows of a node."""
     size = nodes * LANES
@@ -392,7 +401,7 @@ def write(first, end, block, values, out):
             out[first + lane, np.uint64(block) + x] = values[x * ROW + np.uint64(lane)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def nearby(begin, end, nodes, u, ends, out, unreached, memory):
     """Write utilities that `load_weights` would use into `out`, and in the last column what log Z of u is more."""
     _, (m_edge, _), present, _, _ = workspace(nodes, u.shape[1], memory)
@@ -408,7 +417,7 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
             out[first + lane, ends.shape[1]] = base[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, unreached, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
@@ -440,7 +449,7 @@ def marginals(begin, end, nodes, u, ends, out, unreached, memory):
             write(first, end, block, y, out)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     slot = slots(nodes, ends)
@@ -454,7 +463,7 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
         for lane in range(min(LANES, end - first)):
             log_z = 0.0
             for x in range(LANES + lane, d.size, LANES):
-                log_z += np.log(d[x]) + (top[x] * LN2 if top[x] > ABSENT else 0.0)
+                log_z += math.log(d[x]) + (top[x] * LN2 if top[x] > ABSENT else 0.0)
             out[first + lane] = log_z + base[lane]
 
 
@@ -468,7 +477,10 @@ def _load_tangent(g, first, end, slot, again, m, e, m_edge, e_edge, g_edge, shar
         largest = larger(largest, zero - minus_abs(load(g_edge, np.uint64(k) * ROW)))
     store(steepest, np.uint64(0), largest)
     dm[:] = 0.0
-    if again.any():
+    shared = False
+    for k in range(slot.size):
+        shared |= again[k]
+    if shared:
         shares(slot, m, e, m_edge, e_edge, share)
         for k in range(slot.size):
             at, to = np.uint64(k) * ROW, np.uint64(slot[k]) * ROW
@@ -600,7 +612,7 @@ def _to_slopes(nodes, block, m_edge, e_edge, g_edge, y, e_y, dy, steepest):
         store(dy, x, choose(zero - minus_abs(slope) - least, slope, zero))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     slot = slots(nodes, ends)

@@ -1,7 +1,6 @@
 """Samples of arborescences on the CPU, backwards through the elimination; proof: `sstricks.ops.arborescence`."""
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arborescence import (
     ABSENT,
@@ -18,13 +17,14 @@ from sstricks.ops.kernels.arborescence import (
     take,
     workspace,
 )
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import LANES, ROW, power_of_two
 from sstricks.ops.kernels.lanes import load, store
 from sstricks.ops.kernels.separate import MATHS, separate
 from sstricks.ops.kernels.spanning_tree import row_of
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _ratios_of(v):
     """Where stage v begins among the ratios."""
     return np.uint64(v * (v - 1) * (v - 2) // 6 * LANES)
@@ -42,7 +42,7 @@ def _merge_all(v, m1, e1, m2, e2, m, e, start, ratio, begin):
             store(ratio, begin + row + j, part)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate_by_ratios(nodes, m, e, d, top, ratio):
     """`_eliminate` that keeps the ratios ρ of every stage."""
     m_p, e_p, e_in, m_out, e_out = rows(nodes)
@@ -60,7 +60,7 @@ def _eliminate_by_ratios(nodes, m, e, d, top, ratio):
         _merge_all(v, m_out, e_out, m_p, e_p, m, e, up, ratio, up_ratio + at)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _reached(v, parent, status):
     """Mark with 1 the nodes below v whose ancestors lead to the root without passing v, with 2 the others."""
     status[:v] = 0
@@ -77,7 +77,7 @@ def _reached(v, parent, status):
             i = parent[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_parent(v, m, e, lane, status, uniform):
     """One of the nodes marked with 1, by the law of v's parent restricted to them; −1 where v is absent."""
     up = m.size // 2 + np.int64(row_of(v)) + lane
@@ -105,7 +105,7 @@ def _draw_parent(v, m, e, lane, status, uniform):
     return chosen
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_tree(nodes, ratio, m, e, lane, uniforms, parent, status):
     """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
     up_ratio = np.int64(_ratios_of(nodes))
@@ -127,7 +127,7 @@ def _draw_tree(nodes, ratio, m, e, lane, uniforms, parent, status):
     return used
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def sample(begin, end, nodes, u, uniforms, ends, out, unreached, memory):
     """Write one random tree for each row into `out`."""
     slot = slots(nodes, ends)

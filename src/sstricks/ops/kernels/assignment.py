@@ -4,13 +4,14 @@ Row i is matched to the column `match[i]`, column j to the row `owner[j]`; −1 
 """
 
 import numpy as np
-from numba import njit
+
+from sstricks.ops.kernels.compiled import compiled
 
 _ROUNDS = 2  # of the auction: what it has not matched by then is matched by augmenting paths
 _NOBODY = -1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _best_two(m, u, row, beta, floor):
     """The largest and the second largest of u − β in a row, or the floor, and where they are."""
     first = second = floor
@@ -26,7 +27,7 @@ def _best_two(m, u, row, beta, floor):
     return first, second, at, other
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _auction(n, m, u, partial, alpha, beta, match, owner, queue):
     """Rows bid for columns: an offer above the second best raises the price β. Returns how many rows are left."""
     floor = 0.0 if partial else -np.inf
@@ -70,7 +71,7 @@ def _auction(n, m, u, partial, alpha, beta, match, owner, queue):
     return waiting
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _augment(m, u, start, partial, alpha, beta, match, owner, distance, before, todo, seen, entered):
     """Match one more row, by Dijkstra's algorithm over the slacks α + β − u; false if there is no way."""
     top = 0.0 if partial else -np.inf
@@ -133,12 +134,12 @@ def _augment(m, u, start, partial, alpha, beta, match, owner, distance, before, 
             return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _tight(u, alpha, beta, i, j):
     return (u[i, j] - beta[j]) - alpha[i] >= 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _prefer_low(n, m, u, partial, spare, alpha, beta, match, owner, queue, after):
     """Among all optima, the one with the lowest coordinates: cycles of tight pairs, through the ground where allowed.
 
@@ -182,7 +183,7 @@ def _prefer_low(n, m, u, partial, spare, alpha, beta, match, owner, queue, after
                 break
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _rotate(n, m, u, alpha, beta, match, owner, i, j, after):
     """Give column j to row i, and to every node on the way from its owner back to i what the next one had."""
     had = match[i]
@@ -205,7 +206,7 @@ def _rotate(n, m, u, alpha, beta, match, owner, i, j, after):
             owner[match[k]] = k
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def assign(u, partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered):
     """Match the rows of u (no more than columns) at the largest sum, with multipliers α_i + β_j ≥ u_ij.
 
@@ -239,7 +240,7 @@ def assign(u, partial, alpha, beta, match, owner, queue, distance, before, todo,
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def matchings(begin, end, partial, u, out, feasible):
     """Write the best matching of rows `begin` to `end` into `out`."""
     n, m = u.shape[1], u.shape[2]

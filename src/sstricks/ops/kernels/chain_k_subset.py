@@ -5,9 +5,11 @@ left to choose. Shares stand at ((2i + s)(k + 1) + j)·LANES + lane for item i; 
 (s (k + 2) + j + 1)·LANES + lane, where j = −1 is no state and has no weight.
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
     LN2,
@@ -24,20 +26,20 @@ _WHOLE = np.int64(0x433 << 52)  # the bits of 2⁵²
 _NOTHING = -1e306  # the exponent of zero: below the sum of all others, and no sum with it overflows
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=_MATHS)
 def _two(d):
     """2ᵈ for a whole number d ≤ 0: added to 1.5·2⁵², it stands in the last bits, and these become the exponent."""
     return np.int64(np.float64(max(d, -1023.0) + _ALIGN).view(np.int64) << np.int64(52)).view(np.float64)
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=_MATHS)
 def _exponent(x):
     """The e of x = m·2ᵉ, for x > 0, as a float, the same way back; conversions of integers do not always vectorise."""
     bits = (np.float64(x).view(np.int64) >> np.int64(52)) | _WHOLE
     return np.int64(bits).view(np.float64) - (2.0**52 + 1023.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _weights(u, first, end, weight, power):
     """The exponentials of the utilities as mantissas in [0.7, 1.42] and exponents; beyond 10¹⁵ their order is kept."""
     for lane in range(LANES):
@@ -51,7 +53,7 @@ def _weights(u, first, end, weight, power):
             power[i * LANES + lane] = k if here else _NOTHING
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _spread(states, source, item, out):
     """Repeat an item's lanes once for every number of items left."""
     for lane in range(LANES):
@@ -60,7 +62,7 @@ def _spread(states, source, item, out):
             out[j * LANES + lane] = value
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _choose(count, stay, stay_power, take, take_power, weight, power, before, before_power, share):
     """The weight of leaving the item and of taking it, added up, and the share of the second."""
     for x in range(count):
@@ -74,7 +76,7 @@ def _choose(count, stay, stay_power, take, take_power, weight, power, before, be
         before_power[x] = top + _exponent(total) if alive else _NOTHING
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _item(i, n, k, weight, power, row, row_power, after, after_power, before, before_power, share):
     """From the weights of the completions after item i, those before it, and the share of them that choose it."""
     width = (k + 2) * LANES
@@ -94,7 +96,7 @@ def _item(i, n, k, weight, power, row, row_power, after, after_power, before, be
         )  # fmt: skip
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _completions(first, end, k, u, weight, power, now, now_power, then, then_power, share, stride):
     """Go through the items from the last to the first; `stride` says how far apart the shares of two items stand."""
     n = (u.shape[1] + 1) // 2
@@ -117,7 +119,7 @@ def _completions(first, end, k, u, weight, power, now, now_power, then, then_pow
     return now, now_power
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def log_partition(begin, end, k, u, out, feasible):
     """Write log Z of rows `begin` to `end` into `out`, and into `feasible` whether there is any vertex."""
     size = u.shape[1]
@@ -130,10 +132,10 @@ def log_partition(begin, end, k, u, out, feasible):
         for lane in range(min(LANES, end - first)):
             x = (k + 1) * LANES + lane
             feasible[first + lane] = m[x] > 0.0
-            out[first + lane] = np.log(m[x]) + e[x] * LN2
+            out[first + lane] = math.log(m[x]) + e[x] * LN2
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _total(states, source, out):
     """Add up over the states, lane by lane."""
     out[:] = 0.0
@@ -142,7 +144,7 @@ def _total(states, source, out):
             out[lane] += source[j * LANES + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _walk(count, first, second, share, of_second, left, taken, paired):
     """Move the law of the state past an item: from s = 0 and 1 to where it is left, taken, and of that from s = 1."""
     for x in range(count):
@@ -153,7 +155,7 @@ def _walk(count, first, second, share, of_second, left, taken, paired):
         paired[x] = beside
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals(begin, end, k, u, out, feasible, share):
     """Write the marginals of rows `begin` to `end` into `out`, and into `feasible` whether there is any vertex."""
     size = u.shape[1]
@@ -187,7 +189,7 @@ def marginals(begin, end, k, u, out, feasible, share):
             law, later = later, law
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _choose_tangent(count, stay, take, slope, share, before, dshare):
     for x in range(count):
         moved = share[x] * (slope[x] + take[x] - stay[x])
@@ -195,7 +197,7 @@ def _choose_tangent(count, stay, take, slope, share, before, dshare):
         dshare[x] = moved * (1.0 - share[x])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _item_tangent(i, n, k, slope, row, after, before, share, dshare):
     """From the derivatives of the log-weights of the completions after item i, those before it and of the shares."""
     width = (k + 2) * LANES
@@ -210,7 +212,7 @@ def _item_tangent(i, n, k, slope, row, after, before, share, dshare):
         _choose_tangent(count, after[LANES:], after[width:], row, share[s * count :], before[to:], dshare[s * count :])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _walk_tangent(
     count, first, second, dfirst, dsecond, share, of_second, dshare, dof_second, left, taken, paired
 ):  # fmt: skip
@@ -222,7 +224,7 @@ def _walk_tangent(
         paired[x] = beside
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     size = u.shape[1]
@@ -276,7 +278,7 @@ def marginals_jvp(begin, end, k, u, g, out, feasible, memory):
             dlaw, dlater = dlater, dlaw
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def chain_argmax(begin, end, k, u, out, feasible):
     """Write the best vertex of rows `begin` to `end` into `out`, and into `feasible` whether there is any."""
     n = (u.shape[1] + 1) // 2

@@ -29,15 +29,16 @@ to −c where they are below it. That brings any utilities within (n + 1)c of ea
 """
 
 import numpy as np
-from numba import njit
 
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.spanning_tree import root_of
 from sstricks.ops.precision import FAR, LARGEST, MANY, SURE
 
 _PAIRS = 8  # of nodes, for each edge: beyond it a graph is sparse
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _difference(x, x_rest, y, y_rest):
     """x − y as the nearest float and the rest, for numbers that are given so; what the three sums lose is made up."""
     high = x - y
@@ -52,7 +53,7 @@ def _difference(x, x_rest, y, y_rest):
     return near, ((high - (near - back)) + (low - back)) + last
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _memory(nodes, edges):
     """Of nodes and contractions: gains of the edges from each node, and which they are; the chosen edge; and where.
 
@@ -68,7 +69,7 @@ def _memory(nodes, edges):
     return gains, lists, choice, outer, inside, present
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _wins(e, f, heads, chosen, outer):
     """Whether edge e comes before edge f, where their gains are equal."""
     v, w = heads[e], heads[f]
@@ -83,7 +84,7 @@ def _wins(e, f, heads, chosen, outer):
     return for_e < for_f
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _best_edge(v, nodes, gains, heads, chosen, outer):
     """The tail of the best edge into v, −1 if it has none."""
     gain, rest, which = gains
@@ -98,7 +99,7 @@ def _best_edge(v, nodes, gains, heads, chosen, outer):
     return at
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, heads):
     """Make of the nodes path[begin:end], a cycle, one node."""
     gain, rest, which = gains
@@ -129,7 +130,7 @@ def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, h
             rest[new, i] = 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _best_listed(v, lists, heads, chosen, outer):
     """The best edge into v, −1 if it has none."""
     gain, _, after, first, _ = lists
@@ -141,7 +142,7 @@ def _best_listed(v, lists, heads, chosen, outer):
     return at
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _is_better(x, y, lists, heads, chosen, outer):
     """Whether edge x gains more than y."""
     gain, rest = lists[0], lists[1]
@@ -149,7 +150,7 @@ def _is_better(x, y, lists, heads, chosen, outer):
     return lead > 0.0 or (lead == 0.0 and _wins(x, y, heads, chosen, outer))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, ends):
     """`_contract`, with lists: of the edges from one node or contraction the best stays, of those from `new` none."""
     gain, rest, after, first, kept = lists
@@ -180,7 +181,7 @@ def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, en
             x = following
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     """Choose an edge into every node and contraction; how many these are, and how many nodes the root does not reach.
 
@@ -192,7 +193,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     sparse = gain.size == 0
     gain[:nodes] = -np.inf
     rest[:nodes] = 0.0
-    lists[0][:] = u[row, : lists[0].size]
+    copy(u[row], lists[0])
     lists[1][:] = 0.0
     lists[3][:] = -1
     lists[4][:] = -1
@@ -259,7 +260,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     return count, unreached
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
     """Write the maximum arborescences of rows `begin` to `end`, rooted at node 0, into `out`."""
     heads = ends[1]
@@ -281,7 +282,7 @@ def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
                     w = outer[w]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def bring_near(nodes, row, u, ends, near):
     """Write utilities with the law of a row of u, but near each other, into `near`; return what log Z of u is more."""
     memory = _memory(nodes, ends.shape[1])

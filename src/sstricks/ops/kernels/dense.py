@@ -27,9 +27,11 @@ Row v of `out` are the weights w_vj of the edges to j < v, row v of `law` those 
 become y, its transpose in the latter. What is above the diagonal counts from then on.
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import LANES, exp_nonpositive
 from sstricks.ops.kernels.product import TILE, TILE_ROWS, add_product
 from sstricks.ops.kernels.separate import MATHS, separate, separate_sums
@@ -46,7 +48,7 @@ def _step(nodes):
     return -(-nodes // TILE) * TILE + LANES
 
 
-step_of = njit(nogil=True, cache=True, error_model="numpy")(_step)
+step_of = compiled(_step)
 
 
 def workspace_size(nodes, edges, tangent):
@@ -55,12 +57,12 @@ def workspace_size(nodes, edges, tangent):
     return (2 * -(-nodes // TILE) * TILE + 2 * BLOCK) * step * (2 if tangent else 1) + edges + 4 * nodes
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _cut(memory, size):
     return memory[:size], memory[size:]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _matrices(nodes, memory):
     """Two square matrices as one array and each by itself, two blocks of rows, and the memory left."""
     step = step_of(nodes)
@@ -123,14 +125,14 @@ def _far_below(rows, step, bits):
     return least < np.float64(LEAST).view(np.uint64)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _lower(lo, count, step, a, b, c):
     """C ← C + AᵀB for the nodes below `lo`, with the rows of a block for A and B."""
     at = np.uint64(lo) * step
     add_product(lo, lo, count, True, a, at, _ONE, step, b, at, step, c, _FIRST, step)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate(nodes, directed, tangent, out, law, dout, dlaw, d, delta):
     """Eliminate nodes n−1, …, 1: p and the weights out of each when it was its turn, and their derivatives ṗ, ẇ."""
     step = np.uint64(step_of(nodes))
@@ -174,14 +176,14 @@ def _eliminate(nodes, directed, tangent, out, law, dout, dlaw, d, delta):
         hi = lo
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _from_below(lo, hi, step, c, y, g):
     """G ← G + C·Y for the rows of a block, over the nodes below it."""
     rows = -(-(hi - lo) // TILE_ROWS) * TILE_ROWS
     add_product(rows, lo, lo, False, c, np.uint64(lo) * step, step, _ONE, y, _FIRST, step, g, _FIRST, step)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _from_block(lo, v, step, c, y, transposed, g):
     """Add to row v of C·Y what comes from the nodes of its own block, of which those below v have their y."""
     at, to = np.uint64(v) * step, np.uint64(v - lo) * step
@@ -212,7 +214,7 @@ def _turn_block(lo, hi, step, from_, to):
             to[w * step + v] = from_[v * step + w]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _restore(nodes, directed, tangent, out, law, dout, dlaw, d, delta, g, h, dg, dh):
     """y and ẏ in the place of weights and laws."""
     step = np.uint64(step_of(nodes))
@@ -272,7 +274,7 @@ def _restore(nodes, directed, tangent, out, law, dout, dlaw, d, delta, g, h, dg,
                     _turn_block(lo, hi, step, dlaw, dout)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _close(v, lo, step, y, other):
     """Complete what is above the diagonal in the block of node v."""
     _turn(lo, v, v, step, y, other)
@@ -292,7 +294,7 @@ def _slots(nodes, directed, ends, slot):
             slot[x] += (step - LANES) * step
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _tops(nodes, directed, u, row, ends, top, present):
     """The largest utility of all edges or, in a directed graph, of those into each node; which nodes are there."""
     top[:] = -np.inf
@@ -325,7 +327,7 @@ def _weigh(nodes, u, row, ends, top, w):
     return beyond, far
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _load(nodes, directed, u, row, ends, slot, both, w, top, present):
     """The weights exp(u − top) of edges and pairs; whether float64 may do, and whether edges are left out."""
     _tops(nodes, directed, u, row, ends, top, present)
@@ -338,7 +340,7 @@ def _load(nodes, directed, u, row, ends, slot, both, w, top, present):
     return True, far > 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _exact(nodes, directed, out, law, d, present, far, fault, row):
     """Whether no number was lost; how many nodes had no edge to those below, or components there are."""
     fault[row] = 0 if directed else present[0]
@@ -350,7 +352,7 @@ def _exact(nodes, directed, out, law, d, present, far, fault, row):
     return not (_far_below(nodes, step, out.view(np.uint64)) or _far_below(nodes, step, law.view(np.uint64)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, directed, u, ends, out, fault, served, memory):
     """Write log Z of rows `begin` to `end` into `out`, and which rows that was possible for."""
     both, weights, law, _, _, memory = _matrices(nodes, memory)
@@ -367,7 +369,7 @@ def log_partition(begin, end, nodes, directed, u, ends, out, fault, served, memo
             log_z, first = 0.0, not directed
             for v in range(nodes):
                 if present[v] > 0.0 and v > 0 and d[v] > 0.0:
-                    log_z += np.log(d[v])
+                    log_z += math.log(d[v])
                 if present[v] > 0.0 and not first and (v > 0 or not directed):
                     log_z += top[v]
                 first = first and present[v] == 0.0
@@ -380,7 +382,7 @@ def _to_marginals(row, slot, w, y, out):
         out[row, x] = min(max(w[x] * y[slot[x]], 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, directed, u, ends, out, fault, served, memory):
     """Write the marginals of rows `begin` to `end` into `out`, and which rows that was possible for."""
     both, weights, law, g, h, memory = _matrices(nodes, memory)
@@ -420,7 +422,7 @@ def _to_slopes(row, slot, w, y, dy, g, scale, least, out):
         out[row, x] = 0.0 if abs(slope) <= least else scale * slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, directed, u, g, ends, out, fault, served, memory):
     """Write the derivative of the marginals in the direction g into `out`, and which rows that was possible for."""
     both, weights, law, y, z, memory = _matrices(nodes, memory)

@@ -18,27 +18,28 @@ LN2_LOW = 1.90821492927058770002e-10
 LN2 = 0.6931471805599453
 _MANTISSA = np.int64(0x000FFFFFFFFFFFFF)
 _ONE = np.int64(1023 << 52)
+inlined = njit(inline="always")  # into Numba's own code, where these take the licences of their surroundings
 
 
-@njit(inline="always")
+@inlined
 def power_of_two(k):
     """2ᵏ for a whole number k ≤ 1023 of either type, and 0 where that underflows."""
     return np.int64((np.int64(max(k, np.int64(-1023))) + np.int64(1023)) << np.int64(52)).view(np.float64)
 
 
-@njit(inline="always")
+@inlined
 def mantissa(x):
     """The m in [1, 2) of x = m·2ᵉ, for x > 0."""
     return np.int64((np.float64(x).view(np.int64) & _MANTISSA) | _ONE).view(np.float64)
 
 
-@njit(inline="always")
+@inlined
 def exponent(x):
     """The e of x = m·2ᵉ, for x ≥ 0."""
     return (np.float64(x).view(np.int64) >> np.int64(52)) - np.int64(1023)
 
 
-@njit(inline="always")
+@inlined
 def exp_reduced(r):
     """The exponential on |r| ≤ ln(2)/2, by its Taylor series to degree 13: the remainder is below 5e-18."""
     p = 1.0 / 6227020800.0
@@ -57,7 +58,7 @@ def exp_reduced(r):
     return p * r + 1.0
 
 
-@njit(inline="always")
+@inlined
 def exp_nonpositive(y):
     """exp(y) for y ≤ 0; zero below −709."""
     y = max(y, -1000.0)

@@ -3,9 +3,12 @@
 Arrays over items are flat with the lane last; a state (how many items were taken so far, 0…k) is an index before it.
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.arrays import copy, nth_largest
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import LANES, exp_nonpositive
 
 _MATHS = {"contract", "nsz", "arcp"}
@@ -13,7 +16,7 @@ _ENOUGH = 0.25  # Σσ(u+ν) need only be near k: then P(Σ=k) is near the mode 
 _STEPS = 200
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _sigmoids(count, u, shift, p, q):
     """P = σ(u + ν) and q = 1 − p, each with full relative precision."""
     for x in range(count):
@@ -25,7 +28,7 @@ def _sigmoids(count, u, shift, p, q):
         q[x] = small if y > 0.0 else large
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
     """Choose ν with Σσ(u−u₍ₖ₎+ν) near k by bracketed Newton steps, and write p, q, the k-th largest utility and ν."""
     n = u.shape[1]
@@ -33,19 +36,20 @@ def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
     high = np.empty(LANES)
     total = np.empty(LANES)
     slope = np.empty(LANES)
+    ordered = np.empty(n)
     for lane in range(LANES):
         r = min(first + lane, end - 1)
-        ordered = np.partition(u[r], n - k)  # the k largest are on the right
-        edge[lane] = ordered[n - k]
+        copy(u[r], ordered)
+        edge[lane] = nth_largest(ordered, k)
         below = -np.inf
-        for i in range(n - k):
+        for i in range(k, n):
             below = max(below, ordered[i])
         for i in range(n):
             v[i * LANES + lane] = u[r, i] - edge[lane]
         nu[lane] = 0.5 * min(edge[lane] - below, 2000.0)  # beyond that the two sides do not see each other
         # At the midpoint of the gap, logits of the chosen are ≥ 0 ≥ those of the others: |log((n−k)/k)| bounds ν.
-        low[lane] = nu[lane] - np.log(2.0 * n)
-        high[lane] = nu[lane] + np.log(2.0 * n)
+        low[lane] = nu[lane] - math.log(2.0 * n)
+        high[lane] = nu[lane] + math.log(2.0 * n)
     for _ in range(_STEPS):
         for i in range(n):
             for lane in range(LANES):
@@ -73,20 +77,20 @@ def _probabilities(u, first, end, k, v, shift, p, q, edge, nu):
             return
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _take(count, state, taken, p, q, out):
     """One item more: it was not taken (q) or it was (p); `taken` is `state` with one item fewer."""
     for x in range(count):
         out[x] = state[x] * q[x] + taken[x] * p[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _take_tangent(count, state, taken, dstate, dtaken, p, q, dp, out):
     for x in range(count):
         out[x] = dstate[x] * q[x] + dtaken[x] * p[x] + (taken[x] - state[x]) * dp[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _spread(item, states, source, out):
     """Repeat an item's lanes once for every state."""
     for lane in range(LANES):
@@ -95,7 +99,7 @@ def _spread(item, states, source, out):
             out[j * LANES + lane] = value
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _meet(k, prefix, suffix, out):
     """The k−1 items that surround one that is taken: j from the left, k−1−j from the right."""
     for lane in range(LANES):
@@ -105,7 +109,7 @@ def _meet(k, prefix, suffix, out):
             out[lane] += prefix[(j + 1) * LANES + lane] * suffix[(k - j) * LANES + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _prefixes(n, k, p, q, p_row, q_row, prefix):
     """P(j of the first i items are taken), for all i and j; state j stands at index j + 1, after a zero."""
     states = k + 1
@@ -121,7 +125,7 @@ def _prefixes(n, k, p, q, p_row, q_row, prefix):
         _take(states * LANES, here[LANES:], here, p_row, q_row, there[LANES:])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def marginals(begin, end, k, u, out):
     """Write the marginals of rows `begin` to `end` into `out`."""
     n = u.shape[1]
@@ -156,7 +160,7 @@ def marginals(begin, end, k, u, out):
             suffix, after = after, suffix
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def log_partition(begin, end, k, u, out):
     """Write log Z of rows `begin` to `end` into `out`."""
     n = u.shape[1]
@@ -173,20 +177,20 @@ def log_partition(begin, end, k, u, out):
         _probabilities(u, first, end, k, v, shift, p, q, edge, nu)
         _prefixes(n, k, p, q, row[0], row[1], prefix)
         for lane in range(min(LANES, end - first)):
-            value = np.log(prefix[n * width + (k + 1) * LANES + lane])
+            value = math.log(prefix[n * width + (k + 1) * LANES + lane])
             # log Z = log P(Σ=k) + Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
             taken = 0
             for i in range(n):
                 x = i * LANES + lane
                 if v[x] + nu[lane] > 0.0:
-                    value += v[x] - np.log(p[x])
+                    value += v[x] - math.log(p[x])
                     taken += 1
                 else:
-                    value -= np.log(q[x])
+                    value -= math.log(q[x])
             out[first + lane] = value + (taken - k) * nu[lane] + k * edge[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def marginals_jvp(begin, end, k, u, g, out):
     """Write the derivative of the marginals in the direction g into `out`."""
     n = u.shape[1]

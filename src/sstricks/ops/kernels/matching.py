@@ -1,10 +1,12 @@
 """Separable regularizers on the matching polytope, on the CPU; the mathematics stands in `sstricks.ops.matching`."""
 
+import math
+
 import numpy as np
-from numba import njit
 
 from sstricks.ops.costs import CATEGORICAL, EUCLIDEAN
 from sstricks.ops.kernels.assignment import assign
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
 
@@ -40,7 +42,7 @@ def _spread(first, n, factor, w, i, k):
         w[k, row] += factor * w[i, row]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def solve(d, rows, columns, damping, rho, gamma, p, q, share, w, loss, right, inverse, ground, held):
     """Write p and q with (L + damping) (p, q) = (ρ, γ) on the rows and columns that are free, zero on the others."""
     n, m = d.shape
@@ -87,7 +89,7 @@ def solve(d, rows, columns, damping, rho, gamma, p, q, share, w, loss, right, in
         q[j] *= inverse[j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def fits(begin, end, d, k, rows, columns, out):
     """Write the two-way fit A(AᵀDA)⁺Aᵀk of problems `begin` to `end` into `out`."""
     n, m = d.shape[1], d.shape[2]
@@ -117,7 +119,7 @@ _SWEEPS = 8
 _PINS = 8
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _relu(m, z, tau, x):
     """x = max(z − τ, 0); return Σx and how many are positive."""
     total, count = 0.0, 0.0
@@ -129,7 +131,7 @@ def _relu(m, z, tau, x):
     return total, count
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _exponentials(m, z, top, x):
     total = 0.0
     for j in range(np.uint64(m)):
@@ -138,7 +140,7 @@ def _exponentials(m, z, top, x):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _sigmoids(m, z, nu, x):
     """x = σ(z + ν); return Σx and Σ dx/dν."""
     total, slope = 0.0, 0.0
@@ -150,7 +152,7 @@ def _sigmoids(m, z, nu, x):
     return total, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _top(m, z):
     top = -np.inf
     for j in range(np.uint64(m)):
@@ -158,7 +160,7 @@ def _top(m, z):
     return top
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _row_euclidean(m, z, top, cap, x):
     """Whether the row is full."""
     for j in range(m):
@@ -179,7 +181,7 @@ def _row_euclidean(m, z, top, cap, x):
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _row_binary(m, z, top, cap, partial, x):
     """Whether the row is full."""
     second, present = -np.inf, 0
@@ -199,7 +201,7 @@ def _row_binary(m, z, top, cap, partial, x):
         for j in range(m):
             x[j] = np.float64(z[j] > -np.inf)
         return True
-    width = np.log(2.0 * m)
+    width = math.log(2.0 * m)
     nu = 0.5 * min(top - second, _FARTHEST)
     low, high = nu - width, nu + width
     if partial:  # a lone pair cannot be pushed up by what the others lack
@@ -219,7 +221,7 @@ def _row_binary(m, z, top, cap, partial, x):
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
     """Each row of x for the column multipliers δ, with the best row multiplier; which rows are then full."""
     for i in range(n):
@@ -238,7 +240,7 @@ def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
             total = _exponentials(m, z, top, x[i])
             scale = 1.0 / total
             if partial:
-                full = np.exp(min(room + top, 0.0))
+                full = math.exp(min(room + top, 0.0))
                 tight[i] = scale <= full
                 scale = min(scale, full)
             for j in range(m):
@@ -247,7 +249,7 @@ def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
             tight[i] = _row_binary(m, z, top, room, partial, x[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _missing(n, m, spare, x, delta, cap, present, gamma, free):
     """What each column lacks; which have a multiplier that may move. Return the worst lack or excess of these."""
     for j in range(m):
@@ -265,7 +267,7 @@ def _missing(n, m, spare, x, delta, cap, present, gamma, free):
     return worst
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _slacks(n, m, u, alpha, beta, c):
     """c = u − α − β with the digits that each of the differences loses."""
     for i in range(n):
@@ -282,7 +284,7 @@ def _slacks(n, m, u, alpha, beta, c):
             c[i, j] = t + lost
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
     """Move each matched pair so that its best other offers, by row and by column, are equally far away."""
     far = _FARTHEST
@@ -314,7 +316,7 @@ def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
                     delta[mine] = min(delta[mine], beta[mine])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
     """Columns that a step would take past their bound go just there, until they would rather turn back.
 
@@ -340,7 +342,7 @@ def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
     return changed
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, residual):
     """Write the relaxation of problems `begin` to `end` into `out`, and by how much a column misses into `residual`."""
     n, m = u.shape[1], u.shape[2]
@@ -374,7 +376,7 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
                 break
             for j in range(m):
                 if free[j] and gamma[j] < 1.0:
-                    delta[j] -= np.log(1.0 - gamma[j])
+                    delta[j] -= math.log(1.0 - gamma[j])
                     if spare:
                         delta[j] = min(delta[j], beta[j])
             _respond(n, m, response, partial, c, delta, alpha, z, x, tight)

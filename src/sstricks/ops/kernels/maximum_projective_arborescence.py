@@ -19,7 +19,8 @@ R(i, j') compare by their first parts and, where both are the same →(i, k), by
 """
 
 import numpy as np
-from numba import njit
+
+from sstricks.ops.kernels.compiled import compiled
 
 # What spans a stretch of nodes: the dependents of its first node or of its last one, or a dependency between the two.
 RIGHT, LEFT, RIGHTWARD, LEFTWARD = 0, 1, 2, 3
@@ -30,13 +31,13 @@ BETWEEN, TO_RIGHT, TO_LEFT = 0, 1, 2
 FIRST, RANK = 3, 6
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def edge(nodes, i, j):
     """The coordinate of i → j: pairs in lexicographic order, those with i = j or j = 0 left out."""
     return j - 1 if i == 0 else nodes - 1 + (i - 1) * (nodes - 2) + j - 1 - (1 if j > i else 0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def present_nodes(nodes, u, row, order):
     """Write the root and the nodes that have an edge into `order`; return how many, or 0 if only the root has none."""
     order[0] = 0
@@ -57,7 +58,7 @@ def present_nodes(nodes, u, row, order):
     return 0 if rootless and count > 1 else count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def push(stack, size, kind, i, j):
     stack[size, 0] = kind
     stack[size, 1] = i
@@ -65,7 +66,7 @@ def push(stack, size, kind, i, j):
     return size + 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def push_parts(stack, size, table, i, j, k):
     """The two parts of a division at k."""
     if table == BETWEEN:
@@ -75,7 +76,7 @@ def push_parts(stack, size, table, i, j, k):
     return push(stack, push(stack, size, LEFT, i, k), LEFTWARD, k, j)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def attach(kind, i, j, head):
     """Write the head that a span is about, if any; return the table that divides the span, −1 where nothing does."""
     if kind == RIGHTWARD:
@@ -87,7 +88,7 @@ def attach(kind, i, j, head):
     return BETWEEN if kind >= RIGHTWARD else (TO_RIGHT if kind == RIGHT else TO_LEFT)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def trace(i, j, back, stack, head):
     """Write the head of every node in the tree in which i heads all up to j."""
     size = push(stack, 0, RIGHT, i, j)
@@ -99,20 +100,20 @@ def trace(i, j, back, stack, head):
             size = push_parts(stack, size, table, i, j, back[table, i, j])
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _listed(count, i, j):
     """Where the tree of the span i…j is listed; one of width w has w edges."""
     w = j - i
     return count * (w * (w - 1) // 2) - (w - 1) * w * (2 * w - 1) // 6 + i * w
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _kinds(table):
     """Of which kinds the two parts of a division are."""
     return (RIGHT, LEFT) if table == BETWEEN else ((RIGHTWARD, RIGHT) if table == TO_RIGHT else (LEFT, LEFTWARD))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _list(kind, table, i, j, k, link, count, lists):
     """List the tree of a span: that of its division at k and, if there is one, the edge that links the two parts."""
     one, two = _kinds(table)
@@ -131,7 +132,7 @@ def _list(kind, table, i, j, k, link, count, lists):
         lists[kind, to] = link
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _rank_rightward(i, j, back):
     """Rank →(i, j) among the →(i, k) of narrower spans; →(i, i) stands for no dependents."""
     last = back[BETWEEN, i, j]
@@ -141,7 +142,7 @@ def _rank_rightward(i, j, back):
     back[RANK + RIGHTWARD, i, j] = position
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _rank_right(i, j, back):
     """Rank R(i, j) among the R(i, k) of narrower spans."""
     k = back[TO_RIGHT, i, j]
@@ -156,7 +157,7 @@ def _rank_right(i, j, back):
     back[RANK + RIGHT, i, j] = position
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _nth(i, j, k, at, count, lists):
     """The edge number `at` of the tree of a division of LEFT at k."""
     if at < k - i:
@@ -164,7 +165,7 @@ def _nth(i, j, k, at, count, lists):
     return lists[LEFTWARD, _listed(count, k, j) + at - (k - i)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _comes_first(i, j, k, other, begin, count, lists):
     """Whether the tree of LEFT divided at k has the lowest edge in which it differs from the one divided at `other`.
 
@@ -177,7 +178,7 @@ def _comes_first(i, j, k, other, begin, count, lists):
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists):
     """The best of all divisions: the sums of row i of chart `one`, from `first` on, and row j of `two`, from `last` on.
 
@@ -213,7 +214,7 @@ def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists
     return value, ties
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def eisner(count, weight, chart, back, lists):
     """Fill the charts for `count` nodes from the weights of i → j; return the best value, −∞ if there is no tree.
 
@@ -227,7 +228,8 @@ def eisner(count, weight, chart, back, lists):
         if lists.size > 0:
             back[RANK:, i, i] = 0
             back[TO_RIGHT, i, i] = i
-            back[FIRST:RANK, i] = np.arange(back.shape[2])
+            for j in range(back.shape[2]):
+                back[FIRST:RANK, i, j] = j
     for width in range(1, count):
         for i in range(count - width):
             j = i + width
@@ -255,7 +257,7 @@ def eisner(count, weight, chart, back, lists):
     return chart[0, 0, count - 1], tied
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def maximum_projective_arborescence(begin, end, nodes, u, out, feasible):
     """Write the best trees of rows `begin` to `end` into `out`, and whether there are any."""
     order = np.empty(nodes, np.int64)

@@ -9,28 +9,43 @@ Duff).
 """
 
 import numpy as np
-from numba import njit
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 
 
-@_compiled
+@compiled
+def _filled(size, number):
+    """An array of whole numbers that are all the same."""
+    array = np.empty(size, np.int64)
+    array[:] = number
+    return array
+
+
+@compiled
+def _accumulate(begin, fill):
+    """From how many there are in each list, behind a zero, where the lists begin; and where to fill each from."""
+    for v in range(fill.size):
+        fill[v] = begin[v]
+        begin[v + 1] += begin[v]
+
+
+@compiled
 def _adjacency(nodes, ends):
     """Where each node's neighbours begin, and the neighbours, each once."""
-    begin = np.zeros(nodes + 1, np.int64)
+    begin, fill = np.empty(nodes + 1, np.int64), np.empty(nodes, np.int64)
+    begin[:] = 0
     for x in range(ends.shape[1]):
         begin[ends[0, x] + 1] += 1
         begin[ends[1, x] + 1] += 1
-    begin = np.cumsum(begin)
-    fill = begin[:nodes].copy()
+    _accumulate(begin, fill)
     near = np.empty(2 * ends.shape[1], np.int64)
     for x in range(ends.shape[1]):
         for k in range(2):
             v = ends[k, x]
             near[fill[v]] = ends[1 - k, x]
             fill[v] += 1
-    seen = np.full(nodes, -1)
-    count = np.zeros(nodes, np.int64)
+    seen, count = _filled(nodes, -1), _filled(nodes, 0)
     for v in range(nodes):
         for x in range(begin[v], begin[v + 1]):
             if seen[near[x]] != v:
@@ -40,7 +55,7 @@ def _adjacency(nodes, ends):
     return begin, near, count
 
 
-@_compiled
+@compiled
 def _unlink(v, degree, first, after, before):
     if before[v] >= 0:
         after[before[v]] = after[v]
@@ -50,7 +65,7 @@ def _unlink(v, degree, first, after, before):
         before[after[v]] = before[v]
 
 
-@_compiled
+@compiled
 def _link(v, degree, first, after, before):
     after[v], before[v] = first[degree[v]], -1
     if after[v] >= 0:
@@ -58,21 +73,22 @@ def _link(v, degree, first, after, before):
     first[degree[v]] = v
 
 
-@_compiled
+@compiled
 def _order(nodes, last, ends, most):
     """The nodes in their order, where the neighbours of each begin that come later, and these; `last` is the last.
 
     There are none if the products of an elimination, a later neighbour times another one, would be more than `most`.
     """
     begin, near, edges = _adjacency(nodes, ends)
-    whole = np.zeros(nodes, np.int64)  # so many eliminated nodes are at the end of a node's piece of `near`
-    start, size = np.zeros(nodes, np.int64), np.zeros(nodes, np.int64)  # an eliminated node's neighbours in `later`
+    whole = _filled(nodes, 0)  # so many eliminated nodes are at the end of a node's piece of `near`
+    start, size = _filled(nodes, 0), _filled(nodes, 0)  # an eliminated node's neighbours in `later`
     later = np.empty(4 * near.size + nodes, np.int64)
-    state = np.zeros(nodes, np.int64)  # 1 once it is eliminated, 2 once another one took it over
-    mark, outside, stamp = np.full(nodes, -1), np.zeros(nodes, np.int64), np.full(nodes, -1)
-    degree = edges.copy()
-    first, after, before = np.full(nodes + 1, -1), np.full(nodes, -1), np.full(nodes, -1)
-    order, pointer = np.empty(nodes, np.int64), np.zeros(nodes + 1, np.int64)
+    state = _filled(nodes, 0)  # 1 once it is eliminated, 2 once another one took it over
+    mark, outside, stamp = _filled(nodes, -1), _filled(nodes, 0), _filled(nodes, -1)
+    degree = np.empty(nodes, np.int64)
+    copy(edges, degree)
+    first, after, before = _filled(nodes + 1, -1), _filled(nodes, -1), _filled(nodes, -1)
+    order, pointer = np.empty(nodes, np.int64), _filled(nodes + 1, 0)
     for v in range(nodes - 1, -1, -1):
         if v != last:
             _link(v, degree, first, after, before)
@@ -87,7 +103,7 @@ def _order(nodes, last, ends, most):
         order[turn] = v
         if used + nodes > later.size:
             more = np.empty(2 * later.size + nodes, np.int64)
-            more[:used] = later[:used]
+            copy(later, more[:used])
             later = more
         start[v] = used
         mark[v] = turn
@@ -109,9 +125,9 @@ def _order(nodes, last, ends, most):
         size[v] = used - start[v]
         pointer[turn + 1] = used
         rest = nodes - turn - 1
-        products += float(size[v]) ** 2
+        products += float(size[v]) * size[v]
         clique = size[v] == rest
-        if products + (rest**3 / 3.0 if clique else 0.0) > most:
+        if products + (float(rest) * rest * rest / 3.0 if clique else 0.0) > most:
             return order[:0], pointer, later[:0]
         if clique:  # then they are eliminated in any order
             later = _complete(start[v], rest, last, turn, order, pointer, later)
@@ -150,17 +166,18 @@ def _order(nodes, last, ends, most):
     return order, pointer, later[:used]
 
 
-@_compiled
+@compiled
 def _complete(at, rest, last, turn, order, pointer, later):
     """What is left of the graph is complete: the node of this turn has the `rest` as neighbours, from `at` on."""
-    nodes = later[at : at + rest].copy()
+    nodes = np.empty(rest, np.int64)
+    copy(later[at:], nodes)
     for k in range(rest):
         if nodes[k] == last:
             nodes[k], nodes[rest - 1] = nodes[rest - 1], last
     whole = np.empty(at + rest * (rest + 1) // 2, np.int64)
-    whole[:at] = later[:at]
+    copy(later, whole[:at])
     for k in range(rest + 1):
-        whole[at : at + rest - k] = nodes[k:]
+        copy(nodes[k:], whole[at : at + rest - k])
         at += rest - k
         pointer[turn + k + 1] = at
         if k < rest:
@@ -168,15 +185,15 @@ def _complete(at, rest, last, turn, order, pointer, later):
     return whole
 
 
-@_compiled
+@compiled
 def _transposed(pointer, index):
     """In which lists each number stands, by rising list, and where there."""
     nodes = pointer.size - 1
-    begin = np.zeros(nodes + 1, np.int64)
+    begin, fill = np.empty(nodes + 1, np.int64), np.empty(nodes, np.int64)
+    begin[:] = 0
     for x in range(index.size):
         begin[index[x] + 1] += 1
-    begin = np.cumsum(begin)
-    fill = begin[:nodes].copy()
+    _accumulate(begin, fill)
     lists, places = np.empty(index.size, np.int64), np.empty(index.size, np.int64)
     for v in range(nodes):
         for x in range(pointer[v], pointer[v + 1]):
@@ -186,7 +203,7 @@ def _transposed(pointer, index):
     return begin, lists, places
 
 
-@_compiled
+@compiled
 def analyse(nodes, last, ends, most=np.inf):
     """The graph with what is filled in, its nodes numbered by their order; without nodes if that takes too much.
 
@@ -200,13 +217,22 @@ def analyse(nodes, last, ends, most=np.inf):
     number = np.empty(nodes, np.int64)
     for k in range(nodes):
         number[order[k]] = k
-    begin, earlier, _ = _transposed(pointer, number[later])
+    for x in range(later.size):
+        later[x] = number[later[x]]
+    begin, earlier, _ = _transposed(pointer, later)
     _, index, _ = _transposed(begin, earlier)  # twice transposed, they are sorted
     begin, earlier, place = _transposed(pointer, index)
     slot, down = np.empty(ends.shape[1], np.int64), np.empty(ends.shape[1], np.bool_)
     for x in range(ends.shape[1]):
         i, j = number[ends[0, x]], number[ends[1, x]]
         low, high = min(i, j), max(i, j)
-        slot[x] = pointer[low] + np.searchsorted(index[pointer[low] : pointer[low + 1]], high)
+        at, end = pointer[low], pointer[low + 1] - 1
+        while at < end:
+            middle = (at + end) // 2
+            if index[middle] < high:
+                at = middle + 1
+            else:
+                end = middle
+        slot[x] = at
         down[x] = j == low
     return number, pointer, index, begin, earlier, place, slot, down

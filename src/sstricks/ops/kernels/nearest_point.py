@@ -6,7 +6,9 @@ Active vertices are the first `count` rows of `vertices`, as bytes; L is the Cho
 import math
 
 import numpy as np
-from numba import njit
+
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 
 # What a vertex must have outside of the affine hull of the others, squared, so as to join them.
 _OUTSIDE = 1e-9
@@ -15,7 +17,7 @@ _EPSILON = 2.220446049250313e-16
 GOING, SHORT, REACHED = range(3)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _solve(count, factor, side):
     """side ← (L Lᵀ)⁻¹ side."""
     for i in range(count):
@@ -29,7 +31,7 @@ def _solve(count, factor, side):
             side[j] -= factor[i, j] * side[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _join(count, v, vertices, factor, weights):
     """Take v among the active vertices, unless it lies in their affine hull; return whether it does not."""
     size = 1.0
@@ -52,13 +54,14 @@ def _join(count, v, vertices, factor, weights):
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _leave(count, k, vertices, factor, weights):
     """Take the k-th active vertex away; rotations make the factor triangular again."""
     for i in range(k, count - 1):
         weights[i] = weights[i + 1]
-        vertices[i] = vertices[i + 1]
-        factor[i, : i + 2] = factor[i + 1, : i + 2]
+        copy(vertices[i + 1], vertices[i])
+        for j in range(i + 2):
+            factor[i, j] = factor[i + 1, j]
     for j in range(k, count - 1):
         size = math.hypot(factor[j, j], factor[j, j + 1])
         c, s = factor[j, j] / size, factor[j, j + 1] / size
@@ -67,7 +70,7 @@ def _leave(count, k, vertices, factor, weights):
             factor[i, j], factor[i, j + 1] = c * a + s * b, c * b - s * a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _mix(count, u, vertices, weights, x, g):
     """The point and u − x."""
     for e in range(u.size):
@@ -79,7 +82,7 @@ def _mix(count, u, vertices, weights, x, g):
         g[e] = u[e] - x[e] if u[e] > -np.inf else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _lead(v, x, g):
     """gᵀ(v − x)."""
     lead = 0.0
@@ -88,7 +91,7 @@ def _lead(v, x, g):
     return lead
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _correct(count, u, vertices, factor, weights, x, g, step, unit):
     """To the nearest point of the affine hull of the active vertices, or as far as their hull goes; return their count.
 
@@ -126,7 +129,7 @@ def _correct(count, u, vertices, factor, weights, x, g, step, unit):
             return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def advance(begin, end, rows, best, u, tol, last, vertices, factor, weights, counts, x, g, gap, floor, stuck, state):
     """With the oracle's answers for g, move the points of some rows, or say that they are where they should be."""
     n = u.shape[1]

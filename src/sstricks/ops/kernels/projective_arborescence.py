@@ -11,9 +11,12 @@ A chart's entries are vectors of eight rows of the batch (`lanes`); each part of
 Nothing is kept of the terms: their shares on the way down follow from the charts, m₁m₂/m · 2^(e₁ + e₂ − e).
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
     LN2,
@@ -47,13 +50,13 @@ _COMPLETE, _JOINED, _BETWEEN = 0, 1, 2
 NOTHING = -(2.0**60)  # the exponent of zero: below every other
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _cell(nodes, chart, h, d):
     """Where the entry [h, d] of a chart stands. Columns are an odd number of vectors apart, to share a cache well."""
     return np.uint64(((chart * nodes + h) * (nodes | 1) + d) * LANES)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _terms(nodes, table, i, j):
     """Of a sum over the divisions of the span i…j: its place, the first term's two, and the steps to the next ones."""
     beside = ROW
@@ -68,13 +71,13 @@ def _terms(nodes, table, i, j):
     return _cell(nodes, _COMPLETE, j, i), one, below, two, beside
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _term(m, e, one, two, scale):
     """First part times second part, over 2 to the power of scale."""
     return get(m, one) * get(m, two) * power(get(e, one) + get(e, two) - scale)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _least_loss(count, gap):
     """What the best tree loses against taking every node's best edge, −∞ for none at all."""
     chart = np.empty((6, count, count))
@@ -82,7 +85,7 @@ def _least_loss(count, gap):
     return eisner(count, -gap, chart, back, np.empty((4, 0), np.int32))[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts):
     """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
 
@@ -128,7 +131,7 @@ def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts
             m[at] = -gap[a, b]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_MATHS)
+@compiled(fastmath=_MATHS)
 def _exponentials(begin, end, m, e):
     """Turn logarithms m + e into weights m·2ᵉ."""
     for x in range(begin, end):
@@ -140,7 +143,7 @@ def _exponentials(begin, end, m, e):
         e[x] = k if present else NOTHING
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def load(nodes, u, begin, end, m, e, lanes):
     """The weights of all edges, where those of the spans that they join will be, of as many rows as there are lanes."""
     orders, gap, best, base, stretch, counts = lanes
@@ -153,19 +156,19 @@ def load(nodes, u, begin, end, m, e, lanes):
     _exponentials(*joined, m, e)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _whole(nodes, count, lane):
     """Where the span of all nodes of a row stands."""
     return np.int64(_cell(nodes, _COMPLETE, 0, max(count - 1, 0))) + lane
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _has_tree(nodes, counts, m, lane):
     """Whether the row in this lane has a tree; a root alone is one."""
     return counts[lane] > 0 and m[_whole(nodes, counts[lane], lane)] > 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _normalise_heads(nodes, x):
     """Make one of what is expected of the edges into each node."""
     for b in range(1, nodes):
@@ -177,7 +180,7 @@ def _normalise_heads(nodes, x):
             put(x, at, choose(total, get(x, at) / total, filled(0.0)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def store(nodes, first, end, lanes, m, x, out, feasible):
     """Put what is found of the edges into their places."""
     orders, counts = lanes[0], lanes[-1]
@@ -192,7 +195,7 @@ def store(nodes, first, end, lanes, m, x, out, feasible):
                     out[row, edge(nodes, order[a], order[b])] = x[np.int64(_cell(nodes, _JOINED, a, b)) + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _load_direction(nodes, g, begin, end, lanes, out):
     """The direction g, laid out as the weights are."""
     orders, counts = lanes[0], lanes[-1]
@@ -206,14 +209,14 @@ def _load_direction(nodes, g, begin, end, lanes, out):
                     out[to] = g[row, edge(nodes, orders[lane, a], orders[lane, b])]
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _put_weight(m, e, at, weight, scale):
     """Write weight · 2^scale with a mantissa in [1, 2)."""
     put(m, at, choose(weight, mantissa(weight), filled(0.0)))
     put(e, at, choose(weight, scale + exponent(weight), filled(NOTHING)))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _add_up(nodes, table, i, j, m, e):
     """The sum of first part times second part over all divisions of a span."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -226,7 +229,7 @@ def _add_up(nodes, table, i, j, m, e):
     _put_weight(m, e, at, total, top)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def inside(nodes, m, e):
     """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones."""
     for i in range(nodes - 1, -1, -1):
@@ -241,14 +244,14 @@ def inside(nodes, m, e):
             _add_up(nodes, TO_LEFT, i, j, m, e)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _over(m, e, at):
     """What to divide terms by to have their shares in a sum: mantissa and exponent; nothing has a share in zero."""
     mantissas = get(m, at)
     return choose(mantissas, filled(1.0) / mantissas, filled(0.0)), choose(mantissas, get(e, at), filled(-NOTHING))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _hand_down(nodes, table, i, j, m, e, x):
     """What is expected of a span goes to the parts of its divisions, in the divisions' shares."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -262,13 +265,13 @@ def _hand_down(nodes, table, i, j, m, e, x):
         two += to_two
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def _joined(nodes, x, i, j):
     """What is found of the edges between i and j, in both directions."""
     return get(x, _cell(nodes, _JOINED, i, j)) + get(x, _cell(nodes, _JOINED, j, i))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _expect_trees(nodes, counts, x):
     """Every lane begins at the span of all of its nodes."""
     x[:] = 0.0
@@ -276,7 +279,7 @@ def _expect_trees(nodes, counts, x):
         x[_whole(nodes, counts[lane], lane)] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _outside(nodes, counts, m, e, x):
     """The probability x of every span, from wide to narrow."""
     _expect_trees(nodes, counts, x)
@@ -288,13 +291,13 @@ def _outside(nodes, counts, m, e, x):
             _hand_down(nodes, BETWEEN, i, j, m, e, x)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def chart_size(nodes):
     """How many float64 charts of one kind of numbers have."""
     return 3 * nodes * (nodes | 1) * LANES
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _workspace(nodes, memory):
     """What every kernel works in: charts of mantissas, and of exponents, and what belongs to lanes; the memory left."""
     charts, memory = cut(memory, 2, chart_size(nodes))
@@ -309,7 +312,7 @@ def _workspace(nodes, memory):
     return charts[0], charts[1], lanes, memory
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals(begin, end, nodes, u, out, feasible, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     m, e, lanes, x = _workspace(nodes, memory)
@@ -322,7 +325,7 @@ def marginals(begin, end, nodes, u, out, feasible, memory):
         store(nodes, first, end, lanes, m, x, out, feasible)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def log_partition(begin, end, nodes, u, out, feasible, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     m, e, lanes, _ = _workspace(nodes, memory)
@@ -334,10 +337,10 @@ def log_partition(begin, end, nodes, u, out, feasible, memory):
             feasible[first + lane] = _has_tree(nodes, counts, m, lane)
             if feasible[first + lane]:
                 at = _whole(nodes, counts[lane], lane)
-                out[first + lane] = base[lane] + (np.log(m[at]) + e[at] * LN2) * stretch[lane]
+                out[first + lane] = base[lane] + (math.log(m[at]) + e[at] * LN2) * stretch[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_division(nodes, table, i, j, m, e, lane, uniform):
     """The number of a division of the span i…j, drawn by the divisions' shares."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -355,7 +358,7 @@ def _draw_division(nodes, table, i, j, m, e, lane, uniform):
     return drawn
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
     """Write the head of every node of a random tree, from the span of all nodes down."""
     numbers = uniforms.size // 3
@@ -371,23 +374,26 @@ def _draw_tree(nodes, count, m, e, lane, uniforms, stack, head):
             size = push_parts(stack, size, table, i, j, i + s + (table == TO_RIGHT))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _next_rows(begin, end, u, different, starts):
     """Copy the next few rows that differ from their predecessors; write where the copies of each begin, and the end."""
     found = 0
     for row in range(begin, end):
-        if row == begin or (u[row] != u[row - 1]).any():
+        new = row == begin
+        for x in range(u.shape[1]):
+            new = new or u[row, x] != u[row - 1, x]
+        if new:
             if found == LANES:
                 starts[found] = row
                 return found
-            different[found] = u[row]
+            copy(u[row], different[found])
             starts[found] = row
             found += 1
     starts[found] = end
     return found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
     """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
     m, e, lanes, _ = _workspace(nodes, memory)
@@ -414,7 +420,7 @@ def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
                         out[row, edge(nodes, order[head[b]], order[b])] = 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _add_up_tangent(nodes, table, i, j, m, e, a):
     """The derivative of the logarithm of `_add_up`'s sum: the mean, by the shares, of that of its terms."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -427,7 +433,7 @@ def _add_up_tangent(nodes, table, i, j, m, e, a):
     put(a, at, mean * inverse)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _inside_tangent(nodes, m, e, a):
     """The derivatives a of the logarithms of all spans' weights; at the edges' places stand those of theirs."""
     for i in range(nodes - 1, -1, -1):
@@ -439,7 +445,7 @@ def _inside_tangent(nodes, m, e, a):
             _add_up_tangent(nodes, TO_LEFT, i, j, m, e, a)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _hand_down_tangent(nodes, table, i, j, m, e, a, x, dx):
     """`_hand_down` and its derivative."""
     at, one, to_one, two, to_two = _terms(nodes, table, i, j)
@@ -458,7 +464,7 @@ def _hand_down_tangent(nodes, table, i, j, m, e, a, x, dx):
         two += to_two
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _outside_tangent(nodes, counts, m, e, a, x, dx):
     """`_outside` and its derivative."""
     _expect_trees(nodes, counts, x)
@@ -472,7 +478,7 @@ def _outside_tangent(nodes, counts, m, e, a, x, dx):
             _hand_down_tangent(nodes, BETWEEN, i, j, m, e, a, x, dx)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def marginals_jvp(begin, end, nodes, u, g, out, feasible, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     m, e, lanes, memory = _workspace(nodes, memory)

@@ -1,8 +1,8 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.separate import separate
 from sstricks.ops.precision import A_LITTLE_MORE, COLDEST, LARGEST, SURE
 
@@ -22,7 +22,7 @@ def _divide(n, u, mask, t, out):
     return present, odd
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def scaled(begin, end, u, t, mask, at_least, out, fault):
     """Write u/t with absent coordinates at −∞ into `out`, and what is wrong with a row into `fault`."""
     n = u.shape[1]
@@ -56,7 +56,7 @@ def _undivide(n, grad, u, mask, t, out):
         out[i] = grad[i] / t if here else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def scaled_backward(begin, end, grad, u, t, mask, out):
     """Write grad/t into `out` where u is present and finite, 0 elsewhere."""
     for r in range(begin, end):

@@ -6,9 +6,10 @@ Each row is scanned a handful of times, which is one vector loop over a row in c
 import math
 
 import numpy as np
-from numba import njit
 
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
+from sstricks.ops.kernels.arrays import copy, nth_largest
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
 
@@ -54,37 +55,13 @@ def _sigmoid(n, y, nu, x):
     return total, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _nth_largest(v, k):
-    """The k-th largest of v, which is partitioned around it (Hoare's selection; np.partition takes 5 s to compile)."""
-    low, high = 0, v.size - 1
-    while low < high:
-        a, b, c = v[low], v[(low + high) // 2], v[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = low, high
-        while i <= j:
-            while v[i] > pivot:
-                i += 1
-            while v[j] < pivot:
-                j -= 1
-            if i <= j:
-                v[i], v[j] = v[j], v[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            high = j
-        elif k - 1 >= i:
-            low = i
-        else:
-            break
-    return v[k - 1]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _around_edge(n, u, k, largest):
     """The k-th and the (k+1)-th largest of u; the latter is −∞ if there are only k."""
     if k >= largest.size:
-        edge = _nth_largest(u.copy(), k)
+        values = np.empty(n)
+        copy(u, values)
+        edge = nth_largest(values, k)
         below, at_least = -np.inf, 0
         for i in range(n):
             at_least += u[i] >= edge
@@ -104,7 +81,7 @@ def _around_edge(n, u, k, largest):
     return largest[k - 1], largest[k]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def solve_row(link, k, u, out, y, largest):
     """Write x = φ(u + ν), Σx = k, into `out`; `y` and `largest` are for its work."""
     n = u.size
@@ -153,7 +130,7 @@ def solve_row(link, k, u, out, y, largest):
                 out[i] = 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def solve(begin, end, link, k, u, out):
     """`solve_row` for rows `begin` to `end`."""
     y = np.empty(u.shape[1])
@@ -185,7 +162,7 @@ def _dot(n, s, g):
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def projection(begin, end, link, x, g, out):
     """Write (diag(s) − s sᵀ/Σs) g into rows `begin` to `end` of `out`."""
     n = x.shape[1]
@@ -197,7 +174,7 @@ def projection(begin, end, link, x, g, out):
             out[r, i] = s[i] * (g[r, i] - mean)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _entmax_sums(n, y, nu, beta, x):
     """x = min([1 + β(y + ν)]₊^(1/β), 1); return Σx and Σ dx/dν, from the left where x = 1."""
     total = 0.0
@@ -213,12 +190,12 @@ def _entmax_sums(n, y, nu, beta, x):
     return total, slope
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _tsallis_log(x, beta):
     return math.expm1(beta * math.log(x)) / beta
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def entmax(begin, end, k, u, alpha, least_beta, no_kink, out):
     """Write x = min([1 + β(u + ν)]₊^(1/β), 1), Σx = k, into rows `begin` to `end` of `out`."""
     n = u.shape[1]

@@ -7,23 +7,13 @@ in another order: a last bit would depend on where the memory of a call happens 
 own parallel loops as separate; `njit` has no word for that, but lets one extend the compiler.
 """
 
-from numba import njit
-from numba.core.compiler import Compiler
+from functools import partial
 
-
-class _Separate(Compiler):
-    """A compiler that may rely on no array of a function's arguments overlapping another one."""
-
-    def define_pipelines(self):
-        self.state.flags.noalias = True
-        return super().define_pipelines()
-
+from sstricks.ops.kernels.compiled import compiled
 
 # Sums keep their order, and x/x is 1: multiplying by a reciprocal instead would not make it so.
 MATHS = {"contract", "nsz"}
 # For functions whose array arguments, as far as they are written, never share memory.
-separate = njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS, pipeline_class=_Separate)
+separate = partial(compiled, fastmath=MATHS, separate=True)
 # The same for loops that add up: in an order that suits vectors, and is the same in every call.
-separate_sums = njit(
-    nogil=True, cache=True, error_model="numpy", fastmath=MATHS | {"arcp", "reassoc"}, pipeline_class=_Separate
-)
+separate_sums = partial(compiled, fastmath=MATHS | {"arcp", "reassoc"}, separate=True)

@@ -21,9 +21,12 @@ arrays for overlap.
 (the lower first), so the maximum is unique and both agree on it.
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from sstricks.ops.kernels.arrays import add_up, copy, descending
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import (
     LANES,
     LARGEST,
@@ -45,25 +48,25 @@ from sstricks.ops.precision import MANY, NEAR, SURE
 _FARTHEST = 1e305  # differences of scaled utilities end below it
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def row_of(v):
     """Where the row of node v begins: the number of pairs of the first v nodes, times the lanes."""
     return np.uint64(v * (v - 1) // 2 * LANES)
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def diagonal(nodes, apart):
     """Where the pairs of nodes that are `apart` numbers apart begin."""
     return np.uint64((apart - 1) * (2 * nodes - apart) // 2 * LANES)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def cut(memory, pieces, size):
     """The first so many pieces of the memory, and what remains."""
     return memory[: pieces * size].reshape(pieces, size), memory[pieces * size :]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def number(nodes, ends):
     """The number of each edge's pair of nodes."""
     pair = np.empty(ends.shape[1], np.int64)
@@ -78,7 +81,7 @@ def workspace_size(nodes, edges):
     return LANES * (10 * (nodes * (nodes - 1) // 2) + 5 * nodes + 3 * edges)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _workspace(nodes, edges, memory):
     """The weights of all pairs, the rows, the edges, the nodes; each begins at a multiple of 64 bytes."""
     pairs, memory = cut(memory, 6, nodes * (nodes - 1) // 2 * LANES)
@@ -141,8 +144,8 @@ def _reach(ends, m_edge, present, reached):
     zero, one, limit, infinity = filled(0.0), filled(1.0), filled(NEAR), filled(np.inf)
     present[:] = 0.0
     before = 0.0
-    while before < reached.sum():
-        before = reached.sum()
+    while before < add_up(reached):
+        before = add_up(reached)
         for x in range(ends.shape[1]):
             i, j = np.uint64(ends[0, x]) * ROW, np.uint64(ends[1, x]) * ROW
             below = load(m_edge, np.uint64(x) * ROW)
@@ -154,10 +157,11 @@ def _reach(ends, m_edge, present, reached):
             store(reached, j, larger(load(reached, j), near))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _find_far(nodes, ends, m_edge, far):
     """In which lanes all trees have an edge far below the best one; where some have none, far edges do not matter."""
-    present, reached = np.empty(nodes * LANES), np.zeros(nodes * LANES)
+    present, reached = np.empty(nodes * LANES), np.empty(nodes * LANES)
+    reached[:] = 0.0
     for lane in range(LANES):
         for x in range(ends.shape[1]):
             if m_edge[x * LANES + lane] == 0.0:
@@ -165,21 +169,23 @@ def _find_far(nodes, ends, m_edge, far):
                 break
     _reach(ends, m_edge, present, reached)
     for lane in range(LANES):
-        far[lane] = (present[lane::LANES] > reached[lane::LANES]).any()
+        far[lane] = False
+        for x in range(lane, present.size, LANES):
+            far[lane] |= present[x] > reached[x]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def bring_near(nodes, u, row, near):
     """Write utilities with the law of a row of u, but near each other, none above 0; `sstricks.ops.spanning_tree`."""
     most = SURE + MANY * nodes
     before, height = np.inf, 0.0
-    for x in np.argsort(-u[row], kind="mergesort"):
+    for x in descending(u[row]):
         height -= min(before - u[row, x], most) if before < np.inf else 0.0
         before = u[row, x]
         near[x] = height if before > -np.inf else -np.inf
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best, far):
     """The weights exp(u − max u) of all edges and of all pairs of nodes; which nodes are present; max u.
 
@@ -208,8 +214,9 @@ def _load(nodes, u, begin, end, pair, ends, m, e, m_edge, e_edge, present, best,
             if far[lane]:
                 bring_near(nodes, u, min(begin + lane, end - 1), m_edge[lane::LANES])
     _exponentials(m_edge, e_edge)
-    one_m = np.ones(LANES)
-    one_e = np.zeros(LANES, np.int64)
+    one_m, one_e = np.empty(LANES), np.empty(LANES, np.int64)
+    one_m[:] = 1.0
+    one_e[:] = 0
     for x in range(edges):
         at = np.uint64(x) * ROW
         first = np.uint64(ends[0, x]) * ROW
@@ -256,17 +263,17 @@ def _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d):
             m_p[x] = m_row[x] / d[lane] if d[lane] > 0.0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _account(v, top, d, present, log_z, isolated):
     """Take the sum of row v into log Z, or count v as a component of its own."""
     for lane in range(LANES):
         if d[lane] > 0.0:
-            log_z[lane] += np.log(d[lane]) + top[lane] * LN2
+            log_z[lane] += math.log(d[lane]) + top[lane] * LN2
         else:
             isolated[lane] += present[v * LANES + lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate(nodes, weights, rows, present, log_z, isolated):
     """Eliminate nodes n−1, …, 1: their rows and laws, log Z and how many components there are."""
     m, e = weights
@@ -274,7 +281,7 @@ def _eliminate(nodes, weights, rows, present, log_z, isolated):
     top = np.empty(LANES, np.int64)
     d = np.empty(LANES)
     log_z[:] = 0.0
-    isolated[:] = present[:LANES]
+    copy(present, isolated)
     for v in range(nodes - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
@@ -365,7 +372,7 @@ def _restore_tangent(v, m_row, e_row, m_p, e_p, t, low, high, dlow, dhigh):
         e_row[row + x] = -e_row[row + x] if here else np.int64(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, u, ends, out, components, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     pair = number(nodes, ends)
@@ -398,7 +405,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
                 out[first + lane, k] = min(max(value, 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def shift(nodes, u, row, ends):
     """What log Z of a row of u is more than that of the near utilities: what they differ by on the best tree."""
     tree, near = np.empty((1, ends.shape[1])), np.empty(ends.shape[1])
@@ -411,7 +418,7 @@ def shift(nodes, u, row, ends):
     return shift
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, u, ends, out, components, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     pair = number(nodes, ends)
@@ -431,7 +438,7 @@ def log_partition(begin, end, nodes, u, ends, out, components, memory):
                 out[first + lane] = log_z[lane] + shift(nodes, u, first + lane, ends)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _load_tangent(g, begin, end, pair, m_edge, e_edge, m, e, g_edge, a):
     """The incoming direction, edge by edge, and a = d log w of all pairs: its mean by the edges' shares."""
     for lane in range(LANES):
@@ -467,14 +474,15 @@ def _center(v, m_p, e_p, a_row, t, mean):
             t[row + j * ROW + lane] = a_row[row + j * ROW + lane] - mean[lane]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
     """`_eliminate` and its derivative: a = d log w of all pairs and of the rows, and t."""
     m, e = weights
     m_row, e_row, m_p, e_p = rows
     top = np.empty(LANES, np.int64)
-    d, log_z, mean = np.empty(LANES), np.zeros(LANES), np.empty(LANES)
-    isolated[:] = present[:LANES]
+    d, log_z, mean = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    log_z[:] = 0.0
+    copy(present, isolated)
     for v in range(nodes - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
@@ -487,7 +495,7 @@ def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
             _merge_tangent(count, m_row, e_row, shift, m_p, e_p, row_of(v), m, e, a, to, a_row, t)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     pair = number(nodes, ends)
@@ -531,7 +539,7 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
                 out[first + lane, k] = m_edge[at] * slope * power_of_two(e_edge[at] + e[to])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def prim(begin, end, nodes, u, ends, out, components):
     """O(n²) for a graph: grow one tree from the first node that has an edge."""
     edges = u.shape[1]
@@ -581,7 +589,7 @@ def prim(begin, end, nodes, u, ends, out, components):
                 components[r] += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def root_of(v, parent):
     """The root of v in a forest of parents, which is flattened on the way."""
     while parent[v] != v:
@@ -590,7 +598,7 @@ def root_of(v, parent):
     return v
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def boruvka(begin, end, nodes, u, ends, out, components):
     """O(E log n) for a graph: every component takes its best edge to another one, until there are none."""
     edges = ends.shape[1]

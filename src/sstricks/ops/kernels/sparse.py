@@ -7,10 +7,13 @@ neighbours. So a node's weights are what it had, and a product for every earlier
 backwards, its y goes to the same ones. Mantissas and exponents are those of `sstricks.ops.kernels.arborescence`.
 """
 
+import math
+
 import numpy as np
-from numba import njit
 
 from sstricks.ops.kernels.arborescence import ABSENT, exponentials
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near as bring_rooted_near
 from sstricks.ops.kernels.floats import LN2, exponent, mantissa, power_of_two
 from sstricks.ops.kernels.separate import MATHS
@@ -23,18 +26,18 @@ def workspace_size(nodes, edges, pairs, tangent):
     return 2 * edges + 6 * nodes + pairs * (13 if tangent else 8)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def cut(memory, size):
     return memory[:size], memory[size:]
 
 
-@njit(inline="always")
+@compiled(inline=True)
 def power(k):
     """2ᵏ for whole numbers k, and 0 from 2⁻⁹⁰⁰ down."""
     return power_of_two(np.int64(k)) if k > -900.0 else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _tops(directed, u, row, ends, top, present):
     """The largest utility of all edges or, in a directed graph, of those into each node; which nodes are there."""
     top[:] = -np.inf
@@ -50,10 +53,11 @@ def _tops(directed, u, row, ends, top, present):
         top[v] = top[v] if top[v] > -np.inf else 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _is_near(directed, u, row, ends, top, present):
     """Whether edges that are not far below the best ones are enough for a tree; undirected, whether all are near."""
-    reached = np.zeros(top.size, np.bool_)
+    reached = np.empty(top.size, np.bool_)
+    reached[:] = False
     reached[0] = True
     far, grown = False, True
     while grown:
@@ -67,10 +71,13 @@ def _is_near(directed, u, row, ends, top, present):
         if not far:
             return True
         grown = grown and directed
-    return directed and not (~reached & (present > 0.0)).any()
+    for v in range(top.size):
+        if present[v] > 0.0 and not reached[v]:
+            return False
+    return directed
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     """The weights exp(u − top) of edges and pairs; what log Z is more, NaN for `shift`, which takes long to find.
 
@@ -80,7 +87,7 @@ def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     _tops(directed, u, row, ends, top, present)
     base = 0.0
     if _is_near(directed, u, row, ends, top, present):
-        m_edge[:] = u[row]
+        copy(u[row], m_edge)
     else:
         if directed:
             base = bring_rooted_near(nodes, row, u, ends, m_edge)
@@ -105,7 +112,7 @@ def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
     return base
 
 
-@njit(inline="always")
+@compiled(inline=True, fastmath=MATHS)
 def _merge(added, new, m, e, y):
     """w ← w + w', that is added·2^new; returns by what the old and the new part were multiplied."""
     lead = new - e[y]
@@ -116,7 +123,7 @@ def _merge(added, new, m, e, y):
     return keep, part
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
     """Eliminate all nodes but the last; p and t = d log w − δ of the weights into a node stand by themselves."""
     pointer, index, begin, earlier, place = plan
@@ -159,7 +166,7 @@ def eliminate(directed, tangent, plan, m, e, p, e_p, a, t, d, top, where):
                 t[x] = a[half + x] - mean
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent, dchild, where):
     """y in the place of weights, and ẏ in that of d log w, from the last node to the first."""
     pointer, index, begin, earlier, place = plan
@@ -228,7 +235,7 @@ def _restore(directed, tangent, plan, m, e, p, e_p, a, t, parent, child, dparent
                     dchild[at] += dto_child
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def count_faults(directed, number, d, present):
     """How many nodes the root does not reach, or how many components there are."""
     count = 0
@@ -237,7 +244,7 @@ def count_faults(directed, number, d, present):
     return count
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def arrays(directed, tangent, nodes, edges, pairs, memory):
     """Weights, laws, what nodes receive, and the same of derivatives; sums; weights of edges, of which nodes are there.
 
@@ -260,7 +267,7 @@ def arrays(directed, tangent, nodes, edges, pairs, memory):
     return (m, e, p, e_p), (parent, child), (a, t), (dparent, dchild), (m_edge, e_edge), at_nodes
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     weights, _, (a, t), _, (m_edge, e_edge), at_nodes = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
@@ -273,11 +280,11 @@ def log_partition(begin, end, nodes, directed, number, slot, plan, u, ends, out,
         fault[row] = count_faults(directed, number, d, present)
         log_z = shift(nodes, u, row, ends) if np.isnan(base) else base
         for v in range(nodes):
-            log_z += np.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
+            log_z += math.log(d[v]) + top[v] * LN2 if d[v] > 0.0 else 0.0
         out[row] = log_z
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fault, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     taken = arrays(directed, False, nodes, slot.size, plan[1].size, memory)
@@ -294,7 +301,7 @@ def marginals(begin, end, nodes, directed, number, slot, plan, u, ends, out, fau
             out[row, x] = min(max(value, 0.0), 1.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def marginals_jvp(begin, end, nodes, directed, number, slot, plan, u, g, ends, out, fault, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     taken = arrays(directed, True, nodes, slot.size, plan[1].size, memory)

@@ -7,8 +7,9 @@ edge out at that q's node. So no ratios are kept. The q of an edge are those of 
 """
 
 import numpy as np
-from numba import njit
 
+from sstricks.ops.kernels.arrays import copy
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.separate import MATHS
 from sstricks.ops.kernels.sparse import arrays, count_faults, cut, eliminate, load, power
 
@@ -23,7 +24,7 @@ def uniforms_size(nodes, pairs):
     return pairs + 3 * nodes
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _origin(k, x, into, plan, weights, own, uniform):
     """Through which node the edge from k (or into it) at entry x leads; −1 if it is one of the graph."""
     pointer, index, begin, earlier, place = plan
@@ -55,7 +56,7 @@ def _origin(k, x, into, plan, weights, own, uniform):
     return chosen
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _is_below(i, v, root, parent, stamp, below):
     """Whether the ancestors of i lead to v, and not to the root; what is found holds for node v's turn."""
     k = i
@@ -69,7 +70,7 @@ def _is_below(i, v, root, parent, stamp, below):
     return found
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _draw_parent(v, moved, plan, p, e_p, uniform, parent, stamp, below):
     """The entry of one of the nodes not below v, by the law of v's parent restricted to them."""
     pointer, index = plan[0], plan[1]
@@ -93,7 +94,7 @@ def _draw_parent(v, moved, plan, p, e_p, uniform, parent, stamp, below):
     return chosen
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def _draw_tree(plan, weights, own, d, uniforms, parent, origin, stamp, below):
     """Give every node its parent, restoring the nodes in the reverse order of their elimination."""
     pointer, index = plan[0], plan[1]
@@ -119,7 +120,7 @@ def _draw_tree(plan, weights, own, d, uniforms, parent, origin, stamp, below):
             origin[v] = _origin(v, x, True, plan, weights, own, uniforms[at_nodes + 3 * v + 1])
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=MATHS)
+@compiled(fastmath=MATHS)
 def sample(begin, end, nodes, number, slot, plan, u, uniforms, ends, out, fault, memory):
     """Write one random tree for each row into `out`."""
     pairs = plan[1].size
@@ -132,8 +133,8 @@ def sample(begin, end, nodes, number, slot, plan, u, uniforms, ends, out, fault,
     below, left, last = np.empty(nodes, np.bool_), np.empty(nodes), np.empty(nodes, np.int64)
     for row in range(begin, end):
         load(True, u, row, ends, slot, m, e, m_edge, e_edge, best, present)
-        m0[:] = m
-        e0[:] = e
+        copy(m, m0)
+        copy(e, e0)
         eliminate(True, False, plan, m, e, p, e_p, a, t, d, top, where)
         fault[row] = count_faults(True, number, d, present)
         if fault[row]:

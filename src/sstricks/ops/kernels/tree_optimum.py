@@ -6,8 +6,8 @@ have one entry per edge. Working arrays have one row per use: `at_nodes` (…, n
 """
 
 import numpy as np
-from numba import njit
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.separable import FEW, solve_row
 from sstricks.ops.kernels.spanning_tree import root_of
 
@@ -20,7 +20,7 @@ _ABSENT = -1
 _CLEAR = 32.0 * 2.220446049250313e-16
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _list_neighbours(edges, graph, first, link):
     """Each node's edges: link[first[v]:first[v + 1]]."""
     first[:] = 0
@@ -36,7 +36,7 @@ def _list_neighbours(edges, graph, first, link):
             link[first[v]] = e
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _connect(edges, graph, blocks, at_nodes, at_edges):
     """Make a block of every connected component of the matroid, numbered from `blocks` on; return the next number.
 
@@ -92,7 +92,7 @@ def _connect(edges, graph, blocks, at_nodes, at_edges):
     return blocks
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _push(v, graph, done, first, link, share, slack, load, eps, level, pointer, queue, path):
     """Move as much as can be of the load of node v to others, by blocking flows (Dinic).
 
@@ -157,7 +157,7 @@ def _push(v, graph, done, first, link, share, slack, load, eps, level, pointer, 
             pointer[i] += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _violated(edges, x, graph, at_nodes, at_edges, share, slack, load):
     """Give each node its part in the partition with the most violation; return whether there is any."""
     first, part, done, queue = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3]
@@ -204,7 +204,7 @@ def _violated(edges, x, graph, at_nodes, at_edges, share, slack, load):
     return False
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _grouped(keys, edges, count, start, order):
     """Sort edges by their key in range(count): those with key b are order[start[b]:start[b + 1]]."""
     start[: count + 1] = 0
@@ -218,7 +218,7 @@ def _grouped(keys, edges, count, start, order):
         order[start[keys[e]]] = e
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def begin_division(begin, end, nodes, u, ends, state, components):
     """The blocks of graphs without any constraint but that on the whole; and of how many components graphs are."""
     count = u.shape[1]
@@ -246,7 +246,7 @@ def begin_division(begin, end, nodes, u, ends, state, components):
             components[r] += at_nodes[4, v] == 1 and at_nodes[2, v] == 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def divide(begin, end, nodes, x, state):
     """Divide every open block that a constraint is violated in, and close the others.
 
@@ -310,7 +310,7 @@ def divide(begin, end, nodes, x, state):
                 graph[OPEN, e] = 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def solve_blocks(begin, end, link, u, state, out):
     """Write x = φ(u + ν), with one ν for each open block, into `out`."""
     count = u.shape[1]
