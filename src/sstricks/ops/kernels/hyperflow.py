@@ -6,12 +6,13 @@ out of an item come after all those out of the items to which they lead.
 """
 
 import numpy as np
-from numba import njit
+
+from sstricks.ops.kernels.compiled import compiled
 
 _ROUNDING = 1e-13  # of a sum of utilities
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def begin(first, last, items, links, roots, value, far, z, ways):
     """The flow in which all ways of making up the root are alike, but those that are too far behind the best one.
 
@@ -43,7 +44,7 @@ def begin(first, last, items, links, roots, value, far, z, ways):
         _restore(items, links, roots[row], z[row], above, mass)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _restore(items, links, root, z, total, mass):
     total[:] = 0.0
     for e in range(links.shape[1]):
@@ -57,7 +58,7 @@ def _restore(items, links, root, z, total, mass):
             mass[links[2, e]] += z[e]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def restore(first, last, items, links, roots, z):
     """Make a flow of one unit from the root of numbers that are nearly one: only the shares of an item's are kept."""
     total, mass = np.empty(items + 1), np.empty(items + 1)
@@ -65,7 +66,7 @@ def restore(first, last, items, links, roots, z):
         _restore(items, links, roots[row], z[row], total, mass)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def eliminate(first, last, items, simple, links, d, ridge, matrix):
     """The upper half of A diag(d) Aᵀ, and of it, after the rows of the simple items, what is left without these."""
     near = np.empty(items, np.int64)
@@ -99,7 +100,7 @@ def eliminate(first, last, items, simple, links, d, ridge, matrix):
                     k[near[i], near[j]] -= share * k[q, near[j]]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def descend(first, last, items, simple, matrix, side):
     """Carry the side of simple items' equations over to the others."""
     for row in range(first, last):
@@ -109,7 +110,7 @@ def descend(first, last, items, simple, matrix, side):
                 side[row, a] -= matrix[row, q, a] * share
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def ascend(first, last, items, simple, matrix, side):
     """The potentials of simple items, given those of the others."""
     for row in range(first, last):
