@@ -253,7 +253,7 @@ def _in_lanes(
 
 
 def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
-    def exact(nodes: int, edges: Tensor, out: Tensor, unreached: Tensor, *rows: Tensor) -> None:
+    def exact(out: Tensor, unreached: Tensor, *rows: Tensor) -> None:
         from sstricks.ops.kernels import arborescence as kernels
 
         _in_lanes(getattr(kernels, kernel_name), out, unreached, nodes, edges, *rows)

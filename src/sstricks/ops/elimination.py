@@ -22,8 +22,6 @@ FEW = 16
 FILLED = 8
 # A product of numbers with exponents takes as long as so many without, in products of matrices (measured).
 PRODUCTS = 128
-# Graphs of so many times the nodes of others, padding aside, are not worth a group of their own.
-SHORTER = 0.8
 
 
 class Order(NamedTuple):
@@ -130,11 +128,11 @@ def eliminate(
 
     Args:
         name: The kernel.
-        exact: `exact(nodes, edges, out, fault, *rows)` does the same for any graph, at any range of the utilities.
+        exact: `exact(out, fault, *rows)` does the same for any graph, at any range of the utilities.
         out: What it writes, one row for each graph.
         nodes: The number of nodes.
         edges: The two ends of every edge.
-        *rows: What it reads, one row for each graph, utilities first.
+        *rows: What it reads, one row for each graph.
         directed: Whether edges have a direction, and node 0 is the root.
 
     Returns:
@@ -144,66 +142,17 @@ def eliminate(
     order = sparse_order(edges, nodes) if nodes >= DENSE else None
     if order and order.products * PRODUCTS < nodes**3:
         _sparse(name, directed, order, nodes, edges, out, fault, *rows)
-        return fault
-    groups = _by_size(rows[0], edges, nodes)
-    if not groups:
-        _eliminate(name, exact, directed, order, nodes, edges, out, fault, *rows)
-        return fault
-    out.zero_()
-    last = edges.amax(0)
-    for here, size in groups:
-        among = (last < size).nonzero().squeeze(-1)
-        at = (here.unsqueeze(-1) * edges.shape[1] + among).flatten()
-        part = [row.flatten().gather(0, at).unflatten(0, (len(here), -1)) for row in rows]
-        to, wrong = torch.empty_like(part[0] if out.dim() > 1 else out[here]), fault[here]
-        _eliminate(name, exact, directed, None, size, edges[:, among].contiguous(), to, wrong, *part)
-        out.view(-1).scatter_(0, at if out.dim() > 1 else here, to.flatten())
-        fault[here] = wrong
+    elif nodes < (FEW if len(out) < LANES else DENSE_DIRECTED if directed else DENSE):
+        exact(out, fault, *rows)
+    else:
+        left = ~_dense(name, directed, nodes, edges, out, fault, *rows)
+        if order is None and len(out) == 1 and left.all():  # seven lanes would be idle
+            order = order_of(edges, nodes)
+        run = partial(_sparse, name, directed, order, nodes, edges) if order else exact
+        if left.all():
+            run(out, fault, *rows)
+        elif left.any():
+            rest, wrong = out[left], fault[left]
+            run(rest, wrong, *(row[left] for row in rows))
+            out[left], fault[left] = rest, wrong
     return fault
-
-
-def _by_size(u: Tensor, edges: Tensor, nodes: int) -> list[tuple[Tensor, int]]:
-    """Groups of graphs whose last nodes are padding, and how many nodes they need; none if padding is not worth it.
-
-    A group is as many lanes as do not need much less than the largest of them.
-    """
-    if nodes < FEW or u.amin() > -torch.inf:
-        return []
-    last = edges.amax(0)
-    sizes = torch.where(u > -torch.inf, last, last.amin()).amax(-1) + 1
-    sizes, order = sizes.sort(descending=True)
-    begins = [0]
-    for begin in range(LANES, len(u), LANES):
-        if sizes[begin] < SHORTER * sizes[begins[-1]]:
-            begins.append(begin)
-    if len(begins) == 1 and sizes[0] >= SHORTER * nodes:
-        return []
-    parts = order.tensor_split(begins[1:])
-    return [(part, int(sizes[begin])) for part, begin in zip(parts, begins, strict=True)]
-
-
-def _eliminate(
-    name: str,
-    exact: Callable[..., Any],
-    directed: bool,
-    order: Order | None,
-    nodes: int,
-    edges: Tensor,
-    out: Tensor,
-    fault: Tensor,
-    *rows: Tensor,
-) -> None:
-    """Run a kernel on graphs of about one size, those that fill few lanes, or are out of range, apart."""
-    if nodes < (FEW if len(out) < LANES else DENSE_DIRECTED if directed else DENSE):
-        exact(nodes, edges, out, fault, *rows)
-        return
-    left = ~_dense(name, directed, nodes, edges, out, fault, *rows)
-    if order is None and len(out) == 1 and left.all():  # seven lanes would be idle
-        order = order_of(edges, nodes)
-    run = partial(_sparse, name, directed, order, nodes, edges) if order else partial(exact, nodes, edges)
-    if left.all():
-        run(out, fault, *rows)
-    elif left.any():
-        rest, wrong = out[left], fault[left]
-        run(rest, wrong, *(row[left] for row in rows))
-        out[left], fault[left] = rest, wrong

@@ -211,7 +211,7 @@ def _looked_at(x: Tensor, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 
 
 def _launch(kernel_name: str, out: Tensor, nodes: int, edges: Tensor, *rows: Tensor) -> Tensor:
-    def exact(nodes: int, edges: Tensor, out: Tensor, components: Tensor, *rows: Tensor) -> None:
+    def exact(out: Tensor, components: Tensor, *rows: Tensor) -> None:
         from sstricks.ops.kernels import spanning_tree as kernels
         from sstricks.ops.kernels.floats import LANES
 
