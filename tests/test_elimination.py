@@ -384,3 +384,35 @@ def test_a_sample_of_a_large_grid_is_a_tree():
     x = spanning_tree.marginals(u[0], edges, nodes)
     worst = (samples.mean(0) - x).abs() / (x * (1 - x) / 20).clamp(min=0.01).sqrt()
     assert worst.max() < 6
+
+
+@BOTH
+@pytest.mark.parametrize("nodes", [20, 70])
+def test_padding_at_the_end_is_left_out(kind: str, nodes: int):
+    """Each graph of a padded batch is what it is alone, with no more nodes than it has."""
+    generator = torch.Generator().manual_seed(nodes)
+    edges = graph(kind, complete(nodes))
+    sizes = torch.tensor([nodes, 3, nodes // 2, 2, 7, nodes - 1, 4, nodes // 3, 9, 5, nodes // 2, 1, 6, 11, nodes, 8])
+    u, g = (torch.randn(len(sizes), edges.shape[1], dtype=torch.float64, generator=generator) for _ in "ug")
+    u = torch.where(edges.amax(0) < sizes.unsqueeze(-1), u, -torch.inf)
+    u[2, (edges == 1).any(0)] = -torch.inf  # a node in the middle is absent, too
+    found = everything(kind, u, g, edges, nodes)
+    for row, size in enumerate(sizes.clamp(min=2).tolist()):
+        among = edges.amax(0) < size
+        alone = everything(kind, u[row : row + 1, among], g[row : row + 1, among], edges[:, among], size)
+        for whole, part in zip(found, alone, strict=True):
+            inside = whole[row] if whole.dim() == 1 else whole[row, among]
+            torch.testing.assert_close(inside, part[0], atol=1e-12, rtol=1e-12)
+            assert whole.dim() == 1 or not whole[row, ~among].any()
+
+
+def test_a_faulty_graph_of_a_padded_batch_is_named():
+    edges = torch.tensor(complete(20)).T
+    u = torch.where(edges.amax(0) < torch.tensor([[20], *[[5]] * 10]), 0.0, -torch.inf).double()
+    u[7, (edges == 3).any(0)] = -torch.inf
+    u[7, (edges == torch.tensor([[0], [3]])).all(0)] = -torch.inf
+    assert spanning_tree.marginals(u, edges, 20)[7].sum() == 3  # node 3 is absent
+    u[9, (edges < 2).any(0)] = -torch.inf
+    u[9, (edges == torch.tensor([[0], [1]])).all(0)] = 0.0
+    with pytest.raises(ValueError, match="2 components in row 9"):
+        spanning_tree.marginals(u, edges, 20)

@@ -15,7 +15,8 @@ LANES = 8
 
 # Kernels with exponents treat eight graphs at a time, at the cost of eight. From so many nodes on, the products of
 # matrices of kernels without exponents make up for that, and so does what a sparse graph spares: later if edges have
-# directions, and with fewer rows than lanes already from `FEW` nodes on (measured).
+# directions, and already from `FEW` nodes on with fewer rows than lanes, or with much padding: lanes leave out the
+# padding of the largest of eight graphs, the others that of each (measured).
 DENSE, DENSE_DIRECTED = 48, 64
 FEW = 16
 # Graphs with more edges than n²/8 count as dense, and so do those that eliminations fill so far.
@@ -121,6 +122,12 @@ def sample(order: Order, edges: Tensor, out: Tensor, fault: Tensor, u: Tensor, u
     over_rows(sparse_samples.sample, len(out), order.work(), *graph, *arrays, scratch=memory)
 
 
+def _is_padded(u: Tensor) -> bool:
+    """Whether most edges are absent, by a sample of them."""
+    sample = u[:, ::7]
+    return 2 * int((sample == -torch.inf).count_nonzero()) > sample.numel()
+
+
 def eliminate(
     name: str, exact: Callable[..., Any], out: Tensor, nodes: int, edges: Tensor, *rows: Tensor, directed: bool
 ) -> Tensor:
@@ -140,9 +147,10 @@ def eliminate(
     """
     fault = torch.zeros(len(out), dtype=torch.int64)
     order = sparse_order(edges, nodes) if nodes >= DENSE else None
+    dense = DENSE_DIRECTED if directed else DENSE
     if order and order.products * PRODUCTS < nodes**3:
         _sparse(name, directed, order, nodes, edges, out, fault, *rows)
-    elif nodes < (FEW if len(out) < LANES else DENSE_DIRECTED if directed else DENSE):
+    elif nodes < FEW or (nodes < dense and len(out) >= LANES and not _is_padded(rows[0])):
         exact(out, fault, *rows)
     else:
         left = ~_dense(name, directed, nodes, edges, out, fault, *rows)

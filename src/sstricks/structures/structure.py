@@ -181,7 +181,10 @@ class Structure(Oracle):
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
         """
-        u = self._without_unused(check_tensor("u", u)) if self._may_have_unused_coordinates else u
+        check_tensor("u", u)
+        if is_readable(u) and u.numel() and u.detach().amax() < torch.inf:  # as nearly always; the argmax takes as long
+            return self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
+        u = self._without_unused(u) if self._may_have_unused_coordinates else u
         value = self._log_partition(self.scaled(u, 1.0)).to(u.dtype)
         infinite = u == torch.inf
         if self.mask is not None:
@@ -351,8 +354,7 @@ class Structure(Oracle):
         check_mask(mask, self.event_shape)
         self.mask = mask.clone()  # the caller's may change
         self.batch_shape = mask.shape[: mask.dim() - len(self.event_shape)]
-        short = mask.flatten(len(self.batch_shape)).sum(-1) < self._at_least
-        if self._at_least > 0 and short.any():
+        if self._at_least > 0 and (short := mask.flatten(len(self.batch_shape)).sum(-1) < self._at_least).any():
             row = int(short.reshape(-1).nonzero()[0])
             raise invalid(
                 "mask",
@@ -381,8 +383,6 @@ class Structure(Oracle):
     def _without_unused(self, u: Tensor) -> Tensor:
         """The utilities, with 0 for the +∞ of rows in which no embedding has a coordinate at +∞."""
         infinite, events = u == torch.inf, tuple(range(-len(self.event_shape), 0))
-        if is_readable(u) and not infinite.any():  # the argmax takes as long as the log-partition itself
-            return u
         most = self.argmax(torch.where(u.isfinite() | infinite, infinite.to(u.dtype), u))
         matters = (infinite & (most > 0)).any(dim=events, keepdim=True)
         return torch.where(infinite & ~matters, 0.0, u)

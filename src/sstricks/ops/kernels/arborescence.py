@@ -294,6 +294,18 @@ def law(v, m, e, e_p, d, top):
 
 
 @compiled
+def used(present, absent):
+    """How many nodes there are up to the last one that some graph in the lanes has; those behind are padding."""
+    nodes = present.size // LANES
+    while nodes > 1:
+        for lane in range(LANES):
+            if present[(nodes - 1) * LANES + lane] > absent:
+                return nodes
+        nodes -= 1
+    return nodes
+
+
+@compiled
 def count_unreached(first, end, top, present, unreached):
     """How many nodes that have an edge have none into them once those above them are eliminated, the root aside."""
     for lane in range(min(LANES, end - first)):
@@ -314,6 +326,14 @@ def _add(v, m1, e1, m2, e2, m, e, start):
 
 
 @separate
+def _leave_out(nodes, d, top):
+    """What `law` says of the nodes from n on, which no edge leads to."""
+    for x in range(np.uint64(nodes) * ROW, np.uint64(d.size)):
+        d[x] = 1.0
+        top[x] = ABSENT
+
+
+@separate
 def _eliminate(nodes, m, e, d, top):
     """Eliminate nodes n−1, …, 1, of each the sum d·2^top of the weights into it; the mantissas of these become p's.
 
@@ -322,6 +342,7 @@ def _eliminate(nodes, m, e, d, top):
     """
     m_p, e_p, e_in, m_out, e_out = rows(nodes)
     half = np.uint64(m.size // 2)
+    _leave_out(nodes, d, top)
     for v in range(nodes - 1, 0, -1):
         take(v, m, m_out, m_p)
         take(v, e, e_out, e_in)
@@ -429,9 +450,10 @@ def marginals(begin, end, nodes, u, ends, out, unreached, memory):
     base, half = np.empty(LANES), np.uint64(m.size // 2)
     for first in range(begin, end, LANES):
         load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
-        _eliminate(nodes, m, e, d, top)
+        count = used(present, -np.inf)
+        _eliminate(count, m, e, d, top)
         count_unreached(first, end, top, present, unreached)
-        for v in range(1, nodes):
+        for v in range(1, count):
             as_parent[:] = 0.0
             as_child[:] = 0.0
             take(v, m, m_out, m_p)
@@ -458,7 +480,7 @@ def log_partition(begin, end, nodes, u, ends, out, unreached, memory):
     base = np.empty(LANES)
     for first in range(begin, end, LANES):
         load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
-        _eliminate(nodes, m, e, d, top)
+        _eliminate(used(present, -np.inf), m, e, d, top)
         count_unreached(first, end, top, present, unreached)
         for lane in range(min(LANES, end - first)):
             log_z = 0.0
@@ -536,6 +558,7 @@ def _eliminate_tangent(nodes, m, e, dm, d, top, delta):
     m_p, e_p, e_in, m_out, e_out = rows(nodes)
     a_in, t, a_out, _, _ = rows(nodes)
     half = np.uint64(m.size // 2)
+    _leave_out(nodes, d, top)
     for v in range(nodes - 1, 0, -1):
         take(v, m, m_out, m_p)
         take(v, e, e_out, e_in)
@@ -631,9 +654,10 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, unreached, memory):
     for first in range(begin, end, LANES):
         load_weights(u, first, end, slot, again, ends, m, e, m_edge, e_edge, present, base)
         _load_tangent(g, first, end, slot, again, m, e, m_edge, e_edge, g_edge, share, dm, steepest)
-        _eliminate_tangent(nodes, m, e, dm, d, top, delta)
+        count = used(present, -np.inf)
+        _eliminate_tangent(count, m, e, dm, d, top, delta)
         count_unreached(first, end, top, present, unreached)
-        for v in range(1, nodes):
+        for v in range(1, count):
             as_parent[:] = 0.0
             as_child[:] = 0.0
             das_parent[:] = 0.0

@@ -132,10 +132,18 @@ def _lower(lo, count, step, a, b, c):
     add_product(lo, lo, count, True, a, at, _ONE, step, b, at, step, c, _FIRST, step)
 
 
+@compiled
+def _used(present):
+    """How many nodes there are up to the last one that is there; those behind are padding."""
+    nodes = present.size
+    while nodes > 1 and present[nodes - 1] == 0.0:
+        nodes -= 1
+    return nodes
+
+
 @compiled(fastmath=MATHS)
-def _eliminate(nodes, directed, tangent, out, law, dout, dlaw, d, delta):
+def _eliminate(nodes, step, directed, tangent, out, law, dout, dlaw, d, delta):
     """Eliminate nodes n−1, …, 1: p and the weights out of each when it was its turn, and their derivatives ṗ, ẇ."""
-    step = np.uint64(step_of(nodes))
     hi = nodes
     while hi > 0:
         lo = (hi - 1) // BLOCK * BLOCK
@@ -215,9 +223,8 @@ def _turn_block(lo, hi, step, from_, to):
 
 
 @compiled(fastmath=MATHS)
-def _restore(nodes, directed, tangent, out, law, dout, dlaw, d, delta, g, h, dg, dh):
+def _restore(nodes, step, directed, tangent, out, law, dout, dlaw, d, delta, g, h, dg, dh):
     """y and ẏ in the place of weights and laws."""
-    step = np.uint64(step_of(nodes))
     other, dother = (law, dlaw) if directed else (out, dout)  # the transposed matrices
     part = 1.0 if directed else 0.5
     for lo in range(0, nodes, BLOCK):
@@ -341,14 +348,13 @@ def _load(nodes, directed, u, row, ends, slot, both, w, top, present):
 
 
 @compiled(fastmath=MATHS)
-def _exact(nodes, directed, out, law, d, present, far, fault, row):
+def _exact(nodes, step, directed, out, law, d, present, far, fault, row):
     """Whether no number was lost; how many nodes had no edge to those below, or components there are."""
     fault[row] = 0 if directed else present[0]
     for v in range(1, nodes):
         fault[row] += d[v] == 0.0 and present[v] > 0.0
     if far and fault[row] > (0 if directed else 1):
         return False
-    step = np.uint64(step_of(nodes))
     return not (_far_below(nodes, step, out.view(np.uint64)) or _far_below(nodes, step, law.view(np.uint64)))
 
 
@@ -358,16 +364,17 @@ def log_partition(begin, end, nodes, directed, u, ends, out, fault, served, memo
     both, weights, law, _, _, memory = _matrices(nodes, memory)
     w, memory = _cut(memory, ends.shape[1])
     d, top, present = memory[:nodes], memory[nodes : 2 * nodes], memory[2 * nodes : 3 * nodes]
-    slot = np.empty(ends.shape[1], np.int64)
+    slot, step = np.empty(ends.shape[1], np.int64), np.uint64(step_of(nodes))
     _slots(nodes, directed, ends, slot)
     nothing = both[:0]
     for row in range(begin, end):
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
         if served[row]:
-            _eliminate(nodes, directed, False, weights, law, nothing, nothing, d, d)
-            served[row] = _exact(nodes, directed, weights, law, d, present, far, fault, row)
+            size = _used(present)
+            _eliminate(size, step, directed, False, weights, law, nothing, nothing, d, d)
+            served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
             log_z, first = 0.0, not directed
-            for v in range(nodes):
+            for v in range(size):
                 if present[v] > 0.0 and v > 0 and d[v] > 0.0:
                     log_z += math.log(d[v])
                 if present[v] > 0.0 and not first and (v > 0 or not directed):
@@ -388,16 +395,17 @@ def marginals(begin, end, nodes, directed, u, ends, out, fault, served, memory):
     both, weights, law, g, h, memory = _matrices(nodes, memory)
     w, memory = _cut(memory, ends.shape[1])
     d, top, present = memory[:nodes], memory[nodes : 2 * nodes], memory[2 * nodes : 3 * nodes]
-    slot = np.empty(ends.shape[1], np.int64)
+    slot, step = np.empty(ends.shape[1], np.int64), np.uint64(step_of(nodes))
     _slots(nodes, directed, ends, slot)
     nothing = both[:0]
     for row in range(begin, end):
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
         if served[row]:
-            _eliminate(nodes, directed, False, weights, law, nothing, nothing, d, d)
-            served[row] = _exact(nodes, directed, weights, law, d, present, far, fault, row)
+            size = _used(present)
+            _eliminate(size, step, directed, False, weights, law, nothing, nothing, d, d)
+            served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
         if served[row]:
-            _restore(nodes, directed, False, weights, law, nothing, nothing, d, d, g, h, nothing, nothing)
+            _restore(size, step, directed, False, weights, law, nothing, nothing, d, d, g, h, nothing, nothing)
             _to_marginals(row, slot, w, both, out)
 
 
@@ -430,7 +438,7 @@ def marginals_jvp(begin, end, nodes, directed, u, g, ends, out, fault, served, m
     w, memory = _cut(memory, ends.shape[1])
     d, top, present = memory[:nodes], memory[nodes : 2 * nodes], memory[2 * nodes : 3 * nodes]
     delta = memory[3 * nodes : 4 * nodes]
-    slot = np.empty(ends.shape[1], np.int64)
+    slot, step = np.empty(ends.shape[1], np.int64), np.uint64(step_of(nodes))
     _slots(nodes, directed, ends, slot)
     # Less than this is rounding, which the smallest temperatures would turn into an infinite gradient.
     least = nodes * 2.0**-50 if directed else 0.0
@@ -438,8 +446,9 @@ def marginals_jvp(begin, end, nodes, directed, u, g, ends, out, fault, served, m
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
         if served[row]:
             scale = _load_tangent(g, row, slot, w, dboth)
-            _eliminate(nodes, directed, True, weights, law, dweights, dlaw, d, delta)
-            served[row] = _exact(nodes, directed, weights, law, d, present, far, fault, row)
+            size = _used(present)
+            _eliminate(size, step, directed, True, weights, law, dweights, dlaw, d, delta)
+            served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
             if served[row]:
-                _restore(nodes, directed, True, weights, law, dweights, dlaw, d, delta, y, z, dy, dz)
+                _restore(size, step, directed, True, weights, law, dweights, dlaw, d, delta, y, z, dy, dz)
                 _to_slopes(row, slot, w, both, dboth, g, scale, least, out)

@@ -263,6 +263,18 @@ def _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d):
             m_p[x] = m_row[x] / d[lane] if d[lane] > 0.0 else 0.0
 
 
+@compiled
+def _used(present):
+    """How many nodes there are up to the last one that some graph in the lanes has; those behind are padding."""
+    nodes = present.size // LANES
+    while nodes > 1:
+        for lane in range(LANES):
+            if present[(nodes - 1) * LANES + lane]:
+                return nodes
+        nodes -= 1
+    return nodes
+
+
 @compiled(fastmath=MATHS)
 def _account(v, top, d, present, log_z, isolated):
     """Take the sum of row v into log Z, or count v as a component of its own."""
@@ -282,7 +294,7 @@ def _eliminate(nodes, weights, rows, present, log_z, isolated):
     d = np.empty(LANES)
     log_z[:] = 0.0
     copy(present, isolated)
-    for v in range(nodes - 1, 0, -1):
+    for v in range(_used(present) - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
         for apart in range(1, v):
@@ -385,7 +397,7 @@ def marginals(begin, end, nodes, u, ends, out, components, memory):
     for first in range(begin, end, LANES):
         _load(nodes, u, first, end, pair, ends, m, e, m_edge, e_edge, present, best, far)
         _eliminate(nodes, weights, rows, present, log_z, isolated)
-        for v in range(1, nodes):
+        for v in range(1, _used(present)):
             low[:] = 0.0
             high[:] = 0.0
             row = row_of(v)
@@ -483,7 +495,7 @@ def _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated):
     d, log_z, mean = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     log_z[:] = 0.0
     copy(present, isolated)
-    for v in range(nodes - 1, 0, -1):
+    for v in range(_used(present) - 1, 0, -1):
         _row_law(nodes, v, m, e, m_row, e_row, m_p, e_p, top, d)
         _account(v, top, d, present, log_z, isolated)
         _gather(nodes, v, a, a_row, row_of(v))
@@ -512,7 +524,8 @@ def marginals_jvp(begin, end, nodes, u, g, ends, out, components, memory):
         _load(nodes, u, first, end, pair, ends, m, e, m_edge, e_edge, present, best, far)
         _load_tangent(g, first, end, pair, m_edge, e_edge, m, e, g_edge, a)
         _eliminate_tangent(nodes, weights, rows, present, a, a_row, t, isolated)
-        for v in range(1, nodes):
+        dx[:] = 0.0
+        for v in range(1, _used(present)):
             low[:] = 0.0
             high[:] = 0.0
             dlow[:] = 0.0
