@@ -14,7 +14,8 @@ import pytest
 
 import sstricks as sst
 from sstricks import warmup
-from sstricks.ops.kernels import compiled as kernels
+from sstricks.ops.kernels import compiled as compiling
+from sstricks.ops.kernels import kernel as kernels
 
 PACKAGE = Path(sst.__file__).parent
 NOWHERE = "/dev/null/nowhere"  # not even root can write there
@@ -113,13 +114,23 @@ def double(x):
         x[i] *= 2.0
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_numbas_own_compiler_serves_versions_that_are_not_known(separate: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiling, "_BEYOND", (0, 61))
+    kernel = compiling.compiled(double, separate=separate)
+    assert not isinstance(kernel, kernels.Kernel)
+    x = np.ones(3)
+    kernel(x)
+    assert x.tolist() == [2.0] * 3
+
+
 @pytest.mark.parametrize("damage", ["none", "stamp", "file"])
 def test_only_sound_files_of_the_same_sources_are_loaded(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(kernels, "writable_directory", kernels.writable_directory.__wrapped__)
-    kernels.compiled(double)(np.ones(3))
+    compiling.compiled(double)(np.ones(3))
     (file,) = tmp_path.rglob("*.nbc")
-    again = kernels.compiled(double)
+    again = compiling.compiled(double)
     if damage == "stamp":
         again._cache._stamp = b"of other sources"
     if damage == "file":

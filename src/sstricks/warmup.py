@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import invalid
-from sstricks.ops.kernels.compiled import no_directory, writable_directory
+from sstricks.ops.kernels.places import no_directory, writable_directory
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,

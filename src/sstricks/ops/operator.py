@@ -114,7 +114,7 @@ class Operator:
         on_any = self._by_rows(self._on_valid_rows(twin))
         self._kernels = {"cpu": on_any, "cuda": on_any}
         unsafe = getattr(torch.Tag, "cudagraph_unsafe", None)  # which torch has from 2.8 on
-        tags = {"tags": (unsafe,)} if waits and unsafe is not None else {}
+        tags: dict[str, Any] = {"tags": (unsafe,)} if waits and unsafe is not None else {}
         self.library_op = torch.library.custom_op(name, on_any, mutates_args=(), **tags)
         self.library_op.register_fake(self._fake)
         self.library_op.register_vmap(self._vmap)

@@ -369,8 +369,8 @@ def log_partition(begin, end, nodes, directed, u, ends, out, fault, served, memo
     nothing = both[:0]
     for row in range(begin, end):
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
+        size = _used(present)
         if served[row]:
-            size = _used(present)
             _eliminate(size, step, directed, False, weights, law, nothing, nothing, d, d)
             served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
             log_z, first = 0.0, not directed
@@ -400,8 +400,8 @@ def marginals(begin, end, nodes, directed, u, ends, out, fault, served, memory):
     nothing = both[:0]
     for row in range(begin, end):
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
+        size = _used(present)
         if served[row]:
-            size = _used(present)
             _eliminate(size, step, directed, False, weights, law, nothing, nothing, d, d)
             served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
         if served[row]:
@@ -444,9 +444,9 @@ def marginals_jvp(begin, end, nodes, directed, u, g, ends, out, fault, served, m
     least = nodes * 2.0**-50 if directed else 0.0
     for row in range(begin, end):
         served[row], far = _load(nodes, directed, u, row, ends, slot, both, w, top, present)
+        size = _used(present)
         if served[row]:
             scale = _load_tangent(g, row, slot, w, dboth)
-            size = _used(present)
             _eliminate(size, step, directed, True, weights, law, dweights, dlaw, d, delta)
             served[row] = _exact(size, step, directed, weights, law, d, present, far, fault, row)
             if served[row]:
