@@ -5,9 +5,9 @@ nothing but the seed: neither on the version of a library nor on the machine.
 """
 
 import numpy as np
-from numba import njit
 
 from sstricks.experiments.listops.vocabulary import CLOSING_ID, FIRST_DIGIT_ID, FIRST_OPERATOR_ID
+from sstricks.ops.kernels.compiled import compiled
 
 MOST_OPERANDS = 5
 FEWEST_OPERANDS = 2
@@ -15,30 +15,29 @@ NUM_OPERATORS = CLOSING_ID - FIRST_OPERATOR_ID
 MINIMUM, MAXIMUM = FIRST_OPERATOR_ID, FIRST_OPERATOR_ID + 1
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_compile = njit(nogil=True, cache=True)
 
 
-@_compile
+@compiled
 def _mix(x):
     x = (x ^ (x >> np.uint64(30))) * _FIRST
     x = (x ^ (x >> np.uint64(27))) * _SECOND
     return x ^ (x >> np.uint64(31))
 
 
-@_compile
+@compiled
 def keys(seed, out):
     """Independent 64-bit numbers; the sorting order of them is a uniform permutation."""
     for i in range(len(out)):
         out[i] = _mix(np.uint64(seed) + np.uint64(i + 1) * _STEP)
 
 
-@_compile
+@compiled
 def _uniform(state):
     state[0] += _STEP
     return np.float64(_mix(state[0]) >> np.uint64(11)) * 2.0**-53
 
 
-@_compile
+@compiled
 def _choose(weights, total, state):
     # Rounding may leave a little of the total at the end: then it is the last that can be.
     left = _uniform(state) * total
@@ -52,7 +51,7 @@ def _choose(weights, total, state):
     return chosen
 
 
-@_compile
+@compiled
 def sample(seed, first, height, lengths, below, reaching, tokens, counts):
     """Draw expressions number `first`, `first + 1`, … of a seed, each from a stream of its own.
 
@@ -112,7 +111,7 @@ def sample(seed, first, height, lengths, below, reaching, tokens, counts):
             left[top] = room - length
 
 
-@_compile
+@compiled
 def _value(operator, operands):
     operands.sort()
     n = len(operands)
@@ -123,7 +122,7 @@ def _value(operator, operands):
     return (operands[(n - 1) // 2] + operands[n // 2]) // 2
 
 
-@_compile
+@compiled
 def read(tokens, counts, heads, answers, depths):
     """Find the head of every token, the value and the depth of every expression; -1 for the depth of what is none."""
     rows, width = tokens.shape

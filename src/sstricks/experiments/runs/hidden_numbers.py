@@ -8,10 +8,11 @@ import torch
 from numba.extending import overload
 from torch import Tensor
 
+from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.threads import over_rows as over_rows
 
 _FAST: Any = {"contract", "nsz", "reassoc"}
-compile_loop = numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+compile_loop = compiled(fastmath=_FAST)
 """How a loop between matrix products is compiled: serial, without the GIL, sums in any order."""
 
 
