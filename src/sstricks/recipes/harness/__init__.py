@@ -1,0 +1,1 @@
+"""What recipes share: the run folder, training, restarts, devices and the command line."""

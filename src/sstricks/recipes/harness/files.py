@@ -1,0 +1,129 @@
+"""Files of a user: written whole or not at all, read with clear words if they are damaged, never shared by accident."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PARTIAL = ".partial-"
+
+
+class RunError(ValueError):
+    """Something the user can fix. The command line prints the text without a traceback and exits with status 2."""
+
+
+class FolderInUseError(RunError):
+    """Another process works in the folder."""
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file in one step, so that a process killed at any instant leaves the old bytes or the new ones."""
+    partial = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
+    try:
+        with naming(path):
+            with partial.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put a file's name into an OSError: writing to a full disk raises one without."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, object] | list[Any]) -> None:
+    """Write JSON atomically; NaN and infinities, which JSON does not have, are an error."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file; a RunError that ends with `remedy` if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: found no JSON ({error}). {remedy}") from None
+
+
+def read_object(path: Path, remedy: str, **fields: Any) -> dict[str, Any]:
+    """The same for a JSON object, which must have these fields of these types."""
+    content = read_json(path, remedy)
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: found {type(content).__name__}, expected an object with fields. {remedy}")
+    for name, kind in fields.items():
+        if name not in content or not isinstance(content[name], kind):
+            found = repr(content[name]) if name in content else "nothing"
+            expected = getattr(kind, "__name__", str(kind))
+            raise RunError(f"{path}: found {found} in the field {name!r}, expected {expected}. {remedy}")
+    return content
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Create a folder if there is none, and keep other processes out of it for as long as this one works there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise RunError(
+            f"--out {path}: cannot write there ({error.strerror}). Choose a folder that you may create and write."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderInUseError(
+                f"--out {path}: another process is training in it. Wait for it, end it, or choose another folder."
+            ) from None
+        for left_behind in path.glob(f"{PARTIAL}*"):
+            left_behind.unlink(missing_ok=True)
+        yield
+
+
+def refuse_foreign_files(path: Path, ours: Collection[str], kind: str) -> None:
+    """Raise unless a folder holds nothing but files named in `ours`: what is there may be somebody's work."""
+    foreign = sorted(name for name in os.listdir(path) if name not in ours) if path.is_dir() else []
+    if foreign:
+        listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
+        raise RunError(
+            f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new or an empty folder."
+        )
+
+
+def differences(there: Mapping[str, object], here: Mapping[str, object]) -> str:
+    """How two configurations differ, in words; empty if they do not."""
+    absent = "(absent)"
+    return "; ".join(
+        f"{name} is {there.get(name, absent)!r} there and {here.get(name, absent)!r} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name, absent) != here.get(name, absent)
+    )
+
+
+def check_new_files(paths: Collection[Path], suffixes: Collection[str], *, force: bool) -> None:
+    """Raise, before hours of work, if one of the files that --out names could not or must not be written."""
+    for path in paths:
+        if path.suffix not in suffixes:
+            raise RunError(f"--out {path}: found the suffix {path.suffix!r}, expected one of {', '.join(suffixes)}.")
+        if not path.parent.is_dir():
+            raise RunError(f"--out {path}: the folder {path.parent} does not exist. Create it, or name another.")
+        if path.exists() and not (force and path.is_file()):
+            raise RunError(f"--out {path}: it exists and was not touched. Add --force to replace it, or name another.")

@@ -1,0 +1,235 @@
+"""What an experiment is: a frozen dataclass whose fields are its options, with a model, data and pictures.
+
+A recipe is one file with one subclass of `Recipe`. The command line reads its fields, `config.json` stores them, and
+`run.train` trains what they describe. Everything random is a function of `(seed, restart, purpose, step)`, never of what
+happened before, so that a run that was killed continues as if it had not been.
+"""
+
+import dataclasses
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from sstricks.recipes.harness.files import RunError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sstricks.recipes.table import Layout
+
+Precision = Literal["float32", "bfloat16"]
+_OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
+
+
+class DivergedError(RunError):
+    """A training has reached numbers that are not finite."""
+
+
+def fold_in(seed: int, *parts: int | str) -> int:
+    """A seed in [0, 2⁶³) that depends on all arguments and on nothing else."""
+    digest = hashlib.blake2b(repr((seed, *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Split(Protocol):
+    """Examples: `split[indices]` is a batch of them, with `len` and `.to(device)`.
+
+    A split whose examples have several lengths has `lengths`, int64 (N,): its batches are of about equal length.
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, chosen: Tensor, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits of an experiment."""
+
+    train: Split
+    valid: Split
+    test: Split
+
+
+class Model(nn.Module, ABC):
+    """What a recipe trains."""
+
+    @abstractmethod
+    def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar whose gradient trains the model, and what to log: scalars by name."""
+
+    @abstractmethod
+    def evaluate(self, batch: Any) -> dict[str, Tensor]:
+        """What an evaluation keeps of a batch, one row for each example."""
+
+    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
+        """The metrics of all examples, whose order may differ from the split's; by default means."""
+        return {name: values.double().mean().item() for name, values in found.items()}
+
+    @abstractmethod
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new optimizer; `Recipe.lr_factor` scales its rates."""
+
+
+def check_finite(what: str, *values: Tensor) -> None:
+    """Raise `DivergedError` unless all numbers are finite."""
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise DivergedError(f"{what} no longer finite. Lower --lr or --clip, or change --temperature or --seed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
+    """An experiment. Subclasses add fields and say what is trained."""
+
+    name: ClassVar[str]
+    """What `sst train` and `config.json` call it."""
+    monitor: ClassVar[str]
+    """The metric of which the best checkpoint has the largest value."""
+    shown: ClassVar[Mapping[str, str]]
+    """A format for each metric that progress shows, such as "ELBO {:.0f}"."""
+
+    seed: int = 0
+    """Random seed for weights, data order and noise."""
+    steps: int = 1000
+    """Optimizer steps, a multiple of --valid-every."""
+    valid_every: int = 100
+    """Steps between two validations, each with a checkpoint."""
+    batch_size: int = 100
+    """Examples a step, over all devices together."""
+    lr: float = 1e-3
+    """Highest learning rate of Adam."""
+    clip: float = 1000.0
+    """Largest gradient norm."""
+    weight_decay: float = 0.0
+    """Adam's weight decay."""
+    precision: Precision = "float32"
+    """Of large hidden matrix products. On a CPU, bfloat16 is faster if the processor has instructions for it."""
+    restarts: int = 1
+    """Short trainings from different initial weights, of which the best in validation goes on; 1 for none."""
+    restart_steps: int = 100
+    """Steps of their first round."""
+    restart_factor: int = 2
+    """By which steps grow, and restarts become fewer, from round to round."""
+    restart: Annotated[int, tyro.conf.Suppress] = 0
+    """Which of the restarts this is."""
+
+    @property
+    def title(self) -> str:
+        """What progress and pictures call it."""
+        return self.name
+
+    @abstractmethod
+    def model(self) -> Model:
+        """The model; its initial weights come from torch's global generator."""
+
+    @abstractmethod
+    def data(self) -> Data:
+        """The three splits; cache what is expensive."""
+
+    @abstractmethod
+    def with_preset(self) -> Self:
+        """This recipe with the values of its preset."""
+
+    @classmethod
+    @abstractmethod
+    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
+        """Print a table of results."""
+
+    @abstractmethod
+    def draw(self, model: Model, folder: Path) -> list[Path]:
+        """Draw the pictures of a finished run, given its best model, and return their paths."""
+
+    def facts(self) -> dict[str, Any]:
+        """What results say besides configuration and metrics: chance levels, sizes of the data."""
+        return {}
+
+    def space(self) -> dict[str, Any]:
+        """What `sst sweep` searches: Ray Tune's distributions by field."""
+        raise RunError(f"{self.name} has no search space.")
+
+    @classmethod
+    def layout(cls) -> "Layout":
+        """How `sst table` arranges results."""
+        raise RunError(f"{cls.name} has no table.")
+
+    def check(self) -> None:
+        """Raise ValueError for values that make no sense; subclasses add theirs."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                remedy = "pass a very large one, such as 1e30, for no limit" if field.name == "clip" else "pass one"
+                raise ValueError(f"{field.name} is {value}, expected a finite number: {remedy}.")
+        self.check_positive("steps", "valid_every", "batch_size", "lr", "clip", "restarts", "restart_steps")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}, expected at least 0: pass such a number.")
+        if self.restart_factor < 2:
+            raise ValueError(f"restart_factor is {self.restart_factor}, expected at least 2: pass a larger number.")
+        decided = self.rounds[-1][0] if self.rounds else 0
+        if decided > self.steps:
+            raise ValueError(
+                f"steps is {self.steps}, expected at least {decided}, which is what {self.restarts} restarts take to "
+                "tell apart: use more steps, fewer restarts or fewer restart_steps."
+            )
+        for what, found in (("steps", self.steps), ("the length of the last restart", decided)):
+            if found % self.valid_every:
+                raise ValueError(
+                    f"{what} is {found}, expected a multiple of valid_every={self.valid_every}: checkpoints are "
+                    "written at validations. Change either."
+                )
+
+    def check_positive(self, *names: str) -> None:
+        """Raise unless these fields are above 0."""
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
+
+    def lr_factor(self, step: int) -> float:
+        """The learning rate at a step as a share of `lr`."""
+        return 1.0
+
+    @property
+    def rounds(self) -> list[tuple[int, int]]:
+        """Successive halving: the steps that the restarts of each round reach, and how many they are."""
+        rounds, steps, count = [], self.restart_steps, self.restarts
+        while count > 1:
+            rounds.append((steps, count))
+            steps, count = steps * self.restart_factor, -(-count // self.restart_factor)
+        return rounds
+
+    @property
+    def run_seed(self) -> int:
+        """Seed of everything random in this restart, except for the data."""
+        return fold_in(self.seed, "restart", self.restart)
+
+    def of_restart(self, index: int, **changed: Any) -> Self:
+        """One of the restarts, as a recipe without restarts."""
+        return replace(self, restart=index, restarts=1, **changed)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        return {"experiment": self.name, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The recipe of a `config.json`; ValueError if it does not fit this version."""
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+        given = {name: value for name, value in content.items() if name != "experiment"}
+        unknown = given.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{_OTHER_VERSION}")
+        try:
+            TypeAdapter(cls, config=ConfigDict(strict=True)).validate_python(given)
+        except ValidationError as error:
+            told = "; ".join(f"{e['loc'][-1]} is {e['input']!r}, {e['msg'].lower()}" for e in error.errors())
+            raise ValueError(f"{told}{_OTHER_VERSION}") from None
+        recipe = cls(**given)
+        recipe.check()
+        return recipe

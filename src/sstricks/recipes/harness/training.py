@@ -1,0 +1,368 @@
+"""One training: Lightning's loop, checkpoints that a kill cannot damage, metrics and progress."""
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from sstricks.recipes.harness.batches import AllBatches, TrainingBatches
+from sstricks.recipes.harness.distributed import SameCommand, SharedBatches, WholeBatchLayers
+from sstricks.recipes.harness.files import RunError, naming, write_atomically
+from sstricks.recipes.harness.metrics import MetricsLog
+from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, fold_in
+
+_PATIENCE = timedelta(minutes=30)  # for machines that begin later
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where a model is trained.
+
+    Attributes:
+        accelerator: auto, cpu or gpu.
+        count: processes of this machine that train together, each on a device of its own.
+        index: of the GPU, for one process among several that train different models.
+    """
+
+    accelerator: str = "auto"
+    count: int = 1
+    index: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where a single process works."""
+        gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda", self.index) if gpu else torch.device("cpu")
+
+
+def cluster() -> tuple[int, int, int] | None:
+    """Processes of a machine, machines, and this process's rank, if torchrun or SLURM started several processes."""
+    if TorchElasticEnvironment.detect():
+        environment, here = TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"])
+    elif SLURMEnvironment.detect():
+        environment = SLURMEnvironment()
+        here = environment.world_size() // int(os.environ["SLURM_NNODES"])
+    else:
+        return None
+    world = environment.world_size()
+    return (here, world // here, environment.global_rank()) if world > 1 else None
+
+
+class Training(LightningModule):
+    """A recipe's model, as Lightning trains it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(fold_in(recipe.run_seed, "weights"))
+            self.model = recipe.model()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of a batch. Its noise is a function of (seed, step, process), so no generator has to be saved."""
+        torch.manual_seed(fold_in(self.recipe.run_seed, "train", self.global_step, self.global_rank))
+        try:
+            loss, logged = self.model.loss(batch, self.global_step)
+        except DivergedError as error:
+            raise DivergedError(f"the training diverged at step {self.global_step}: {error}") from None
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in logged.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch) * processes,  # Lightning rounds the mean of the processes' weights to an integer
+            sync_dist=True,
+        )
+        return loss
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Lightning's own way assigns to the fields of a batch, which may be frozen."""
+        return batch.to(device)
+
+    def configure_optimizers(self) -> Any:
+        """The model's optimizer, its rates scaled by `lr_factor`."""
+        optimizer = self.model.optimizer()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.recipe.lr_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@torch.no_grad()
+def evaluate(model: Model, split: Split, name: str, seed: int) -> dict[str, float]:
+    """The metrics of a split, named `name/…`. All evaluations of a run use the same noise."""
+    device = next(iter(model.parameters())).device
+    training = model.training
+    torch.manual_seed(fold_in(seed, name, 0))
+    found: dict[str, list[Tensor]] = {}
+    model.eval()
+    for batch in AllBatches(split):
+        for key, values in model.evaluate(batch.to(device)).items():
+            found.setdefault(key, []).append(values)
+    model.train(training)
+    metrics = model.summarize({key: torch.cat(values) for key, values in found.items()})
+    return {f"{name}/{key}": value for key, value in metrics.items()}
+
+
+class Recorder(Checkpoint):
+    """Ends each interval: validates, records a row of metrics, then the best checkpoint if this is it, then the last.
+
+    In this order nothing is lost: a run killed between any two of these resumes from the previous last checkpoint and
+    repeats the interval. Of several processes only the first writes.
+    """
+
+    def __init__(self, recipe: Recipe, valid: Split, folder: Path, step: int, end: int, *, verbose: bool) -> None:
+        self.recipe, self.valid, self.folder, self.end, self.verbose = recipe, valid, folder, end, verbose
+        self.score, self.best_score, self.best_step, self.seconds = math.nan, -math.inf, 0, 0.0
+        self._first = self._step = step
+        self._log: MetricsLog | None = None
+        self._begun = self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumption must know."""
+        return {name: getattr(self, name) for name in ("score", "best_score", "best_step", "seconds")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        vars(self).update(state_dict)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Make Lightning begin with a new interval, also if it is longer than the one that the checkpoint ended."""
+        current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        current.update(dict.fromkeys(current, self.recipe.valid_every))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the metrics and start the clock."""
+        if trainer.is_global_zero:
+            self._log = MetricsLog(self.folder, self._step)
+        self._begun = self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the interval that ends here."""
+        if trainer.global_step == self._step:  # Lightning ends the epoch again from whose end it resumes
+            return
+        assert isinstance(pl_module, Training)
+        self._step = trainer.global_step
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        metrics |= evaluate(pl_module.model, self.valid, "valid", self.recipe.run_seed)
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        if self._log is not None:
+            self._log.append({"step": self._step, "seconds": round(self.seconds, 3), **metrics})
+            if self.verbose:
+                left = (now - self._begun) / (self._step - self._first) * (self.end - self._step)
+                measured = describe(metrics, self.recipe.shown)
+                print(f"{self.recipe.title}: step {self._step}/{self.end}  {measured}  {clock(left)} left", flush=True)
+        self.score = metrics[self.recipe.monitor]
+        if self.score > self.best_score:
+            self.best_score, self.best_step = self.score, self._step
+            trainer.save_checkpoint(best_checkpoint(self.folder))
+        trainer.save_checkpoint(last_checkpoint(self.folder))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the metrics."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = None, verbose: bool = False) -> float:
+    """Train a recipe up to a step, from the folder's last checkpoint if there is one.
+
+    Args:
+        recipe: what to train.
+        folder: for checkpoints and metrics; the caller holds it.
+        devices: where.
+        steps: where to stop, a multiple of `valid_every`; by default the recipe's.
+        verbose: whether to show progress: a bar on a terminal, and a line for each validation.
+
+    Returns:
+        The monitored metric at the last validation.
+
+    Raises:
+        RunError: if the training diverges, a process is lost, or there are not enough devices.
+        KeyboardInterrupt: if the user interrupts the training.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
+    steps = recipe.steps if steps is None else steps
+    last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
+    step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
+    callbacks: list[Callback] = [Recorder(recipe, data.valid, folder, step, steps, verbose=verbose)]
+    here, machines, _ = processes or (devices.count, 1, 0)
+    together = here * machines > 1
+    if here * machines > recipe.batch_size:
+        raise RunError(
+            f"{here * machines} devices share the {recipe.batch_size} examples of a step, expected at most one for "
+            "each: use fewer devices or a larger --batch-size."
+        )
+    if together:
+        callbacks.append(SameCommand({**recipe.to_json(), "steps to train": steps}, step))
+    bar = verbose and not together and sys.stderr.isatty()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        trainer = Trainer(
+            accelerator="gpu" if devices.device.type == "cuda" else devices.accelerator,
+            devices=here if together or devices.device.type == "cpu" else [devices.index],
+            num_nodes=machines,
+            # Lightning starts the processes, unless torchrun or SLURM has.
+            strategy=SharedBatches(
+                start_method="popen" if processes else "forkserver",
+                timeout=_PATIENCE,
+                find_unused_parameters=True,  # a layer may be idle at some steps, or on some examples
+            )
+            if together
+            else "auto",
+            plugins=[AtomicCheckpointIO(), WholeBatchLayers() if together else LightningEnvironment()],
+            callbacks=[*callbacks, *([RichProgressBar()] if bar else [])],
+            max_epochs=-1,
+            max_steps=steps,
+            gradient_clip_val=recipe.clip,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+        )
+        loader = TrainingBatches(
+            data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, lambda: trainer.global_step
+        )
+        with _without_torch_deprecations():
+            trainer.fit(Training(recipe), loader, ckpt_path=str(last) if step else None)
+    except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt from None
+    except MisconfigurationException as error:
+        raise RunError(f"--devices {devices.count}: {error}") from None
+    except (ProcessExitedException, ProcessRaisedException, distributed.DistError) as error:
+        raise _explained(error, folder, here * machines) from error
+    return recorded(folder)["score"]
+
+
+def _explained(error: Exception, folder: Path, count: int) -> RunError:
+    # What a process raised reaches its parent as text.
+    name, _, text = str(error).strip().rpartition("\n")[2].partition(": ")
+    for kind in (DivergedError, RunError):
+        if name.endswith(kind.__name__):
+            return kind(text)
+    if isinstance(error, ProcessRaisedException) and "gloo" not in str(error) and "Dist" not in name:
+        return RunError(str(error))
+    return RunError(
+        f"{folder}: one of the {count} processes that trained together was lost, perhaps killed for want of memory "
+        f"({str(error).strip().splitlines()[0]}). Give the same command with --resume to continue from the last "
+        "checkpoint."
+    )
+
+
+@contextlib.contextmanager
+def _without_torch_deprecations() -> Iterator[None]:
+    # Lightning 2.6 asks torch for leaves in a way that torch 2.13 deprecates; nothing of ours can change that.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        yield
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """Of a run: the one whose validation was best."""
+    return folder / "checkpoints" / "best.ckpt"
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Of a run: the one from which it resumes."""
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What the training of a folder has come to: `step`, `score`, `best_score`, `best_step` and `seconds`."""
+    checkpoint = read_checkpoint(last_checkpoint(folder))
+    return {"step": int(checkpoint["global_step"]), **checkpoint["callbacks"][Recorder.__qualname__]}
+
+
+def load_best(recipe: Recipe, folder: Path, device: torch.device | str = "cpu") -> Model:
+    """The best model of a run, ready for evaluation; a RunError if there is none, or it is damaged."""
+    file = best_checkpoint(folder)
+    if not file.exists():
+        raise RunError(f"{folder}: it holds no checkpoint yet. Train until the first validation at least.")
+    parameters, training = read_checkpoint(file)["state_dict"], Training(recipe)
+    try:
+        training.load_state_dict(parameters)
+    except RuntimeError as error:
+        raise RunError(
+            f"{file}: its parameters are not those of the model that {folder / 'config.json'} describes "
+            f"({' '.join(str(error).split())[:200]}…). Restore the two files, or use the version of sstricks that "
+            "started the run."
+        ) from None
+    return training.model.eval().to(device)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to the disk, made such that a killed process leaves the previous checkpoint whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+        """Replace a checkpoint in one step."""
+        try:
+            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        except RuntimeError as error:
+            refusal = error.__context__  # torch fails once more, while it ends a file that could not be written
+            if not isinstance(refusal, OSError):
+                raise
+            with naming(Path(path)):
+                raise refusal from None
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint, which holds tensors and plain values only."""
+        return read_checkpoint(Path(path), map_location or "cpu")
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint; a RunError if it is damaged."""
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError:
+        why = "it is something else"
+    except (RuntimeError, EOFError) as error:
+        why = str(error).strip().partition("\n")[0]
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which is to look for the end of an archive before the beginning of its file
+            raise
+        why = "it is cut off"
+    else:
+        if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
+            return checkpoint
+        why = "it has no parameters"
+    raise RunError(
+        f"{path}: found no whole checkpoint ({why}). Restore the file, or start a new run in another folder."
+    )
+
+
+def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
+    """The metrics that progress shows, in words."""
+    return "  ".join(text.format(value) for name, text in shown.items() if (value := metrics.get(name)) is not None)
+
+
+def clock(seconds: float) -> str:
+    """A duration: 65 s is 1:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

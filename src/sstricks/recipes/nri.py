@@ -1,0 +1,626 @@
+"""Graph layout: discover the latent trees behind moving points (Sec. 8.1, App. C.1 and D.4 of the paper).
+
+Points move as a force-directed layout algorithm pulls at hidden edges, which form a tree. An encoder sees the whole
+trajectory and gives every pair of points a utility; a stochastic softmax trick makes a relaxed graph of them; a decoder
+predicts each frame from the one before, by messages along the graph. Both are trained on the evidence lower bound, and
+nobody tells them about trees but the structure of the trick: compare `--edges spanning-tree` with `top-k` (as many
+edges, anywhere) and `independent` (Kipf et al. 2018, "NRI"). Score-function estimators (`--estimator`) train the same
+model on hard graphs. Evaluation is always on hard graphs.
+
+    sst train nri --out runs/trees          # minutes; --preset cpu takes an hour on two cores
+    cp nri.py mine.py && python mine.py --help
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, kl_divergence
+from torch.nn import functional as F
+
+import sstricks as sst
+from sstricks.estimators import NVIL, Reinforce
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphLayout(Recipe):
+    """Discover the latent graphs behind moving points: neural relational inference on graph layout (Sec. 8.1)."""
+
+    name: ClassVar = "nri"
+    monitor: ClassVar = "valid/elbo"
+    shown: ClassVar = {"valid/elbo": "ELBO {:.0f}", "valid/edge_precision": "precision {:.2f}"}
+
+    edges: Literal["spanning-tree", "top-k", "independent"] = "spanning-tree"
+    """Distribution over graphs."""
+    estimator: Literal["sst", "reinforce", "nvil"] = "sst"
+    """How the encoder gets its gradient: through relaxed samples (sst), or from a score function."""
+    preset: Literal["quick", "cpu", "large", "paper"] = "quick"
+    """quick: minutes on 2 cores. cpu: an hour. large: ours at the paper's sizes, for a GPU. paper: the paper's
+    procedure to the letter, for a GPU."""
+    data_seed: int = 0
+    """Chooses the data set."""
+    graph_nodes: int = 10
+    """Nodes of a tree."""
+    num_frames: int = 10
+    """Frames of a trajectory; the paper has 10 and 20."""
+    train_examples: int = 50_000
+    """Size of the training split."""
+    valid_examples: int = 10_000
+    """Size of the validation split."""
+    test_examples: int = 10_000
+    """Size of the test split."""
+    hidden: int = 256
+    """Width of all layers."""
+    temperature: float = 1.0
+    """Temperature of the relaxation."""
+    horizon: int = 1
+    """Frames predicted in training before a true one is seen again; 1 in evaluation."""
+    no_edge_hold: int = 0
+    """Steps before messages pass between nodes that no edge connects."""
+    no_edge_ramp: int = 0
+    """Steps over which those messages then gain their full weight."""
+    lr_decay: float = 0.0
+    """Share of the steps, at the end, over which the learning rate falls to 0."""
+    baseline_decay: float = 0.99
+    """Of REINFORCE's and NVIL's moving average."""
+
+    def with_preset(self) -> Self:
+        """The paper names its optimizer, sizes and what it tuned (App. D.4.3), but not the values that were found.
+
+        What `large`, `cpu` and `quick` have and the paper has not: half of all initial weights lead a tree to mark the
+        pairs of nodes that are *not* joined, so the run goes on from the best of several restarts; and messages between
+        nodes that no edge connects are held back at first (see `no_edge_weight`). `cpu` and `quick` predict one step
+        ahead, as evaluation does, instead of rolling out ten frames: faster, and no worse.
+        """
+        paper = replace(
+            self,
+            batch_size=128,
+            steps=50_000,
+            valid_every=500,
+            lr=5e-4,
+            temperature=1.0 if self.edges == "spanning-tree" else 0.5,
+            horizon=min(10, self.num_frames - 1),
+            weight_decay=0.0 if self.estimator == "sst" else 1e-4,
+        )
+        if self.preset == "paper":
+            return paper
+        large = replace(
+            paper, no_edge_hold=200, no_edge_ramp=200, precision="bfloat16", restarts=4, restart_steps=500
+        )
+        if self.preset == "large":
+            return large
+        cpu = replace(
+            large, horizon=1, hidden=128, steps=3_000, valid_every=100, valid_examples=2_000, lr=2e-3, restart_steps=200
+        )
+        if self.preset == "cpu":
+            return cpu
+        sizes = {"hidden": 64, "train_examples": 20_000, "valid_examples": 1_000}
+        return replace(cpu, **sizes, lr_decay=0.3, steps=1_200, restarts=16, restart_steps=50, restart_factor=4)
+
+    def check(self) -> None:
+        """Raise ValueError for values that make no sense."""
+        for field, option in (("graph_nodes", "--graph-nodes"), ("num_frames", "--num-frames")):
+            if getattr(self, field) < 2:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 2: pass a larger {option}.")
+        super().check()
+        self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "temperature", "horizon")
+        if self.horizon > self.num_frames:
+            raise ValueError(f"horizon is {self.horizon}, expected at most num_frames={self.num_frames}: change either.")
+        for field in ("data_seed", "no_edge_hold", "no_edge_ramp"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 0: pass a larger number.")
+        for field, share, below in (("lr_decay", self.lr_decay, 1.01), ("baseline_decay", self.baseline_decay, 1.0)):
+            if not 0 <= share < below:
+                raise ValueError(f"{field} is {share}, expected a share from 0 to 1: pass such a number.")
+        if self.batch_size > self.train_examples:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
+                "make the batch smaller or the training split larger."
+            )
+
+    @property
+    def title(self) -> str:
+        """The edge distribution, and the estimator if it is not the paper's own."""
+        return self.edges if self.estimator == "sst" else f"{self.edges} {self.estimator}"
+
+    def no_edge_weight(self, step: int) -> float:
+        """The weight of messages along absent edges: 0 at first, then it rises to 1 in a straight line.
+
+        Graph layout has a second basin, in which the relaxed tree marks the pairs that are *not* joined. It opens when
+        the network of the absent edges, whose messages have weight 1 − X ≈ 0.8 at the start, learns the mean force
+        first: from then on, raising X on a true edge takes force away from it. While that network is silent, nothing
+        but a message along an edge can explain a force, so the edges are found on the right side.
+        """
+        since = step - self.no_edge_hold
+        return float(since >= 0) if self.no_edge_ramp == 0 else min(1.0, max(0.0, since / self.no_edge_ramp))
+
+    def lr_factor(self, step: int) -> float:
+        """Constant at first, then in a straight line to 0."""
+        return min(1.0, (self.steps - step) / (self.lr_decay * self.steps)) if self.lr_decay else 1.0
+
+    def space(self) -> dict[str, Any]:
+        """What the paper varied (App. C.1, D.4.3); it does not print the bounds. These have the presets inside."""
+        from ray import tune
+
+        lr = tune.loguniform(3e-4, 5e-3)
+        if self.estimator == "sst":
+            return {"lr": lr, "temperature": tune.loguniform(0.3, 3.0)}
+        decays = tune.choice([0.9, 0.97, 0.99, 0.997, 0.999])
+        return {"lr": lr, "weight_decay": tune.loguniform(1e-6, 1e-2), "baseline_decay": decays}
+
+    def model(self) -> "GraphLayoutModel":
+        """Encoder, trick and decoder."""
+        return GraphLayoutModel(self)
+
+    def data(self) -> Data:
+        """Simulated layouts."""
+        sizes = (self.train_examples, self.valid_examples, self.test_examples)
+        return simulate_splits(sizes, self.graph_nodes, self.num_frames, self.data_seed)
+
+    def facts(self) -> dict[str, Any]:
+        """What graphs drawn from the prior would score: precision 2/n, recall the share of pairs that they connect."""
+        density = 0.5 if self.edges == "independent" else 2 / self.graph_nodes
+        return {"chance/edge_precision": 2 / self.graph_nodes, "chance/edge_recall": density}
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """Trajectories of trees being laid out, and the trees that no model gets to see.
+
+    Attributes:
+        positions: float32 (N, T, n, 2), in [-1, 1].
+        edges: bool (N, n(n-1)/2), in the order of ``torch.triu_indices(n, n, 1)``.
+    """
+
+    positions: Tensor
+    edges: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, chosen: Tensor | slice) -> "Layouts":
+        return Layouts(self.positions[chosen], self.edges[chosen])
+
+    def to(self, device: torch.device) -> "Layouts":
+        """The same layouts on a device."""
+        return Layouts(self.positions.to(device), self.edges.to(device))
+
+
+def spring_step(positions: Tensor, adjacency: Tensor) -> Tensor:
+    """One iteration of Fruchterman and Reingold's layout, as ``networkx.spring_layout(iterations=1)`` does it.
+
+    The force on node i is Σ_j (p_i − p_j) (k²/d² − A_ij d/k) with k = n^(−1/2). Every node moves a tenth of the larger
+    axis range along its force; then the layout is centred and its largest absolute coordinate made 1.
+    """
+    ideal = 1 / math.sqrt(positions.shape[-2])
+    delta = positions.unsqueeze(-2) - positions.unsqueeze(-3)
+    distance = delta.square().sum(-1).sqrt_().clamp_(min=0.01)
+    strength = ideal**2 / distance.square() - adjacency * distance / ideal
+    force = (delta * strength.unsqueeze(-1)).sum(-2)
+    reach = 0.1 * (positions.amax(-2) - positions.amin(-2)).amax(-1)
+    length = force.square().sum(-1, keepdim=True).sqrt_().clamp_(min=0.01)
+    moved = positions + force * (reach[..., None, None] / length)
+    centred = moved - moved.mean(-2, keepdim=True)
+    return centred / centred.abs().amax((-2, -1), keepdim=True)
+
+
+def simulate(num_examples: int, num_nodes: int, num_frames: int, generator: torch.Generator) -> Layouts:
+    """Draw trees and lay them out. Frame 1 is the first output of the layout, as the start is an outlier (App. D.4.1).
+
+    A tree is the maximum spanning tree of Gumbel edge weights; the start is standard normal in the plane.
+    """
+    trees = sst.SpanningTree.complete(num_nodes)
+    edges = trees.argmax(-torch.empty(num_examples, *trees.event_shape).exponential_(generator=generator).log())
+    start = torch.randn(num_examples, num_nodes, 2, dtype=torch.float64, generator=generator)
+    frames = torch.empty(num_examples, num_frames, num_nodes, 2)
+    for part in torch.arange(num_examples).split(2048):  # their pairwise differences stay in the cache
+        positions, adjacency = start[part], trees.to_adjacency(edges[part]).double()
+        for frame in range(num_frames):
+            positions = spring_step(positions, adjacency)
+            frames[part, frame] = positions.float()
+    return Layouts(frames, edges.bool())
+
+
+@functools.lru_cache(maxsize=1)
+def simulate_splits(sizes: tuple[int, ...], num_nodes: int, num_frames: int, seed: int) -> Data:
+    """The three splits, each from a stream of its own: the test set does not depend on the size of the others."""
+    generators = (torch.Generator().manual_seed((3 * seed + stream) % 2**64) for stream in range(3))
+    return Data(*(simulate(size, num_nodes, num_frames, one) for size, one in zip(sizes, generators, strict=True)))
+
+
+# ------------------------------------------------------------------------------------------------- pairs of nodes
+# The ordered pairs (sender, receiver) are laid out such that nothing has to be gathered by index: pair (k, r) of the
+# (n - 1, n) layout is the message from sender (r + k + 1) mod n to receiver r. Row k is the nodes rolled by k + 1, and
+# a sum over rows is a sum over the senders of each receiver.
+
+
+def directed_pairs(num_nodes: int) -> Tensor:
+    """Sender and receiver of each pair, (2, n(n-1))."""
+    receivers = torch.arange(num_nodes).expand(num_nodes - 1, num_nodes)
+    senders = (receivers + torch.arange(1, num_nodes).unsqueeze(1)) % num_nodes
+    return torch.stack([senders.flatten(), receivers.flatten()])
+
+
+def pair_sum(senders: Tensor, receivers: Tensor) -> Tensor:
+    """Sender's plus receiver's features of every pair: (B, n, h) twice -> (B, n - 1, n, h)."""
+    return torch.stack([senders.roll(-k, 1) + receivers for k in range(1, senders.shape[1])], 1)
+
+
+def graph_to_pairs(graph: Tensor) -> Tensor:
+    """Entries ij (message i -> j) of a matrix, off its diagonal: (..., n, n) -> (..., n(n-1))."""
+    senders, receivers = directed_pairs(graph.shape[-1]).to(graph.device)
+    return graph[..., senders, receivers]
+
+
+# ------------------------------------------------------------------------------------------------------ edge distributions
+
+
+class IndependentEdges:
+    """Every directed edge on its own: the Gumbel-max trick on two utilities per edge, as in Kipf et al. (2018).
+
+    Their difference is Logistic, so this is ``Subset`` with U ~ Logistic(theta_1 − theta_0).
+    """
+
+    outputs_per_pair = 2
+
+    def __init__(self, num_nodes: int) -> None:
+        self.structure = sst.Subset(num_nodes * (num_nodes - 1))
+        self.num_nodes = num_nodes
+
+    def theta(self, outputs: Tensor) -> Tensor:
+        """Locations of the utilities, (B, n(n-1), 2)."""
+        return least_kl_gauge(outputs)
+
+    def utility(self, theta: Tensor) -> Distribution:
+        """The random utilities."""
+        return sst.Logistic(theta[..., 1] - theta[..., 0])
+
+    def graph(self, edges: Tensor) -> Tensor:
+        """A sample as a matrix; entry ij is for the message i -> j."""
+        senders, receivers = directed_pairs(self.num_nodes).to(edges.device)
+        graph = edges.new_zeros(len(edges), self.num_nodes, self.num_nodes)
+        return graph.index_put((torch.arange(len(edges), device=edges.device)[:, None], senders, receivers), edges)
+
+    def kl(self, theta: Tensor) -> Tensor:
+        """KL of the utilities to Gumbel(0)."""
+        return gumbel_kl(theta).sum((-2, -1))
+
+    def log_prob(self, theta: Tensor, draw: sst.Draw) -> Tensor:
+        """Of the action that a score function sees: the edges that were drawn."""
+        edges = Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False)
+        return edges.log_prob(draw.discrete.detach()).sum(-1)
+
+    def action_kl(self, theta: Tensor) -> Tensor:
+        """KL of the edges to fair coins."""
+        logits = theta[..., 1] - theta[..., 0]
+        return kl_divergence(Bernoulli(logits=logits), Bernoulli(logits=torch.zeros_like(logits))).sum(-1)
+
+
+class UndirectedEdges:
+    """A structure over the n(n-1)/2 undirected edges, with Gumbel utilities averaged over both directions."""
+
+    outputs_per_pair = 1
+
+    def __init__(self, num_nodes: int, structure: sst.KSubset | sst.SpanningTree) -> None:
+        self.structure = structure
+        self.num_nodes = num_nodes
+
+    def theta(self, outputs: Tensor) -> Tensor:
+        """Locations of the utilities, (B, n(n-1)/2)."""
+        n = self.num_nodes
+        senders, receivers = directed_pairs(n).to(outputs.device)
+        place = torch.zeros(n, n, dtype=torch.long, device=outputs.device)
+        place[senders, receivers] = torch.arange(len(senders), device=outputs.device)
+        first, second = torch.triu_indices(n, n, 1, device=outputs.device)
+        directed = outputs.squeeze(-1)
+        there, back = (directed.index_select(-1, place[a, b]) for a, b in ((first, second), (second, first)))
+        return least_kl_gauge((there + back) / 2)
+
+    def utility(self, theta: Tensor) -> Distribution:
+        """The random utilities."""
+        return sst.Gumbel(theta)
+
+    def graph(self, edges: Tensor) -> Tensor:
+        """A sample as a symmetric matrix."""
+        n = self.num_nodes
+        first, second = torch.triu_indices(n, n, 1, device=edges.device)
+        batch = torch.arange(len(edges), device=edges.device)[:, None]
+        half = edges.new_zeros(len(edges), n, n).index_put((batch, first, second), edges)
+        return half + half.mT
+
+    def kl(self, theta: Tensor) -> Tensor:
+        """KL to Gumbel(0), each utility once (the code behind the paper's numbers counts both directions)."""
+        return gumbel_kl(theta).sum(-1)
+
+    def log_prob(self, theta: Tensor, draw: sst.Draw) -> Tensor:
+        """Of the utilities that were drawn, for that of the edges is a sum over too many orders."""
+        return sst.Gumbel(theta).log_prob(draw.utility.detach()).sum(-1)
+
+    def action_kl(self, theta: Tensor) -> Tensor:
+        """KL of the utilities."""
+        return self.kl(theta)
+
+
+def edge_distribution(edges: str, num_nodes: int) -> IndependentEdges | UndirectedEdges:
+    """The distribution over graphs of n nodes that `--edges` names."""
+    if edges == "independent":
+        return IndependentEdges(num_nodes)
+    if edges == "top-k":
+        return UndirectedEdges(num_nodes, sst.KSubset(num_nodes * (num_nodes - 1) // 2, num_nodes - 1))
+    return UndirectedEdges(num_nodes, sst.SpanningTree.complete(num_nodes))
+
+
+def gumbel_kl(theta: Tensor) -> Tensor:
+    """KL of Gumbel(theta) to Gumbel(0), theta + exp(−theta) − 1, without cancellation near theta = 0 (App. D.4.2)."""
+    return theta + torch.expm1(-theta)
+
+
+def least_kl_gauge(outputs: Tensor) -> Tensor:
+    """Shift the last dimension to where its KL to Gumbel(0) is least: theta = o + log mean exp(−o).
+
+    Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
+    ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example whose
+    constant goes astray costs exp(−theta) and the training with it; here the gradient of the KL is bounded.
+    """
+    return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
+
+
+# ------------------------------------------------------------------------------------------------------------ model
+
+
+class MixedLinear(nn.Linear):
+    """An affine map whose matrix product runs in `precision`; parameters, input and output stay as they are.
+
+    Xavier weights and a bias of 0.1, as Kipf et al. (2018) start their encoder.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, precision: torch.dtype | None = None) -> None:
+        super().__init__(num_inputs, num_outputs)
+        self.precision = precision
+        nn.init.xavier_normal_(self.weight)
+        nn.init.constant_(self.bias, 0.1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(self.cast(input), self.cast(self.weight), self.cast(self.bias)).to(input.dtype)
+
+    def cast(self, tensor: Tensor) -> Tensor:
+        return tensor if self.precision is None else tensor.to(self.precision)
+
+
+class Block(nn.Module):
+    """ELU of the pre-activations, one more layer, ELU, batch norm over all dimensions but the last."""
+
+    def __init__(self, hidden: int, precision: torch.dtype | None) -> None:
+        super().__init__()
+        self.linear = MixedLinear(hidden, hidden, precision)
+        self.norm = nn.BatchNorm1d(hidden)
+
+    def forward(self, pre: Tensor) -> Tensor:
+        out = F.elu(self.linear(F.elu(pre)))
+        return self.norm(out.flatten(0, -2)).view(out.shape)
+
+
+class PairLayer(nn.Module):
+    """An affine map of the (sender, receiver) features of every pair, computed once per node and added per pair."""
+
+    def __init__(self, hidden: int, num_skips: int, precision: torch.dtype | None) -> None:
+        super().__init__()
+        self.linear = MixedLinear((2 + num_skips) * hidden, hidden, precision)
+
+    def forward(self, nodes: Tensor, *skips: Tensor) -> Tensor:
+        cast = self.linear.cast
+        send, receive, *skip_weights = self.linear.weight.chunk(2 + len(skips), 1)
+        sent = F.linear(cast(nodes), cast(send)).to(nodes.dtype)
+        received = F.linear(cast(nodes), cast(receive), cast(self.linear.bias)).to(nodes.dtype)
+        out = pair_sum(sent, received)
+        for skip, weight in zip(skips, skip_weights, strict=True):
+            out = out + F.linear(cast(skip), cast(weight)).to(nodes.dtype)
+        return out
+
+
+class Encoder(nn.Module):
+    """The factor-graph MLP encoder of Kipf et al. (2018): nodes, pairs, nodes, pairs with a skip connection.
+
+    The layers at the input and at the output keep float32, whatever the precision.
+    """
+
+    def __init__(self, num_frames: int, hidden: int, outputs: int, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.input = MixedLinear(2 * num_frames, hidden)
+        self.nodes1 = Block(hidden, precision)
+        self.pairs1 = PairLayer(hidden, 0, precision)
+        self.edges1 = Block(hidden, precision)
+        self.gather = MixedLinear(hidden, hidden, precision)
+        self.nodes2 = Block(hidden, precision)
+        self.pairs2 = PairLayer(hidden, 1, precision)
+        self.edges2 = Block(hidden, precision)
+        self.readout = MixedLinear(hidden, outputs)
+
+    def features(self, positions: Tensor) -> Tensor:
+        """What `readout` reads, and an input-dependent baseline may: (B, T, n, 2) -> (B, n(n-1), h)."""
+        nodes = self.nodes1(self.input(positions.transpose(1, 2).flatten(2)))
+        edges = self.edges1(self.pairs1(nodes))
+        nodes = self.nodes2(self.gather(edges.sum(1) / nodes.shape[1]))
+        return self.edges2(self.pairs2(nodes, edges)).flatten(1, 2)
+
+
+class MessageNetwork(nn.Module):
+    """A two-layer message network; the first layer is linear in both nodes, so each node's share is computed once."""
+
+    def __init__(self, hidden: int, precision: torch.dtype | None) -> None:
+        super().__init__()
+        self.pair = nn.Linear(4, hidden)
+        self.message = nn.Linear(hidden, hidden)
+        self.precision = precision
+
+    def forward(self, positions: Tensor, weights: Tensor) -> Tensor:
+        """What each node receives: (B, T, n, 2) and pair weights (B, n(n-1)) -> (B, T, n, h)."""
+        send, receive = self.pair.weight.chunk(2, 1)
+        sent, received = F.linear(positions, send), F.linear(positions, receive, self.pair.bias)
+        return messages(sent, received, weights, self.message.weight, self.message.bias, self.precision)
+
+
+class Decoder(nn.Module):
+    """The MLP decoder of Kipf et al. (2018): one message network per edge type, a residual output.
+
+    A message i -> j is X_ij m_1(p_i, p_j) + w (1 − X_ij) m_0(p_i, p_j). The paper's decoder has w = 1; see
+    `GraphLayout.no_edge_weight`. Positions and output are float32: a standard deviation of 0.007 is lost in bfloat16.
+    """
+
+    no_edge: Tensor
+
+    def __init__(self, hidden: int, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.absent, self.present = MessageNetwork(hidden, precision), MessageNetwork(hidden, precision)
+        self.update = nn.Sequential(
+            nn.Linear(2 + hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2)
+        )
+        self.register_buffer("no_edge", torch.ones(()))  # w, saved with the parameters
+
+    def forward(self, positions: Tensor, graph: Tensor, horizon: int = 1) -> Tensor:
+        """Predict frames 1 .. T − 1, rolled out `horizon` frames from every `horizon`-th true frame.
+
+        (B, T, n, 2) and (B, n, n), whose entry ij is the weight of the edge in the message i -> j, to (B, T - 1, n, 2).
+        """
+        frames, weights = positions.shape[1], graph_to_pairs(graph)
+        known, predictions = positions[:, : frames - 1 : horizon], []
+        for _ in range(min(horizon, frames - 1)):
+            received = self.present(known, weights)
+            if self.no_edge > 0:
+                received = received + self.absent(known, self.no_edge * (1 - weights))
+            known = known + self.update(torch.cat([known, received], -1))
+            predictions.append(known)
+        return torch.stack(predictions, 2).flatten(1, 2)[:, : frames - 1]
+
+
+class InputBaseline(nn.Module):
+    """NVIL's guess of the loss from the encoder's last features: their mean, then one hidden layer (App. C.1)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features.mean(1))
+
+
+class GraphLayoutModel(Model):
+    """Encoder, edge distribution and decoder, trained on relaxed samples and evaluated on hard ones."""
+
+    def __init__(self, recipe: GraphLayout) -> None:
+        super().__init__()
+        self.recipe = r = recipe
+        self.edges = edge_distribution(r.edges, r.graph_nodes)
+        precision = torch.bfloat16 if r.precision == "bfloat16" else None
+        self.encoder = Encoder(r.num_frames, r.hidden, self.edges.outputs_per_pair, precision)
+        self.decoder = Decoder(r.hidden, precision)
+        self.estimator = None
+        if r.estimator == "reinforce":
+            self.estimator = Reinforce(r.baseline_decay)
+        elif r.estimator == "nvil":
+            self.estimator = NVIL(InputBaseline(r.hidden), r.baseline_decay)
+
+    def theta(self, features: Tensor) -> Tensor:
+        """Locations of the utilities."""
+        theta = self.edges.theta(self.encoder.readout(features))
+        check_finite("the encoder's outputs are", theta)
+        return theta
+
+    def loss(self, batch: Layouts, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The negative ELBO, or a surrogate whose gradient estimates that of it."""
+        r = self.recipe
+        self.decoder.no_edge.fill_(r.no_edge_weight(step))
+        features = self.encoder.features(batch.positions)
+        theta = self.theta(features)
+        trick = sst.StochasticSoftmaxTrick(
+            self.edges.structure, self.edges.utility(theta), r.temperature, sst.ExponentialFamilyEntropy()
+        )
+        if self.estimator is None:
+            kl = self.edges.kl(theta)
+            elbo = self.elbo(batch.positions, self.edges.graph(trick.rsample()), kl, r.horizon)
+            surrogate = -elbo.mean()
+        else:
+            draw = trick.draw()
+            log_prob, kl = self.edges.log_prob(theta, draw), self.edges.action_kl(theta)
+            elbo = self.elbo(batch.positions, self.edges.graph(draw.discrete), kl, r.horizon)
+            inputs = (features.detach(),) if isinstance(self.estimator, NVIL) else ()
+            surrogate = self.estimator(log_prob, -elbo, *inputs)
+        return surrogate, {"elbo": elbo.mean(), "kl": kl.mean()}
+
+    def elbo(self, positions: Tensor, graph: Tensor, kl: Tensor, horizon: int = 1) -> Tensor:
+        """The evidence lower bound per node, (B,), without the Gaussian's constant.
+
+        The variance is 5e-5. The constant, −4.03 a coordinate, is left out as in Kipf et al. (2018) and in the code
+        behind the paper's numbers: with it every ELBO would be higher by 8.06 (T − 1).
+        """
+        error = (self.decoder(positions, graph, horizon) - positions[:, 1:]).square().sum((1, 2, 3))
+        return -(error / (2 * 5e-5) + kl) / positions.shape[2]
+
+    def sample_graphs(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Hard graphs (B, n, n), and the locations of the utilities that they were drawn from."""
+        theta = self.theta(self.encoder.features(positions))
+        trick = sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta))
+        return self.edges.graph(trick.sample()), theta
+
+    def evaluate(self, batch: Layouts) -> dict[str, Tensor]:
+        """ELBO on hard graphs, and the graphs."""
+        graph, theta = self.sample_graphs(batch.positions)
+        kl = self.edges.kl(theta) if self.estimator is None else self.edges.action_kl(theta)
+        elbo = self.elbo(batch.positions, graph, kl)
+        return {"elbo": elbo, "kl": kl, "graphs": graph > 0.5, "edges": batch.edges}
+
+    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
+        """Means, and precision and recall over all examples."""
+        scores = edge_scores(found.pop("graphs"), found.pop("edges"))
+        return {**super().summarize(found), **scores}
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam; weight decay on the encoder and the baseline alone (App. C.1, D.4.3)."""
+        inference = [*self.encoder.parameters(), *(self.estimator.parameters() if self.estimator else ())]
+        groups = [
+            {"params": inference, "weight_decay": self.recipe.weight_decay},
+            {"params": list(self.decoder.parameters())},
+        ]
+        return torch.optim.Adam(groups, lr=self.recipe.lr, fused=True)
+
+
+def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
+    """Mean precision and recall of graphs, or of their complements if those have the higher precision (App. D.4.2).
+
+    Which of the two edge types came to mean "edge" is arbitrary, so the mean precision decides: once for all graphs,
+    never graph by graph. A graph without edges has precision 0. (N, n, n) and bool (N, n(n-1)/2).
+    """
+    first, second = torch.triu_indices(predicted.shape[-1], predicted.shape[-1], 1, device=predicted.device)
+    truth = torch.zeros_like(predicted, dtype=torch.bool)
+    truth[:, first, second] = truth[:, second, first] = true_edges
+    pairs, found = graph_to_pairs(truth), graph_to_pairs(predicted) > 0.5
+    both = []
+    for complemented, chosen in ((0.0, found), (1.0, ~found)):
+        hits = (chosen & pairs).sum(-1).double()
+        precision = (hits / chosen.sum(-1).clamp(min=1)).mean().item()
+        recall = (hits / pairs.sum(-1)).mean().item()
+        both.append({"edge_precision": precision, "edge_recall": recall, "complemented": complemented})
+    return max(both, key=lambda scores: scores["edge_precision"])
+
+
+def messages(
+    sent: Tensor, received: Tensor, weights: Tensor, matrix: Tensor, bias: Tensor, precision: torch.dtype | None = None
+) -> Tensor:
+    """y_r = Σ_s w_sr relu(W relu(a_s + b_r) + c): (B, T, n, h) twice and (B, n(n-1)) -> (B, T, n, h)."""
+    batch, frames, num_nodes, _ = sent.shape
+    dtype = matrix.dtype if precision is None else precision
+    hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu().to(dtype)
+    out = (F.linear(hidden, matrix.to(dtype)).to(matrix.dtype) + bias).relu()
+    by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
+    return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, frames)))
