@@ -1,0 +1,161 @@
+"""`sst train`, `sst evaluate`, and how the options of any recipe are read."""
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from rich.console import Console
+
+from sstricks.recipes import RECIPES
+from sstricks.recipes.harness.files import RunError
+from sstricks.recipes.harness.recipe import Recipe
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+Options = TypeVar("Options")
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Where and how to train."""
+
+    out: Path
+    """Folder of the run: configuration, checkpoints, metrics, pictures, result."""
+    resume: Flag = False
+    """Continue the run that is in the folder; if there is none, start it."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """What to train on; auto takes a GPU if there is one."""
+    devices: int = 1
+    """Devices of this machine, or processes on a CPU, that train together, each on its share of a batch. For several
+    machines, start the command with torchrun or srun on each."""
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(cores, or 4 for each GPU)")] = None
+    """Restarts to train at the same time."""
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The recipe that `sst train NAME` trains."""
+    return getattr(importlib.import_module(f"sstricks.recipes.{name}"), RECIPES[name])
+
+
+def parse(
+    cls: type[AnyRecipe], kind: type[Options], prog: str, words: Sequence[str]
+) -> tuple[AnyRecipe, Options, frozenset[str]]:
+    """Read a recipe and other options from a command line.
+
+    It is read twice: first to learn what the preset depends on, then with the preset's values as defaults, which is
+    what `--help` shows.
+
+    Returns:
+        The recipe, the options, and the names of the recipe's fields that were given.
+    """
+
+    def read(default: AnyRecipe, words: Sequence[str]) -> Any:
+        both = dataclasses.make_dataclass(
+            "Command", [("options", kind), ("recipe", cls, field(default=default))], frozen=True
+        )
+        flat = (tyro.conf.OmitArgPrefixes,)
+        return tyro.cli(both, prog=prog, description=cls.__doc__, args=words, config=flat)
+
+    help_words = [word for word in words if word in ("-h", "--help")]
+    without_help = [word for word in words if word not in help_words]
+    try:
+        if help_words:
+            found = _preset_of(cls, without_help)
+        else:
+            found = read(cls(), without_help).recipe
+        command = read(found.with_preset(), words)
+        command.recipe.check()
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    names = {word.partition("=")[0].replace("_", "-") for word in words}
+    given = frozenset(one.name for one in dataclasses.fields(cls) if f"--{one.name.replace('_', '-')}" in names)
+    return command.recipe, command.options, given
+
+
+def _preset_of(cls: type[AnyRecipe], words: Sequence[str]) -> AnyRecipe:
+    # For --help, what is required may be missing.
+    try:
+        return tyro.cli(cls, args=words, return_unknown_args=True, console_outputs=False, config=(tyro.conf.OmitArgPrefixes,))[0]
+    except SystemExit:
+        return cls()
+
+
+def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
+    """`sst train NAME`."""
+    recipe, options, _ = parse(cls, TrainOptions, prog, words)
+    for option, found in (("--jobs", options.jobs), ("--devices", options.devices)):
+        if found is not None and found < 1:
+            raise RunError(f"{option} is {found}, expected at least 1: pass a larger number, or leave it out.")
+    import torch
+
+    from sstricks.recipes.harness.processes import keep_freed_memory
+    from sstricks.recipes.harness.run import train  # Lightning takes seconds to load
+    from sstricks.recipes.harness.training import Devices
+
+    keep_freed_memory()
+    devices = Devices(options.accelerator, options.devices)
+    gpu = devices.device.type == "cuda"
+    jobs = options.jobs or (4 * torch.cuda.device_count() if gpu else torch.get_num_threads())
+    result = train(recipe, options.out, resume=options.resume, devices=devices, jobs=jobs, verbose=True)
+    if result:
+        cls.report(console, [result])
+        say(console, f"Result, pictures and checkpoints are in {options.out}")
+    else:
+        say(console, "This process's part is done; the first one tests and writes the result.")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the best checkpoint of a run on its test split again.
+
+    If the run is finished, its result.json and its pictures are written anew.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    """The folder that --out named."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """What to run on; auto takes a GPU if there is one."""
+
+    def run(self, console: Console) -> None:
+        from sstricks.recipes.harness.run import evaluate_again
+        from sstricks.recipes.harness.training import Devices
+
+        recipe = recipe_of(self.folder)
+        result, finished = evaluate_again(recipe, self.folder, Devices(self.accelerator))
+        recipe.report(console, [result])
+        if not finished:
+            say(console, "The run is not finished: this is its best checkpoint so far, and nothing was written.")
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a run's `config.json` describes."""
+    from sstricks.recipes.harness.run import read_config
+
+    config = read_config(folder)
+    name = config.get("experiment")
+    try:
+        if name not in RECIPES:
+            raise ValueError(
+                f"the configuration is of experiment {name!r}, expected one of {sorted(RECIPES)}: use the version of "
+                "sstricks that started the run."
+            )
+        return recipe_class(str(name)).from_json(config)
+    except ValueError as error:
+        raise RunError(f"{folder / 'config.json'}: {error}") from None
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def main(cls: type[Recipe]) -> None:
+    """The command line of a recipe that is run as a file: its options are those of `sst train`."""
+    from sstricks.cli import explained
+
+    sys.exit(explained(lambda: train_command(cls, Path(sys.argv[0]).name, sys.argv[1:], Console())))
