@@ -25,12 +25,11 @@ from sstricks.recipes.harness.files import (
 )
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.processes import run_tasks
-from sstricks.recipes.harness.recipe import DivergedError, Recipe
+from sstricks.recipes.harness.recipe import DivergedError, Recipe, describe
 from sstricks.recipes.harness.training import (
     Devices,
     best_checkpoint,
     cluster,
-    describe,
     evaluate,
     fit,
     last_checkpoint,

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from sstricks.recipes.harness.batches import AllBatches, TrainingBatches
 from sstricks.recipes.harness.distributed import SameCommand, SharedBatches, WholeBatchLayers
 from sstricks.recipes.harness.files import RunError, naming, write_atomically
 from sstricks.recipes.harness.metrics import MetricsLog
-from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, fold_in
+from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
 _PATIENCE = timedelta(minutes=30)  # for machines that begin later
 
@@ -355,14 +355,3 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     raise RunError(
         f"{path}: found no whole checkpoint ({why}). Restore the file, or start a new run in another folder."
     )
-
-
-def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
-    """The metrics that progress shows, in words."""
-    return "  ".join(text.format(value) for name, text in shown.items() if (value := metrics.get(name)) is not None)
-
-
-def clock(seconds: float) -> str:
-    """A duration: 65 s is 1:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
