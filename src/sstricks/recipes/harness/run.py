@@ -169,7 +169,7 @@ def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
 
 def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
     chosen = _chosen(recipe, folder)
-    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, "test", chosen.run_seed)
+    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, chosen.run_seed)
     outcome = recorded(folder)
     best = next((row for row in read_metrics(folder) if row["step"] == outcome["best_step"]), {})
     given_up = [i for i in range(recipe.restarts) if i != chosen.restart] if recipe.restarts > 1 else []
