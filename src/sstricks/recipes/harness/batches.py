@@ -1,6 +1,6 @@
 """Batches as functions of (seed, step): a run that resumes at a step sees what it would have seen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,22 +23,20 @@ class TrainingBatches:
         batch_size: examples a step.
         seed: of the order.
         interval: steps between two validations.
-        present_step: how many steps were taken so far.
+        trainer: knows how many steps were taken, as `global_step`.
     """
 
-    def __init__(
-        self, split: Split, batch_size: int, seed: int, interval: int, present_step: Callable[[], int]
-    ) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int, interval: int, trainer: Any) -> None:
         self.split, self.batch_size, self.seed, self.interval = split, batch_size, seed, interval
-        self.present_step = present_step
+        self.trainer = trainer
         self.rank, self.world_size = 0, 1
-        self._pass, self._batches = -1, ()
+        self._pass, self._batches = -1, []
 
     def __len__(self) -> int:
         return self.interval
 
     def __iter__(self) -> Iterator[Any]:
-        first = self.present_step()
+        first = self.trainer.global_step
         for step in range(first, first - first % self.interval + self.interval):
             yield self.split[self.indices(step)]
 
@@ -54,7 +52,7 @@ class TrainingBatches:
             generator = torch.Generator().manual_seed(fold_in(self.seed, "order", number))
             order = torch.randperm(len(self.split), generator=generator)
             if lengths is None:
-                self._batches = order.split(self.batch_size)
+                self._batches = list(order.split(self.batch_size))
             else:
                 batches = order[lengths[order].sort(stable=True).indices].split(self.batch_size)
                 self._batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
     for option, found in (("--jobs", options.jobs), ("--devices", options.devices)):
         if found is not None and found < 1:
             raise RunError(f"{option} is {found}, expected at least 1: pass a larger number, or leave it out.")
+    # Torch's C++ warns of layers that are idle at some steps; processes that train together read this as they start.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
 
     from sstricks.recipes.harness.processes import keep_freed_memory
@@ -90,7 +93,11 @@ def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
     jobs = options.jobs or (4 * torch.cuda.device_count() if gpu else torch.get_num_threads())
     result = train(recipe, options.out, resume=options.resume, devices=devices, jobs=jobs, verbose=True)
     if result:
-        cls.report(console, [result])
+        try:
+            cls.report(console, [result])
+        except KeyError as error:
+            file = options.out / "result.json"
+            raise RunError(f"{file}: found no field {error}. `sst evaluate {options.out}` writes it anew.") from None
         say(console, f"Result, pictures and checkpoints are in {options.out}")
     else:
         say(console, "This process's part is done; the first one tests and writes the result.")

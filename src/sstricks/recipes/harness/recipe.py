@@ -7,6 +7,7 @@ happened before, so that a run that was killed continues as if it had not been.
 
 import dataclasses
 import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -219,18 +220,17 @@ class Recipe(ABC):
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The recipe of a `config.json`; ValueError if it does not fit this version."""
-        from pydantic import ConfigDict, TypeAdapter, ValidationError
+        from pydantic import TypeAdapter, ValidationError
 
         given = {name: value for name, value in content.items() if name != "experiment"}
         unknown = given.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{_OTHER_VERSION}")
         try:
-            TypeAdapter(cls, config=ConfigDict(strict=True)).validate_python(given)
+            recipe = TypeAdapter(cls).validate_json(json.dumps(given), strict=True)
         except ValidationError as error:
-            told = "; ".join(f"{e['loc'][-1]} is {e['input']!r}, {e['msg'].lower()}" for e in error.errors())
+            told = "; ".join(f"{one['loc'][-1]} is {one['input']!r}: {one['msg']}" for one in error.errors())
             raise ValueError(f"{told}{_OTHER_VERSION}") from None
-        recipe = cls(**given)
         recipe.check()
         return recipe
 

@@ -188,7 +188,7 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
 
 
 def _chosen(recipe: Recipe, folder: Path) -> Recipe:
-    survivor = _read_restarts(folder)["survivor"] if recipe.restarts > 1 else None
+    survivor = read_restarts(folder)["survivor"] if recipe.restarts > 1 else None
     return recipe if survivor is None else recipe.of_restart(survivor)
 
 
@@ -200,7 +200,7 @@ def _restart_folder(folder: Path, index: int) -> Path:
     return folder / "restarts" / f"{index:02d}"
 
 
-def _read_restarts(folder: Path) -> dict[str, Any]:
+def read_restarts(folder: Path) -> dict[str, Any]:
     file = folder / "restarts.json"
     if not file.exists():
         return {"scores": {}, "survivor": None}
@@ -209,7 +209,7 @@ def _read_restarts(folder: Path) -> dict[str, Any]:
 
 
 def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, verbose: bool) -> int:
-    record = _read_restarts(folder)
+    record = read_restarts(folder)
     if record["survivor"] is None:
         alive = list(range(recipe.restarts))
         for steps, count in recipe.rounds:

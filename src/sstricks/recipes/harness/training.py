@@ -34,6 +34,8 @@ from sstricks.recipes.harness.metrics import MetricsLog
 from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
 _PATIENCE = timedelta(minutes=30)  # for machines that begin later
+for _name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,6 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
         RunError: if the training diverges, a process is lost, or there are not enough devices.
         KeyboardInterrupt: if the user interrupts the training.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
-        logging.getLogger(name).setLevel(logging.WARNING)
     steps = recipe.steps if steps is None else steps
     last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
@@ -264,9 +264,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             enable_progress_bar=bar,
             enable_model_summary=False,
         )
-        loader = TrainingBatches(
-            data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, lambda: trainer.global_step
-        )
+        loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, trainer)
         with _without_torch_deprecations():
             trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
     except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
@@ -353,13 +351,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a checkpoint, which holds tensors and plain values only."""
-        return read_checkpoint(Path(path), map_location or "cpu")
+        return super().load_checkpoint(path, map_location or "cpu", weights_only=True)
 
 
-def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint; a RunError if it is damaged."""
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         why = "it is something else"
     except (RuntimeError, EOFError) as error:
