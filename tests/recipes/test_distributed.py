@@ -62,7 +62,7 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [1, 3, 4, 11])
 def test_shares_are_a_partition_or_all_of_a_batch_too_small_for_one(count, size):
-    batches = TrainingBatches(torch.arange(size), size, 0, 1, None)
+    batches = TrainingBatches(torch.arange(size), size, 0, 1)
     batch, shares = batches.indices(0), []
     for rank in range(count):
         batches.rank, batches.world_size = rank, count

@@ -248,7 +248,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             num_nodes=machines,
             # Lightning starts the processes, unless torchrun or SLURM has.
             strategy=SharedBatches(
-                start_method="popen" if processes else "forkserver",
+                start_method="popen" if processes else "spawn",  # by any other, processes on a CPU share parameters
                 timeout=_PATIENCE,
                 find_unused_parameters=True,  # a layer may be idle at some steps, or on some examples
             )
@@ -264,7 +264,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             enable_progress_bar=bar,
             enable_model_summary=False,
         )
-        loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, trainer)
+        loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, step)
         with _without_torch_deprecations():
             trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
     except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
