@@ -131,7 +131,7 @@ def on_two_machines(recipes, path):
     with free_port() as port:
         machines = []
         for rank, recipe in enumerate(recipes):
-            code = f"from pathlib import Path; from recipes.toy import *; from sstricks.recipes.harness.run import *;"
+            code = "from pathlib import Path; from recipes.toy import *; from sstricks.recipes.harness.run import *;"
             code += f"train({recipe!r}, Path({str(path)!r}), resume=True)"
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MASTER_ADDR": "127.0.0.1"}
             environment |= {"MASTER_PORT": port, "RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0"}

@@ -13,6 +13,7 @@ model on hard graphs. Evaluation is always on hard graphs.
 
 import functools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -785,7 +786,8 @@ def draw_layouts(
             mine = graphs[example - 1]
             drawing.draw_recovered_graph(axis, places, edges, mine)
             share = f"precision {len(mine & edges) / max(1, len(mine)):.0%} ({len(mine & edges)} of {len(mine)})"
-            axis.set_title(f"{name}{', flipped: complement' if flipped else ''}\n{share}", fontsize=11)
+            told = name if not flipped or "flipped" in name else f"{name}, flipped: complement"
+            axis.set_title("\n".join([*textwrap.wrap(told, 30), share]), fontsize=11)
     drawing.explain_edges(figure)
     return drawing.save_figure(figure, path)
 

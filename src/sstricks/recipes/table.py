@@ -108,7 +108,7 @@ _RENAMED = {
     "num_nodes": "graph_nodes",
     **{old: old.replace("trial", "restart") for old in ("trial", "trials", "trial_steps", "trial_factor")},
 }
-_NOT_COMPARED = frozenset({"seed", "restart", "restart_steps", "restart_factor", "valid_every", "data_folder"})
+NOT_COMPARED = frozenset({"seed", "restart", "restart_steps", "restart_factor", "valid_every", "data_folder"})
 """Fields that do not tell setups apart: chance, and how a run proceeds."""
 
 
@@ -360,7 +360,7 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
     for field in dataclasses.fields(recipe):
         if field.default is not MISSING:
             defaults[field.name] = field.default
-    compared = [name for name in defaults if name not in layout.placing | layout.tuned | _NOT_COMPARED]
+    compared = [name for name in defaults if name not in layout.placing | layout.tuned | NOT_COMPARED]
     setups: dict[tuple[Label, str], dict[str, Any]] = {}
     cells: dict[tuple[Label, str], dict[Any, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
