@@ -22,17 +22,19 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.recipes.harness import files
+from sstricks.recipes.harness.commands import say
 from sstricks.recipes.harness.recipe import fold_in
 
 TOKENS = ("", *"0123456789", "[MIN", "[MAX", "[MED", "]")
@@ -75,17 +77,6 @@ class Expressions:
     def mask(self) -> Tensor:
         """True where there is a token, (N, L)."""
         return self.tokens != 0
-
-    @property
-    def gold(self) -> Tensor:
-        """The edges from operators to operands: bool (N, L, L), entry ij for i -> j."""
-        places = torch.arange(self.tokens.shape[1], device=self.heads.device)
-        return self.heads.unsqueeze(-2) == places.unsqueeze(-1)
-
-
-def words(ids: Iterable[int]) -> list[str]:
-    """The texts of token ids, without padding."""
-    return [TOKENS[number] for number in ids if number]
 
 
 def read(tokens: np.ndarray, lengths: np.ndarray) -> Expressions:
@@ -370,30 +361,38 @@ def checksum(columns: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def store(spec: Specification, folder: Path) -> str:
-    """Write the data to a folder, or check what is in it, and return the checksum. Nothing is ever overwritten."""
-    data, description = folder / "listops.npz", folder / "metadata.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not description.exists():  # it is written last
-            left_behind = {name for name in os.listdir(folder) if name.startswith(files.PARTIAL)}
-            files.refuse_foreign_files(folder, {data.name, *left_behind}, "ListOps data")
-            splits = make_splits(spec)
-            files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(*splits[:3])))  # pyright: ignore[reportArgumentType]
-            files.write_json(description, splits.metadata)
-    except OSError as error:
-        raise files.RunError(
-            f"--out {folder}: cannot read or write there ({error.strerror}). Choose a folder that you may write."
-        ) from None
-    try:
-        metadata = json.loads(description.read_text())
-        different = files.differences(metadata["specification"], asdict(spec))
-        with data.open("rb") as file, np.load(file) as stored:
-            damage = "" if checksum(stored) == metadata["checksum"] else "its checksum is another"
-    except Exception as error:  # whatever json, zipfile and numpy say of broken files
-        different, damage = "", f"{type(error).__name__}: {error}"
-    if different:
-        raise files.RunError(f"--out {folder}: it holds other data: {different}. Choose another folder.")
-    if damage:
-        raise files.RunError(f"--out {folder}: the data is damaged ({damage}). Delete it to have it made again.")
-    return metadata["checksum"]
+@dataclass(frozen=True, kw_only=True)
+class PrepareListOps(Specification):
+    """ListOps expressions (App. D.5.1), the same that training draws by itself if it is given the same numbers."""
+
+    out: Path
+    """New folder for the expressions; if it has them already, they are read and checked."""
+
+    def run(self, console: Console) -> None:
+        """Write the data, or check what is there; nothing is ever overwritten."""
+        spec = Specification(**{field.name: getattr(self, field.name) for field in fields(Specification)})
+        spec.check()
+        where, data, description = f"--out {self.out}", self.out / "listops.npz", self.out / "metadata.json"
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            if not description.exists():  # it is written last
+                left_behind = {name for name in os.listdir(self.out) if name.startswith(files.PARTIAL)}
+                files.refuse_foreign_files(self.out, {data.name, *left_behind}, "ListOps data")
+                splits = make_splits(spec)
+                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(*splits[:3])))  # pyright: ignore[reportArgumentType]
+                files.write_json(description, splits.metadata)
+        except OSError as error:
+            raise files.RunError(f"{where}: cannot write there ({error.strerror}). Choose another folder.") from None
+        try:
+            metadata = json.loads(description.read_text())
+            different = files.differences(metadata["specification"], asdict(spec))
+            with data.open("rb") as file, np.load(file) as stored:
+                if not different and checksum(stored) != metadata["checksum"]:
+                    raise ValueError("its checksum is another")
+        except Exception as error:  # whatever json, zipfile and numpy say of broken files
+            damage = f"{type(error).__name__}: {error}"
+            raise files.RunError(f"{where}: the data is damaged ({damage}). Delete it to have it made again.") from None
+        if different:
+            raise files.RunError(f"{where}: it holds other data: {different}. Choose another folder.")
+        sizes = f"{spec.train} training, {spec.valid} validation, {spec.test} test expressions"
+        say(console, f"{sizes}, checksum {metadata['checksum'][:16]}…, in {self.out}.")

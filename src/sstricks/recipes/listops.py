@@ -10,7 +10,6 @@ how much of the gold tree the graph recovers: with `--edges arborescence` (every
     cp listops.py mine.py && python mine.py --help
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -25,9 +24,10 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 import sstricks as sst
-from sstricks.recipes.expressions import TOKENS, Expressions, Specification, make_splits, store, words
+from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
+from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, fold_in, number
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
 if TYPE_CHECKING:
@@ -190,18 +190,17 @@ class ListOps(Recipe):
         epoch = math.ceil(self.used_examples / self.batch_size)
         return {"model": self.network, "epochs": round(self.steps / epoch, 2)}
 
-    def draw(self, model: Model, folder: Path) -> list[Path]:
+    def draw(self, model: Any, folder: Path) -> list[Path]:
         """The learning curves, and, if there are edges, parses of test expressions of rising depth."""
         from sstricks.recipes.drawing import draw_curves
 
-        assert isinstance(model, ListOpsModel)
         relaxed, hard = (", relaxed graphs", ", hard graphs") if self.edges else ("", "")
         panels = {"Task accuracy": {"train/accuracy": f"training{relaxed}", "valid/accuracy": f"validation{hard}"}}
         pictures = []
         if self.edges:
             recovered = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
             panels["Edges recovered in validation"] = recovered
-            pictures = [draw_parses({self.title: (self, model)}, folder / "parses.png")]
+            pictures = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
         return [draw_curves({"": folder}, panels, folder / "curves.png"), *pictures]
 
     @classmethod
@@ -209,18 +208,15 @@ class ListOps(Recipe):
         """Print a table of results."""
         from rich.table import Table
 
-        from sstricks.recipes.harness.training import clock
-
         first = results[0]
         table = Table(title=f"ListOps: test split, {first['test_examples']} expressions")
         table.add_column("model")
         for heading in ("accuracy", "precision", "recall", "steps", "time"):
             table.add_column(heading, justify="right", no_wrap=True)
         for result in results:
-            scores = [result[f"test/{name}"] for name in ("accuracy", "edge_precision", "edge_recall")]
             table.add_row(
                 ", ".join(filter(None, (result["model"], result["edges"], result["utility"]))),
-                *("–" if score is None else f"{score:.1%}" for score in scores),
+                *(number(result[f"test/{name}"], ".1%") for name in ("accuracy", "edge_precision", "edge_recall")),
                 str(result["steps"]),
                 clock(result["seconds"]),
             )
@@ -351,14 +347,19 @@ UTILITIES: Mapping[str, Any] = {
 own exceeds that of its absence, and the difference of the two is logistic."""
 
 
+def gold_graphs(sentences: Expressions) -> Tensor:
+    """The edges from operators to operands: bool (B, L, L), entry ij for i -> j."""
+    places = torch.arange(sentences.tokens.shape[1], device=sentences.heads.device)
+    return sentences.heads.unsqueeze(-2) == places.unsqueeze(-1)
+
+
 def edge_scores(graphs: Tensor, sentences: Expressions) -> tuple[Tensor, Tensor]:
     """Precision and recall of each graph's edges, float64 (B,), leaving out edges from and to closing brackets.
 
     A graph of undirected edges has both directions of each, so its precision is at most 1/2. One without edges has 0.
     """
-    counted = sentences.mask & (sentences.tokens != TOKENS.index("]"))
-    found = graphs & counted.unsqueeze(-1) & counted.unsqueeze(-2)
-    gold = sentences.gold
+    counted = sentences.mask & (sentences.tokens != CLOSING)
+    found, gold = graphs & counted.unsqueeze(-1) & counted.unsqueeze(-2), gold_graphs(sentences)
     hits, predicted, true = (edges.sum((-2, -1)).double() for edges in (found & gold, found, gold))
     return hits / predicted.clamp(min=1), hits / true.clamp(min=1)
 
@@ -539,7 +540,7 @@ class ListOpsModel(Model):
     def sample_graphs(self, batch: Expressions) -> Tensor | None:
         """Hard graphs (B, L, L), entry ij for an edge i -> j; the gold ones if they are given, none for the LSTM."""
         if self.edges is None:
-            return None if self.recipe.network == "lstm" else batch.gold.float()
+            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
         trick = self.trick(batch, self.recipe.steps)
         hard = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample()
         return self.edges.graph(hard, batch.tokens.shape[1])
@@ -592,7 +593,7 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
     models = {name: (recipe, model) for name, (recipe, model) in models.items() if recipe.edges}
     if not models:
         raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
-    sentences = readable_examples(next(iter(models.values()))[0].data().test)
+    sentences = readable_examples(make_splits(next(iter(models.values()))[0].specification).test)
     if example is not None and not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
     rows = list(range(len(sentences))) if example is None else [example - 1]
@@ -608,8 +609,8 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
             answers = model.logits(batch, graphs).argmax(-1).tolist()
         precision, recall = (scores.tolist() for scores in edge_scores(graphs > 0.5, batch))
         for row in rows:
-            axis, text = next(axes), words(sentences.tokens[row].tolist())
-            gold, found = ({(int(a), int(b)) for a, b in g[row].nonzero()} for g in (sentences.gold, graphs))
+            axis, text = next(axes), [TOKENS[token] for token in sentences.tokens[row].tolist() if token]
+            gold, found = ({(int(a), int(b)) for a, b in g[row].nonzero()} for g in (gold_graphs(sentences), graphs))
             aside = {(a, b) for a, b in found if "]" in (text[a], text[b])}
             drawing.draw_parse(axis, text, gold, found, aside)
             axis.set_xlim(-0.8, max(16, int(sentences.lengths[rows].max())) - 0.2)
@@ -621,30 +622,5 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
     return drawing.save_figure(figure, path)
 
 
-# ---------------------------------------------------------------------------------------------------------- commands
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareListOps(Specification):
-    """ListOps expressions (App. D.5.1), the same that training draws by itself if it is given the same numbers."""
-
-    out: Path
-    """New folder for the expressions; if it has them already, they are read and checked."""
-
-    def run(self, console: "Console") -> None:
-        """Draw the expressions and write them, and say what there is."""
-        spec = Specification(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Specification)})
-        spec.check()
-        found = store(spec, self.out)
-        console.print(
-            f"{spec.train} training, {spec.valid} validation, {spec.test} test expressions, checksum {found[:16]}…, in "
-            f"{self.out}.",
-            soft_wrap=True,
-            highlight=False,
-        )
-
-
 if __name__ == "__main__":
-    from sstricks.recipes.harness.commands import main
-
     main(ListOps)

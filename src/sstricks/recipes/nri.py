@@ -13,10 +13,10 @@ model on hard graphs. Evaluation is always on hard graphs.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,12 @@ from torch.nn import functional as F
 
 import sstricks as sst
 from sstricks.estimators import NVIL, Reinforce
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
+from sstricks.recipes.harness.commands import main
+from sstricks.recipes.harness.files import RunError
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, fold_in, number
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -92,9 +97,7 @@ class GraphLayout(Recipe):
         )
         if self.preset == "paper":
             return paper
-        large = replace(
-            paper, no_edge_hold=200, no_edge_ramp=200, precision="bfloat16", restarts=4, restart_steps=500
-        )
+        large = replace(paper, no_edge_hold=200, no_edge_ramp=200, precision="bfloat16", restarts=4, restart_steps=500)
         if self.preset == "large":
             return large
         cpu = replace(
@@ -113,7 +116,9 @@ class GraphLayout(Recipe):
         super().check()
         self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "temperature", "horizon")
         if self.horizon > self.num_frames:
-            raise ValueError(f"horizon is {self.horizon}, expected at most num_frames={self.num_frames}: change either.")
+            raise ValueError(
+                f"horizon is {self.horizon}, expected at most num_frames={self.num_frames}: change either."
+            )
         for field in ("data_seed", "no_edge_hold", "no_edge_ramp"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is {getattr(self, field)}, expected at least 0: pass a larger number.")
@@ -169,6 +174,53 @@ class GraphLayout(Recipe):
         """What graphs drawn from the prior would score: precision 2/n, recall the share of pairs that they connect."""
         density = 0.5 if self.edges == "independent" else 2 / self.graph_nodes
         return {"chance/edge_precision": 2 / self.graph_nodes, "chance/edge_recall": density}
+
+    def draw(self, model: "GraphLayoutModel", folder: Path) -> list[Path]:
+        """Three test graphs beside what was recovered, and the learning curves."""
+        from sstricks.recipes.drawing import draw_curves
+
+        panels = {
+            "ELBO per node (nats, higher is better)": {
+                "train/elbo": "training, relaxed samples",
+                "valid/elbo": "validation, hard samples",
+            },
+            "Edges recovered in validation": {"valid/edge_precision": "precision", "valid/edge_recall": "recall"},
+        }
+        graphs = draw_layouts({f"{self.title} ({self.preset})": (self, model)}, folder / "graphs.png", (1, 2, 3))
+        return [graphs, draw_curves({"": folder}, panels, folder / "curves.png")]
+
+    @classmethod
+    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
+        """A table of results on the test split, with chance below."""
+        from rich.table import Table
+
+        first = results[0]
+        table = Table(title=f"Graph layout, {first['graph_nodes']} nodes, {first['num_frames']} frames: test split")
+        table.add_column("edges", no_wrap=True)
+        for heading in ("ELBO", "precision", "recall", "chance", "steps", "restarts", "time"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for result in results:
+            # A flipped run marks the pairs that are not joined; its complement is scored, and that of a random graph.
+            flipped, name = result["test/complemented"] == 1, result["edges"]
+            name += "" if result["estimator"] == "sst" else f", {result['estimator']}"
+            recall = result["chance/edge_recall"]
+            table.add_row(
+                f"{name} (flipped)" if flipped else name,
+                number(result["test/elbo"], ".0f"),
+                number(result["test/edge_precision"], ".1%"),
+                number(result["test/edge_recall"], ".1%"),
+                f"{result['chance/edge_precision']:.0%}, {1 - recall if flipped else recall:.0%}",
+                str(result["steps"]),
+                str(result["restarts"]),
+                clock(result["seconds"]),
+            )
+        console.print(table)
+        console.print(
+            f"Preset {first['preset']}, seed {first['seed']}, one run each. ELBO per node in nats, higher is better. "
+            "Precision and recall of edges, and what graphs drawn from the prior would score. A flipped run marks the "
+            "pairs of nodes that are not joined; scored is then its complement.",
+            highlight=False,
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- data
@@ -624,3 +676,55 @@ def messages(
     out = (F.linear(hidden, matrix.to(dtype)).to(matrix.dtype) + bias).relu()
     by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
     return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, frames)))
+
+
+# --------------------------------------------------------------------------------------------------------- pictures
+
+
+def recovered_edges(recipe: GraphLayout, model: GraphLayoutModel, layouts: Layouts) -> tuple[list[Any], bool]:
+    """The undirected edges of sampled graphs, and whether they were taken from the graphs' complements.
+
+    A directed model's pair of nodes counts as an edge if either direction does.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
+        graphs = model.eval().sample_graphs(layouts.positions.to(next(model.parameters()).device))[0].cpu() > 0.5
+    flipped = edge_scores(graphs, layouts.edges)["complemented"] == 1
+    both = (~graphs | ~graphs.mT if flipped else graphs | graphs.mT).triu(1)
+    return [set(map(tuple, graph.nonzero().tolist())) for graph in both], flipped
+
+
+def draw_layouts(
+    runs: Mapping[str, tuple[GraphLayout, GraphLayoutModel]], path: Path, examples: Sequence[int] = (1,)
+) -> Path:
+    """Draw true graphs and, beside them, what each model recovers (Fig. 3): a row for each test graph, from 1."""
+    from matplotlib.figure import Figure
+
+    from sstricks.recipes import drawing
+
+    test = next(iter(runs.values()))[0].data().test
+    assert isinstance(test, Layouts)
+    examples = examples if len(runs) > 1 else [example for example in examples if example <= len(test)]
+    if not examples or min(examples) < 1 or max(examples) > len(test):
+        raise RunError(f"--graphs {examples}: there are {len(test)} test graphs, from 1. Choose some of them.")
+    judged = test[: max(500, *examples)]  # by which it is decided whether graphs or their complements are shown
+    found = {name: recovered_edges(recipe, model, judged) for name, (recipe, model) in runs.items()}
+    pairs = torch.triu_indices(judged.positions.shape[2], judged.positions.shape[2], 1)
+    figure = Figure(figsize=(3.2 * (1 + len(runs)), 3.5 * len(examples) + 0.7), layout="constrained")
+    for row, example in zip(figure.subplots(len(examples), 1 + len(runs), squeeze=False), examples, strict=True):
+        places, true = judged.positions[example - 1, -1], judged.edges[example - 1]
+        edges = set(map(tuple, pairs[:, true].T.tolist()))
+        drawing.draw_edges(row[0], places, edges, color=drawing.INK, linewidth=2)
+        drawing.draw_nodes(row[0], places)
+        row[0].set_title(f"test graph {example}:\nhidden edges", fontsize=11)
+        for axis, (name, (graphs, flipped)) in zip(row[1:], found.items(), strict=True):
+            mine = graphs[example - 1]
+            drawing.draw_recovered_graph(axis, places, edges, mine)
+            share = f"precision {len(mine & edges) / max(1, len(mine)):.0%} ({len(mine & edges)} of {len(mine)})"
+            axis.set_title(f"{name}{', flipped: complement' if flipped else ''}\n{share}", fontsize=11)
+    drawing.explain_edges(figure)
+    return drawing.save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main(GraphLayout)

@@ -54,35 +54,22 @@ def parse(
         The recipe, the options, and the names of the recipe's fields that were given.
     """
 
-    def read(default: AnyRecipe, words: Sequence[str]) -> Any:
-        both = dataclasses.make_dataclass(
-            "Command", [("options", kind), ("recipe", cls, field(default=default))], frozen=True
-        )
-        flat = (tyro.conf.OmitArgPrefixes,)
-        return tyro.cli(both, prog=prog, description=cls.__doc__, args=words, config=flat)
-
-    help_words = [word for word in words if word in ("-h", "--help")]
-    without_help = [word for word in words if word not in help_words]
+    flat = (tyro.conf.OmitArgPrefixes,)
+    without_help = [word for word in words if word not in ("-h", "--help")]
     try:
-        if help_words:
-            found = _preset_of(cls, without_help)
-        else:
-            found = read(cls(), without_help).recipe
-        command = read(found.with_preset(), words)
-        command.recipe.check()
+        try:
+            first, _ = tyro.cli(cls, args=without_help, return_unknown_args=True, console_outputs=False, config=flat)
+            default = {"default": first.with_preset()}
+        except SystemExit:  # something required is missing: the second time says so
+            default = {}
+        both = dataclasses.make_dataclass("Command", [("run", kind), ("experiment", cls, field(**default))])
+        command: Any = tyro.cli(both, prog=prog, description=cls.__doc__, args=words, config=flat)
+        command.experiment.check()
     except ValueError as error:
         raise RunError(str(error)) from None
     names = {word.partition("=")[0].replace("_", "-") for word in words}
     given = frozenset(one.name for one in dataclasses.fields(cls) if f"--{one.name.replace('_', '-')}" in names)
-    return command.recipe, command.options, given
-
-
-def _preset_of(cls: type[AnyRecipe], words: Sequence[str]) -> AnyRecipe:
-    # For --help, what is required may be missing.
-    try:
-        return tyro.cli(cls, args=words, return_unknown_args=True, console_outputs=False, config=(tyro.conf.OmitArgPrefixes,))[0]
-    except SystemExit:
-        return cls()
+    return command.experiment, command.run, given
 
 
 def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:

@@ -233,3 +233,20 @@ class Recipe(ABC):
         recipe = cls(**given)
         recipe.check()
         return recipe
+
+
+def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
+    """The metrics that progress shows, in words, as far as they are numbers."""
+    known = {name: value for name, value in metrics.items() if value is not None and not math.isnan(value)}
+    return "  ".join(text.format(known[name]) for name, text in shown.items() if name in known)
+
+
+def clock(seconds: float) -> str:
+    """A duration: 65 s is 1:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def number(value: float | None, form: str) -> str:
+    """A number of a result as a table shows it; a dash if it was not measured or not finite."""
+    return "–" if value is None else format(value, form)

@@ -25,12 +25,11 @@ from sstricks.recipes.harness.files import (
 )
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.processes import run_tasks
-from sstricks.recipes.harness.recipe import DivergedError, Recipe
+from sstricks.recipes.harness.recipe import DivergedError, Recipe, describe
 from sstricks.recipes.harness.training import (
     Devices,
     best_checkpoint,
     cluster,
-    describe,
     evaluate,
     fit,
     last_checkpoint,
@@ -170,7 +169,7 @@ def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
 
 def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
     chosen = _chosen(recipe, folder)
-    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, "test", chosen.run_seed)
+    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, chosen.run_seed)
     outcome = recorded(folder)
     best = next((row for row in read_metrics(folder) if row["step"] == outcome["best_step"]), {})
     given_up = [i for i in range(recipe.restarts) if i != chosen.restart] if recipe.restarts > 1 else []

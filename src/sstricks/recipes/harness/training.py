@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from sstricks.recipes.harness.batches import AllBatches, TrainingBatches
 from sstricks.recipes.harness.distributed import SameCommand, SharedBatches, WholeBatchLayers
 from sstricks.recipes.harness.files import RunError, naming, write_atomically
 from sstricks.recipes.harness.metrics import MetricsLog
-from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, fold_in
+from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
 _PATIENCE = timedelta(minutes=30)  # for machines that begin later
 
@@ -97,6 +97,14 @@ class Training(LightningModule):
         )
         return loss
 
+    def on_validation_start(self) -> None:
+        """Begin an evaluation."""
+        self.validation = Evaluation(self.model, "valid", self.recipe.run_seed)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Take a batch into it."""
+        self.validation.add(batch)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Lightning's own way assigns to the fields of a batch, which may be frozen."""
         return batch.to(device)
@@ -109,30 +117,43 @@ class Training(LightningModule):
 
 
 @torch.no_grad()
-def evaluate(model: Model, split: Split, name: str, seed: int) -> dict[str, float]:
-    """The metrics of a split, named `name/…`. All evaluations of a run use the same noise."""
+def evaluate(model: Model, split: Split, seed: int) -> dict[str, float]:
+    """The metrics of the test split, named `test/…`."""
     device = next(iter(model.parameters())).device
-    training = model.training
-    torch.manual_seed(fold_in(seed, name, 0))
-    found: dict[str, list[Tensor]] = {}
-    model.eval()
-    for batch in AllBatches(split):
-        for key, values in model.evaluate(batch.to(device)).items():
-            found.setdefault(key, []).append(values)
-    model.train(training)
-    metrics = model.summarize({key: torch.cat(values) for key, values in found.items()})
-    return {f"{name}/{key}": value for key, value in metrics.items()}
+    found, batches = Evaluation(model.eval(), "test", seed), AllBatches(split)
+    for batch in batches:
+        found.add(batch.to(device))
+    return found.metrics()
+
+
+class Evaluation:
+    """An evaluation in progress. All evaluations of a run use the same noise."""
+
+    def __init__(self, model: Model, split: str, seed: int) -> None:
+        self.model, self.split = model, split
+        self._found: dict[str, list[Tensor]] = {}
+        torch.manual_seed(fold_in(seed, split, 0))
+
+    def add(self, batch: Any) -> None:
+        """Take a batch into it."""
+        for name, values in self.model.evaluate(batch).items():
+            self._found.setdefault(name, []).append(values)
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics, named `split/…`."""
+        metrics = self.model.summarize({name: torch.cat(values) for name, values in self._found.items()})
+        return {f"{self.split}/{name}": value for name, value in metrics.items()}
 
 
 class Recorder(Checkpoint):
-    """Ends each interval: validates, records a row of metrics, then the best checkpoint if this is it, then the last.
+    """At the end of each interval: a row of metrics, then the best checkpoint if this is it, then the last one.
 
     In this order nothing is lost: a run killed between any two of these resumes from the previous last checkpoint and
     repeats the interval. Of several processes only the first writes.
     """
 
-    def __init__(self, recipe: Recipe, valid: Split, folder: Path, step: int, end: int, *, verbose: bool) -> None:
-        self.recipe, self.valid, self.folder, self.end, self.verbose = recipe, valid, folder, end, verbose
+    def __init__(self, recipe: Recipe, folder: Path, step: int, end: int, *, verbose: bool) -> None:
+        self.recipe, self.folder, self.end, self.verbose = recipe, folder, end, verbose
         self.score, self.best_score, self.best_step, self.seconds = math.nan, -math.inf, 0, 0.0
         self._first = self._step = step
         self._log: MetricsLog | None = None
@@ -164,7 +185,7 @@ class Recorder(Checkpoint):
         assert isinstance(pl_module, Training)
         self._step = trainer.global_step
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        metrics |= evaluate(pl_module.model, self.valid, "valid", self.recipe.run_seed)
+        metrics |= pl_module.validation.metrics()
         now = time.perf_counter()
         self.seconds, self._since = self.seconds + now - self._since, now
         if self._log is not None:
@@ -208,7 +229,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
     steps = recipe.steps if steps is None else steps
     last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
-    callbacks: list[Callback] = [Recorder(recipe, data.valid, folder, step, steps, verbose=verbose)]
+    callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose)]
     here, machines, _ = processes or (devices.count, 1, 0)
     together = here * machines > 1
     if here * machines > recipe.batch_size:
@@ -238,7 +259,6 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             max_epochs=-1,
             max_steps=steps,
             gradient_clip_val=recipe.clip,
-            limit_val_batches=0,
             num_sanity_val_steps=0,
             logger=False,
             enable_progress_bar=bar,
@@ -248,7 +268,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, lambda: trainer.global_step
         )
         with _without_torch_deprecations():
-            trainer.fit(Training(recipe), loader, ckpt_path=str(last) if step else None)
+            trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
     except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from None
@@ -355,15 +375,3 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     raise RunError(
         f"{path}: found no whole checkpoint ({why}). Restore the file, or start a new run in another folder."
     )
-
-
-def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
-    """The metrics that progress shows, in words, as far as they are numbers."""
-    known = {name: value for name, value in metrics.items() if value is not None and not math.isnan(value)}
-    return "  ".join(text.format(known[name]) for name, text in shown.items() if name in known)
-
-
-def clock(seconds: float) -> str:
-    """A duration: 65 s is 1:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,126 @@
+"""`sst diagnose`: bias and variance of the gradient estimators on small random problems."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.distributions import Normal
+from torch.nn.functional import softplus
+
+import sstricks as sst
+from sstricks.diagnosis import Loss
+from sstricks.recipes.harness.commands import say
+from sstricks.recipes.harness.files import RunError, check_new_files
+
+_STRUCTURES = {
+    "one-hot": lambda n, k: sst.OneHot(n),
+    "subset": lambda n, k: sst.Subset(n),
+    "k-subset": sst.KSubset,
+    "chain-k-subset": sst.ChainKSubset,
+    "matching": lambda n, k: sst.Matching(n),
+    "spanning-tree": lambda n, k: sst.SpanningTree.complete(n),
+    "arborescence": lambda n, k: sst.Arborescence.complete(n),
+    "projective-arborescence": lambda n, k: sst.ProjectiveArborescence(n),
+}
+_UTILITIES = {
+    "gumbel": sst.Gumbel,
+    "logistic": sst.Logistic,
+    "normal": lambda theta: Normal(theta, 1.0),
+    "negative-exponential": lambda theta: sst.NegativeExponential(softplus(theta)),
+}
+_REGULARIZERS = {
+    "euclidean": sst.Euclidean,
+    "categorical": sst.CategoricalEntropy,
+    "binary": sst.BinaryEntropy,
+    "exponential-family": sst.ExponentialFamilyEntropy,
+}
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Measure bias and variance of the gradient estimators on a small random problem, at several temperatures.
+
+    The truth is enumerated where the law of X is known (one-hot and k-subset with gumbel or negative-exponential,
+    subset with logistic utilities), else estimated, with its standard error. For a problem of your own, call
+    sst.diagnose(trick, loss).
+    """
+
+    structure: Literal[
+        "one-hot",
+        "subset",
+        "k-subset",
+        "chain-k-subset",
+        "matching",
+        "spanning-tree",
+        "arborescence",
+        "projective-arborescence",
+    ] = "one-hot"
+    """What X is."""
+    n: int = 5
+    """Its size: elements, or nodes of the complete graph."""
+    k: int = 2
+    """How many elements a k-subset has."""
+    utility: Literal["gumbel", "logistic", "normal", "negative-exponential"] = "gumbel"
+    """Law of the utilities; their parameters are random."""
+    regularizer: Literal["euclidean", "categorical", "binary", "exponential-family"] = "exponential-family"
+    """What relaxes the argmax."""
+    loss: Literal["rebar", "quadratic", "network"] = "quadratic"
+    """rebar: |x - 0.49|^2 (Tucker et al. 2017), linear on vertices. quadratic: random, couples the coordinates.
+    network: random, one hidden layer."""
+    temperatures: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    """Where the relaxed estimators are tried."""
+    samples: int = 10_000
+    """Utilities for each estimator."""
+    truth_samples: int = 200_000
+    """Utilities for the truth, where it must be estimated."""
+    seed: int = 0
+    """Random seed of the problem and of the noise."""
+    out: tuple[Path, ...] = ()
+    """New files to write: .csv for the numbers; .png, .svg or .pdf for the picture."""
+
+    def run(self, console: Console) -> None:
+        check_new_files(self.out, (".csv", ".png", ".pdf", ".svg"), force=False)
+        generator = torch.Generator().manual_seed(self.seed % 2**64)
+        columns = (TextColumn("sampling"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())
+        try:
+            structure = _STRUCTURES[self.structure](self.n, self.k)
+            theta = torch.randn(structure.event_shape, dtype=torch.float64, generator=generator).requires_grad_()
+            utility = _UTILITIES[self.utility](theta)
+            trick = sst.StochasticSoftmaxTrick(structure, utility, 1.0, _REGULARIZERS[self.regularizer]())
+            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+                task = bar.add_task("", total=None)
+                found = sst.diagnose(
+                    trick,
+                    random_loss(self.loss, structure.event_shape.numel(), self.seed),
+                    temperatures=self.temperatures,
+                    samples=self.samples,
+                    truth_samples=self.truth_samples,
+                    generator=torch.Generator().manual_seed(self.seed % 2**64),
+                    progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        console.print(found)
+        for path in self.out:
+            (found.to_csv if path.suffix == ".csv" else found.plot)(path)
+            say(console, f"Written: {path}")
+
+
+def random_loss(name: str, size: int, seed: int) -> Loss:
+    """A loss on points of `size` coordinates, (samples, *event_shape) -> (samples,)."""
+    generator = torch.Generator().manual_seed((seed + 1) % 2**64)
+    center = torch.rand(size, dtype=torch.float64, generator=generator)
+    weight = torch.randn(2 * size, size, dtype=torch.float64, generator=generator)
+    out = torch.randn(2 * size, dtype=torch.float64, generator=generator)
+
+    def loss(x: Tensor) -> Tensor:
+        if name == "rebar":
+            return (x.flatten(1) - 0.49).square().sum(-1)
+        hidden = (x.flatten(1) - center) @ weight.T
+        return hidden.square().sum(-1) / (2 * size) if name == "quadratic" else torch.tanh(hidden) @ out
+
+    return loss

@@ -1,0 +1,367 @@
+"""`sst field-guide`: one realization of every structure, relaxed more and more tightly, as in Fig. 2 of the paper.
+
+A point of a polytope is drawn as the thing that it is a relaxation of, not as an array: bars, marked words, edges of a
+graph, arcs over a sentence. The table of what has a solver is read from the registry.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from rich.console import Console
+from torch import Tensor
+
+import sstricks as sst
+from sstricks.recipes.drawing import CORRECT, INK, draw_nodes, save_figure, visible
+from sstricks.recipes.harness.files import write_section
+from sstricks.solvers import look_up
+
+LEAST = 0.01  # weights below are not drawn
+ARROW = "-|>,head_length=0.5,head_width=0.25"
+Paint = Callable[[Axes, Tensor, bool], None]
+"""Draws weights in [0, 1], or, if the last argument is true, a utility."""
+
+
+@dataclass(frozen=True)
+class FieldGuide:
+    """Draw one realization of every structure at three temperatures, and print the table of what has a solver.
+
+    In every picture it is the same utility that is relaxed more and more tightly, as in Fig. 2 of the paper.
+    """
+
+    out: Path = Path("field-guide")
+    """Folder of the pictures; those of the same names are replaced."""
+    seed: int = 0
+    """Random seed of the utilities."""
+    page: Path | None = None
+    """A Markdown page whose table, between the markers that docs/field-guide.md has, is brought up to date."""
+
+    def run(self, console: Console) -> None:
+        table = table_of_pairs()
+        if self.page is not None:
+            write_section(self.page, "sst field-guide: pairs", table, option="--page")
+        self.out.mkdir(parents=True, exist_ok=True)
+        pictures = [exhibit.draw(self.out, self.seed) for exhibit in exhibits()]
+        pictures.append(draw_regularizers(self.out))
+        console.print(table, markup=False, soft_wrap=True, highlight=False)
+        console.print("Pictures:", *map(str, pictures), sep="\n  ", soft_wrap=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A structure small enough to be drawn, with a utility and a regularizer, and how its points look."""
+
+    name: str
+    structure: sst.Structure
+    paint: Paint
+    size: tuple[float, float]  # of a panel, in inches
+    utility: torch.distributions.Distribution | None = None  # standard Gumbel if none
+    regularizer: sst.Regularizer = sst.ExponentialFamilyEntropy()
+    solver: sst.Solver | None = None
+
+    def draw(self, folder: Path, seed: int) -> Path:
+        """Draw a utility, its X_t from warm to cold, and its argmax."""
+        zeros = torch.zeros(self.structure.event_shape, dtype=torch.float64)
+        utility = sst.Gumbel(zeros) if self.utility is None else self.utility
+        trick = sst.StochasticSoftmaxTrick(self.structure, utility, 1.0, self.regularizer, solver=self.solver)
+        with torch.no_grad():
+            u = trick.draw(generator=torch.Generator().manual_seed(seed % 2**64)).utility
+        points = {
+            "utility U": u,
+            **{
+                f"t = {t:g}": self.structure.softmax(u, t, self.regularizer, solver=self.solver)
+                for t in (5.0, 1.0, 0.2)
+            },
+            "argmax, t = 0": self.structure.argmax(u),
+        }
+        (width, height), count = self.size, len(points)
+        stacked = width > 4 * height  # panels of sentences stand below each other
+        figure = Figure(figsize=(width, height * count) if stacked else (width * count, height), layout="constrained")
+        axes = figure.subplots(*((count, 1) if stacked else (1, count)), sharey=not stacked)
+        for axis, (title, x) in zip(axes, points.items(), strict=True):
+            if stacked:
+                axis.annotate(title, (-0.005, 0.63), xycoords="axes fraction", ha="right", va="center", fontsize=10)
+            else:
+                axis.set_title(title, fontsize=11)
+            self.paint(axis, x, title == "utility U")
+        return save_figure(figure, folder / f"{self.name}.png", dpi=110)
+
+
+def exhibits() -> list[Exhibit]:
+    """One for each structure, in the order of the guide."""
+    review = "pours a deep amber with a sweet malty nose and a dry finish".split()
+    people, tasks = ("Ada", "Ben", "Cleo", "Dan", "Eve"), ("cook", "wash", "shop", "sweep", "rest")
+    n, parsed, heads = len(review), ("root", "she", "reads", "old", "maps", "daily"), (-1, 2, 0, 4, 2, 2)
+    trees, rooted, projective = (
+        sst.SpanningTree.complete(7),
+        sst.Arborescence.complete(6),
+        sst.ProjectiveArborescence(len(parsed)),
+    )
+    log_odds = torch.tensor([0.5, -2.5, 1.0, -2.0, 0.0])
+    things = bars(("umbrella", "gloves", "sunglasses", "scarf", "camera"))
+    pairs = sst.ChainUtility(sst.Gumbel(torch.zeros(n).double()), torch.full((n - 1,), 1.5).double())
+    gold = torch.tensor(heads)[projective.edges[1]] == projective.edges[0]
+    streets, crossings = lattice(4)
+    paths = sst.LinearOracle(lambda u: best_paths(u, streets), (streets.shape[1],))
+    ends = ["A", *[""] * (len(crossings) - 2), "B"]
+    town = graph(streets, crossings, ends, directed=True, filled=(0, len(crossings) - 1))
+    return [
+        Exhibit("one-hot", sst.OneHot(5), bars(("bus", "tram", "bicycle", "taxi", "on foot")), (2.3, 2.0)),
+        Exhibit("subset", sst.Subset(5), things, (2.3, 2.0), sst.Logistic(log_odds)),
+        Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
+        Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
+        Exhibit(
+            "matching",
+            sst.Matching(5),
+            bipartite(people, tasks),
+            (2.35, 2.1),
+            regularizer=sst.CategoricalEntropy(),
+        ),
+        Exhibit("spanning-tree", trees, graph(trees.edges, circle(7), "ABCDEFG"), (2.5, 2.3)),
+        Exhibit(
+            "arborescence",
+            rooted,
+            graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,)),
+            (2.5, 2.3),
+        ),
+        Exhibit(
+            "projective-arborescence",
+            projective,
+            arcs(projective.edges, parsed),
+            (2.75, 1.45),
+            sst.Gumbel(2 * gold.double()),  # so that the parse makes some sense
+        ),
+        Exhibit("linear-oracle", paths, town, (2.5, 2.3), regularizer=sst.Euclidean(), solver=sst.FrankWolfe()),
+    ]
+
+
+def draw_regularizers(folder: Path) -> Path:
+    """Draw the relaxations of the best two of five under every regularizer, at t = 1."""
+    u = torch.tensor([1.6, 0.9, 0.6, -0.4, -1.2], dtype=torch.float64)
+    points = {"utility U": u}
+    for name, f in {
+        "Euclidean": sst.Euclidean(),
+        "categorical": sst.CategoricalEntropy(),
+        "binary": sst.BinaryEntropy(),
+        "exponential family": sst.ExponentialFamilyEntropy(),
+    }.items():
+        points[name] = sst.KSubset(5, 2).softmax(u, 1.0, f)
+    figure, paint = Figure(figsize=(11.5, 2.0), layout="constrained"), bars(("a", "b", "c", "d", "e"))
+    for axis, (title, x) in zip(figure.subplots(1, 5, sharey=True), points.items(), strict=True):
+        axis.set_title(title, fontsize=11)
+        paint(axis, x, title == "utility U")
+    return save_figure(figure, folder / "regularizers.png", dpi=110)
+
+
+# ----------------------------------------------------------------------------------------------- how points look
+
+
+def bars(names: Sequence[str]) -> Paint:
+    """Named items, each with a bar as long as its coordinate, and its number."""
+
+    def paint(axis: Axes, x: Tensor, is_utility: bool) -> None:
+        values = x.tolist()
+        if is_utility:
+            reach = 1.45 * max(map(abs, values))
+            axis.set_xlim(-reach, reach)
+            axis.barh(names, values, height=0.62, color=INK)
+            axis.axvline(0, color="#8A8A8A", linewidth=0.8)
+        else:
+            axis.set_xlim(0, 1.28)
+            axis.barh(names, [1] * len(names), height=0.62, color="#EEEEEE")
+            axis.barh(names, values, height=0.62, color=CORRECT)
+        for place, value in enumerate(values):
+            right = value >= 0
+            axis.annotate(
+                f"{value:+z.1f}" if is_utility else f"{value:.2f}",
+                (value, place) if is_utility else (1, place),
+                (3 if right else -3, 0),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="center",
+                fontsize=8,
+            )
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_xticks([])
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0, labelsize=9)
+
+    return paint
+
+
+def weighted(draw: Callable[[Axes, Tensor, str], None]) -> Paint:
+    """A utility drawn as weights: the largest as if it were 1, the least as if it were 0."""
+
+    def paint(axis: Axes, x: Tensor, is_utility: bool) -> None:
+        draw(axis, (x - x.min()) / (x.max() - x.min()) if is_utility else x, INK if is_utility else CORRECT)
+
+    return paint
+
+
+def sentence(words: Sequence[str]) -> Paint:
+    """Words, marked as a pen marks them; a bridge between two words is the coordinate of their pair."""
+
+    def paint(axis: Axes, x: Tensor, is_utility: bool) -> None:
+        n, color = len(words), INK if is_utility else CORRECT
+        shade = x.clamp(0, 1)
+        if is_utility:  # pairs are on no scale of the items': what is positive is drawn
+            items, pairs = x[:n], x[n:].clamp(min=0)
+            height = (items - items.min()) / (items.max() - items.min())
+            shade = torch.cat([height, pairs / max([1.0, *pairs.tolist()])]) * 0.45
+        widths = [len(word) + 3.2 for word in words]
+        left = [sum(widths[:i]) for i in range(n)]
+        for i, (word, alpha, value) in enumerate(zip(words, shade.tolist(), x.tolist(), strict=False)):
+            box = {"facecolor": (*to_rgb(color), alpha), "edgecolor": "#DDDDDD", "linewidth": 0.8, "zorder": 2}
+            axis.add_patch(Rectangle((left[i] + 0.75, 0.42), widths[i] - 1.5, 0.44, **box))
+            ink, middle = "#FFFFFF" if alpha > 0.55 and not is_utility else INK, left[i] + widths[i] / 2
+            axis.annotate(word, (middle, 0.63), ha="center", va="center", fontsize=10, color=ink, zorder=3)
+            number = f"{value:+z.1f}" if is_utility else f"{value:.2f}"
+            axis.annotate(number, (middle, 0.2), ha="center", va="center", fontsize=7.5)
+        for edge, alpha in zip(left[1:], shade[n:].tolist(), strict=False):
+            bridge = {"linewidth": 7, "solid_capstyle": "butt", "zorder": 1}
+            axis.plot([edge - 0.75, edge + 0.75], [0.64, 0.64], color=(*to_rgb(color), alpha), **bridge)
+        axis.set_xlim(0, sum(widths))
+        axis.set_ylim(0, 1)
+        axis.set_axis_off()
+
+    return paint
+
+
+def bipartite(rows: Sequence[str], columns: Sequence[str]) -> Paint:
+    """Two columns of names, and lines between them as wide and as dark as their coordinates."""
+
+    def draw(axis: Axes, weights: Tensor, color: str) -> None:
+        left, right = ([1 - (i + 0.5) / len(names) for i in range(len(names))] for names in (rows, columns))
+        for i, row in enumerate(weights.tolist()):
+            for j, weight in enumerate(row):
+                if weight > LEAST:
+                    width, alpha = visible(weight)
+                    line = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 1 + weight}
+                    axis.plot([0, 1], [left[i], right[j]], color=color, **line)
+        for x, places, names, side in ((0, left, rows, "right"), (1, right, columns, "left")):
+            axis.scatter([x] * len(places), places, s=34, color="#FFFFFF", edgecolors=INK, linewidths=1.1, zorder=3)
+            for y, name in zip(places, names, strict=True):
+                offset = (-6 if side == "right" else 6, 0)
+                axis.annotate(name, (x, y), offset, textcoords="offset points", ha=side, va="center", fontsize=8.5)
+        axis.set_xlim(-0.62, 1.62)
+        axis.set_ylim(0, 1)
+        axis.set_axis_off()
+
+    return weighted(draw)
+
+
+def graph(
+    edges: Tensor,
+    places: Tensor,
+    names: Sequence[str],
+    *,
+    directed: bool = False,
+    bend: float = 0.0,
+    filled: Sequence[int] = (),
+) -> Paint:
+    """Nodes in the plane, and edges as wide and as dark as their coordinates; those that bend tell there from back."""
+
+    def draw(axis: Axes, weights: Tensor, color: str) -> None:
+        at = places.tolist()
+        for a, b, weight in zip(*edges.tolist(), weights.tolist(), strict=True):
+            if weight > LEAST:
+                width, alpha = visible(weight)
+                arrow = {"arrowstyle": ARROW, "shrinkA": 7, "shrinkB": 8, "linewidth": 0.7 * width}
+                line = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": width}
+                shape = {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
+                shape |= arrow if directed else line
+                axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, zorder=1 + weight / 2, **shape))
+        draw_nodes(axis, places, names, filled)
+
+    return weighted(draw)
+
+
+def arcs(edges: Tensor, words: Sequence[str]) -> Paint:
+    """A sentence, and arcs above it from each head to its dependents; node 0 is the root."""
+
+    def draw(axis: Axes, weights: Tensor, color: str) -> None:
+        for head, dependent, weight in zip(*edges.tolist(), weights.tolist(), strict=True):
+            if weight > LEAST:
+                width, alpha = visible(weight)
+                # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
+                start, rad = (head + 0.22, -0.6) if dependent > head else (head - 0.22, 0.6)
+                shape = {"arrowstyle": ARROW, "connectionstyle": f"arc3,rad={rad}", "mutation_scale": 4 + 5 * weight}
+                shape |= {"shrinkA": 1, "shrinkB": 0, "linewidth": 0.65 * width, "zorder": 1 + weight}
+                axis.add_patch(FancyArrowPatch((start, 0), (dependent, 0), color=color, alpha=alpha, **shape))
+        for node, word in enumerate(words):
+            axis.annotate(word, (node, -0.14), ha="center", va="top", fontsize=7.5)
+        axis.set_xlim(-0.5, len(words) - 0.5)
+        axis.set_ylim(-0.5, 1.9)
+        axis.set_axis_off()
+
+    return weighted(draw)
+
+
+def circle(n: int) -> Tensor:
+    """Places on a circle, the first on top."""
+    angle = torch.arange(n).double() * (2 * math.pi / n)
+    return torch.stack([angle.sin(), angle.cos()], -1)
+
+
+def lattice(side: int) -> tuple[Tensor, Tensor]:
+    """A small town: streets that lead right and down, (2, E), and the places of its crossings."""
+    nodes = torch.arange(side * side).reshape(side, side)
+    right = torch.stack([nodes[:, :-1].flatten(), nodes[:, 1:].flatten()])
+    down = torch.stack([nodes[:-1].flatten(), nodes[1:].flatten()])
+    edges = torch.cat([right, down], -1)
+    places = torch.stack([nodes.flatten() % side, -(nodes.flatten() // side)], -1)
+    return edges[:, torch.argsort(edges[0] * side**2 + edges[1])], places.double()
+
+
+def best_paths(u: Tensor, edges: Tensor) -> Tensor:
+    """The best paths from the first node to the last, by dynamic programming over edges sorted by where they begin."""
+    chosen = torch.zeros_like(u)
+    for row, weights in enumerate(u.tolist()):
+        best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
+        for e, (a, b) in enumerate(edges.T.tolist()):
+            value, path = best[a]
+            if b not in best or value + weights[e] > best[b][0]:
+                best[b] = value + weights[e], [*path, e]
+        chosen[row, best[int(edges.max())][1]] = 1
+    return chosen
+
+
+# ---------------------------------------------------------------------------------------------- the table of pairs
+
+
+def table_of_pairs() -> str:
+    """The table of structures and regularizers in Markdown, and why some pairs have no solver."""
+    regularizers = (
+        *(sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.TsallisEntropy),
+        *(sst.SeparableRegularizer, sst.ExponentialFamilyEntropy),
+    )
+    public = [getattr(sst, name) for name in sorted(sst.__all__)]
+    structures = [
+        one
+        for one in public
+        if isinstance(one, type) and issubclass(one, sst.Structure) and not inspect.isabstract(one)
+    ]
+    head = ("structure", *(f"`{f.__name__}`" for f in regularizers), "`log_partition`, `entropy`", "`sample`")
+    rows, reasons = [head, ("---",) * len(head)], []
+    for structure in structures:
+        cells = []
+        for f in regularizers:
+            known = look_up(structure, f)
+            if known.solver is not None:
+                cells.append("direct" if known.iteration is None else f"iterative: {known.iteration}")
+            elif known.reason is not None:
+                cells.append("intractable")
+                reasons += ["", f"`{structure.__name__}` with `{f.__name__}`: {known.reason}."]
+            else:
+                cells.append("on request" if issubclass(f, sst.SeparableRegularizer) else "–")
+        for method in ("_log_partition", "_sample"):
+            cells.append("exact" if getattr(structure, method) is not getattr(sst.Structure, method) else "–")
+        rows.append((f"`{structure.__name__}`", *cells))
+    return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), *reasons]) + "\n"
