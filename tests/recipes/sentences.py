@@ -1,6 +1,5 @@
 """ListOps as its authors wrote it: recursive, on trees of tuples; what the tests compare with."""
 
-import random
 import statistics
 
 import numpy as np
@@ -8,61 +7,40 @@ import torch
 
 from sstricks.recipes.expressions import TOKENS, read
 
-Node = int | tuple
+OPERATIONS = {"[MIN": min, "[MAX": max, "[MED": lambda values: int(statistics.median(values))}
 
 
-def generate(rng: random.Random, level: int = 1) -> Node:
+def generate(rng, level=1):
     if level >= 20 or rng.random() > 0.25:
         return rng.randrange(10)
     children = tuple(generate(rng, level + 1) for _ in range(rng.randint(2, 5)))
-    return (rng.choice(["[MIN", "[MAX", "[MED"]), *children)
+    return (rng.choice(list(OPERATIONS)), *children)
 
 
-def write(node: Node) -> str:
+def describe(node, at=0, head=-1):
+    """Text, value, depth and heads of a tree."""
     if isinstance(node, int):
-        return str(node)
-    return " ".join([node[0], *(write(child) for child in node[1:]), "]"])
-
-
-def depth(node: Node) -> int:
-    return 0 if isinstance(node, int) else 1 + max(depth(child) for child in node[1:])
-
-
-def length(node: Node) -> int:
-    return 1 if isinstance(node, int) else 2 + sum(length(child) for child in node[1:])
-
-
-def value(node: Node) -> int:
-    if isinstance(node, int):
-        return node
-    operation = {"[MIN": min, "[MAX": max, "[MED": lambda values: int(statistics.median(values))}[node[0]]
-    return operation([value(child) for child in node[1:]])
-
-
-def heads(node: Node, at: int = 0, head: int = -1) -> list[int]:
-    if isinstance(node, int):
-        return [head]
-    found = [head]
+        return str(node), node, 0, [head]
+    words, values, depths, heads = [node[0]], [], [], [head]
     for child in node[1:]:
-        found += heads(child, at + len(found), at)
-    return [*found, -1]
+        text, value, depth, below = describe(child, at + len(heads), at)
+        words.append(text)
+        values.append(value)
+        depths.append(depth)
+        heads += below
+    return " ".join([*words, "]"]), OPERATIONS[node[0]](values), 1 + max(depths), [*heads, -1]
 
 
-def tree(text: str) -> Node:
-    def node(words: list[str]) -> Node:
-        word = words.pop(0)
-        if word.isdigit():
-            return int(word)
-        children = []
-        while words[0] != "]":
-            children.append(node(words))
-        words.pop(0)
-        return (word, *children)
-
-    words = text.split()
-    found = node(words)
-    assert not words
-    return found
+def tree(words):
+    """The tree that a list of words begins with, which it loses."""
+    word = words.pop(0)
+    if word.isdigit():
+        return int(word)
+    children = []
+    while words[0] != "]":
+        children.append(tree(words))
+    words.pop(0)
+    return (word, *children)
 
 
 def texts(expressions):
@@ -71,6 +49,6 @@ def texts(expressions):
 
 def parse(*texts):
     """Expressions from their texts."""
-    rows = [[TOKENS.index(word) for word in text.split()] for text in texts]
-    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.uint8) for row in rows], batch_first=True)
+    rows = [torch.tensor([TOKENS.index(word) for word in text.split()], dtype=torch.uint8) for text in texts]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return read(padded.numpy(), np.array([len(row) for row in rows]))

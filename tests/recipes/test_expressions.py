@@ -12,8 +12,7 @@ import torch
 from rich.console import Console
 from scipy.stats import chi2
 
-from recipes import sentences
-from recipes.sentences import parse, texts
+from recipes.sentences import describe, generate, parse, texts, tree
 from sstricks.recipes.expressions import (
     PrepareListOps,
     Specification,
@@ -38,21 +37,18 @@ SMALL = Specification(train=3000, valid=500, test=502, seed=3)
 @pytest.fixture(scope="module")
 def trees():
     rng = random.Random(0)
-    return [tree for tree in (sentences.generate(rng) for _ in range(5000)) if sentences.length(tree) <= 100]
+    described = [describe(generate(rng)) for _ in range(5000)]
+    return [tree for tree in described if len(tree[-1]) <= 100]
 
 
-@pytest.fixture(scope="module")
-def expressions(trees):
-    return parse(*map(sentences.write, trees))
-
-
-def test_values_depths_and_heads_are_those_of_a_recursive_evaluation(trees, expressions):
-    assert max(map(sentences.depth, trees)) > 5
-    assert expressions.answers.tolist() == list(map(sentences.value, trees))
-    assert expressions.depths.tolist() == list(map(sentences.depth, trees))
-    assert texts(expressions) == list(map(sentences.write, trees))
-    for row, tree in zip(expressions.heads.tolist(), trees, strict=True):
-        expected = sentences.heads(tree)
+def test_values_depths_and_heads_are_those_of_a_recursive_evaluation(trees):
+    written, values, depths, heads = map(list, zip(*trees, strict=True))
+    expressions = parse(*written)
+    assert max(depths) > 5
+    assert texts(expressions) == written
+    assert expressions.answers.tolist() == values
+    assert expressions.depths.tolist() == depths
+    for row, expected in zip(expressions.heads.tolist(), heads, strict=True):
         assert row == expected + [-1] * (len(row) - len(expected))
 
 
@@ -61,13 +57,14 @@ def test_median_is_rounded_down():
     assert found.answers.tolist() == [2, 3, 4, 5, 3, 8]
 
 
-def test_a_batch_is_as_wide_as_its_longest_expression(expressions, trees):
-    chosen = [7, 3, 11, 3]
-    batch = expressions[torch.tensor(chosen)].to(torch.device("cpu"))
-    assert batch.tokens.shape == (4, max(sentences.length(trees[i]) for i in chosen))
-    assert texts(batch) == [sentences.write(trees[i]) for i in chosen]
-    assert batch.mask.sum(-1).tolist() == batch.lengths.tolist() == [sentences.length(trees[i]) for i in chosen]
-    assert expressions[torch.empty(0, dtype=torch.long)].tokens.shape == (0, 0)
+def test_a_batch_is_as_wide_as_its_longest_expression(trees):
+    written, chosen = [tree[0] for tree in trees], [7, 3, 11, 3]
+    batch = parse(*written)[torch.tensor(chosen)].to(torch.device("cpu"))
+    lengths = [len(written[i].split()) for i in chosen]
+    assert batch.tokens.shape == batch.heads.shape == (4, max(lengths))
+    assert texts(batch) == [written[i] for i in chosen]
+    assert batch.mask.sum(-1).tolist() == batch.lengths.tolist() == lengths
+    assert batch[torch.empty(0, dtype=torch.long)].tokens.shape == (0, 0)
 
 
 # The law of the grammar
@@ -131,7 +128,7 @@ def test_draws_have_the_probability_of_each_tree(depth, low, high):
         s: float(p) for m in range(low, high + 1) for s, p in enumerate_shapes(depth, m) if shape_depth(s) == depth
     }
     expressions = read(*draw(30_000, depth, (low, high), 17))
-    counts = Counter(shape_of(sentences.tree(text)) for text in texts(expressions))
+    counts = Counter(shape_of(tree(text.split())) for text in texts(expressions))
     assert counts.keys() <= shapes.keys()
     assert len(shapes) >= 4
     assert goodness_of_fit([counts[s] for s in shapes], list(shapes.values())) > LEAST_P
@@ -175,10 +172,11 @@ def test_splits_share_no_expression_and_depths_take_turns(splits):
     found = [text for part in splits[:3] for text in texts(part)]
     assert len(found) == len(set(found)) == 4002
     for part, size in zip(splits[:3], (3000, 500, 502), strict=True):
-        trees = list(map(sentences.tree, texts(part)))
-        assert part.depths.tolist() == [sentences.depth(tree) for tree in trees] == [1 + i % 5 for i in range(size)]
-        assert part.lengths.tolist() == [sentences.length(tree) for tree in trees]
-        assert part.answers.tolist() == [sentences.value(tree) for tree in trees]
+        written, values, depths, heads = map(list, zip(*(describe(tree(t.split())) for t in texts(part)), strict=True))
+        assert texts(part) == written
+        assert part.depths.tolist() == depths == [1 + i % 5 for i in range(size)]
+        assert part.lengths.tolist() == list(map(len, heads))
+        assert part.answers.tolist() == values
         assert all(4 <= n <= 7 if d == 1 else 10 <= n <= 50 for d, n in zip(part.depths, part.lengths, strict=True))
 
 

@@ -34,9 +34,6 @@ def test_defaults_follow_from_what_is_given(tmp_path, capsys, arguments, expecte
     [
         (["--model", "lstm", "--edges", "spanning-tree"], "expected edges for the network that passes messages"),
         (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
-        (["--batch-size", "0"], "batch_size is 0, expected a number above 0"),
-        (["--train-examples", "0"], "train_examples is 0, expected a number above 0"),
-        (["--data-seed", "-1"], "data_seed is -1, expected at least 0"),
         (["--train-examples", "2000000"], "take 400016 different expressions of depth 1, of which there are 333300"),
         (["--train-share", "-inf"], "train_share is -inf, expected a finite number"),
     ],
