@@ -119,15 +119,16 @@ def differences(there: Mapping[str, object], here: Mapping[str, object]) -> str:
     )
 
 
-def check_new_files(paths: Collection[Path], suffixes: Collection[str], *, force: bool) -> None:
-    """Raise, before hours of work, if one of the files that --out names could not or must not be written."""
+def check_new_files(paths: Collection[Path], suffixes: Collection[str], *, force: bool, option: str = "--out") -> None:
+    """Raise, before hours of work, if one of the files that an option names could not or must not be written."""
     for path in paths:
+        where = f"{option} {path}"
         if path.suffix not in suffixes:
-            raise RunError(f"--out {path}: found the suffix {path.suffix!r}, expected one of {', '.join(suffixes)}.")
+            raise RunError(f"{where}: found the suffix {path.suffix!r}, expected one of {', '.join(suffixes)}.")
         if not path.parent.is_dir():
-            raise RunError(f"--out {path}: the folder {path.parent} does not exist. Create it, or name another.")
+            raise RunError(f"{where}: the folder {path.parent} does not exist. Create it, or name another.")
         if path.exists() and not (force and path.is_file()):
-            raise RunError(f"--out {path}: it exists and was not touched. Add --force to replace it, or name another.")
+            raise RunError(f"{where}: it exists and was not touched. Add --force to replace it, or name another.")
 
 
 def read_section(page: Path, name: str, option: str = "--page") -> str:

