@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-_NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "networkx", "pandas", "pydantic")
+_NEEDED = ("lightning", "tyro", "rich", "tensorboard", "matplotlib", "pandas", "pydantic")
 
 _RECIPES = {
     "nri": "discover latent graphs behind moving points (Sec. 8.1)",
