@@ -15,6 +15,7 @@ _RECIPES = {
     "nri": "discover latent graphs behind moving points (Sec. 8.1)",
     "listops": "parse arithmetic expressions without seeing a parse (Sec. 8.2)",
     "l2x": "explain ratings of reviews by a few words (Sec. 8.3)",
+    "parsing": "parse sentences, with gold trees or with latent ones",
 }
 COMMANDS: dict[str, tuple[str, dict[str, str]]] = {
     "train": ("train an experiment", _RECIPES),

@@ -62,7 +62,7 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [1, 3, 4, 11])
 def test_shares_are_a_partition_or_all_of_a_batch_too_small_for_one(count, size):
-    batches = TrainingBatches(torch.arange(size), size, 0, 1, None)
+    batches = TrainingBatches(torch.arange(size), size, 0, 1)
     batch, shares = batches.indices(0), []
     for rank in range(count):
         batches.rank, batches.world_size = rank, count
@@ -131,7 +131,7 @@ def on_two_machines(recipes, path):
     with free_port() as port:
         machines = []
         for rank, recipe in enumerate(recipes):
-            code = f"from pathlib import Path; from recipes.toy import *; from sstricks.recipes.harness.run import *;"
+            code = "from pathlib import Path; from recipes.toy import *; from sstricks.recipes.harness.run import *;"
             code += f"train({recipe!r}, Path({str(path)!r}), resume=True)"
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MASTER_ADDR": "127.0.0.1"}
             environment |= {"MASTER_PORT": port, "RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0"}

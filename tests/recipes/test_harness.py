@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,18 +63,18 @@ def test_metrics_that_are_not_finite_are_recorded_as_null(tmp_path):
 
 
 def test_batches_are_a_function_of_the_step():
-    batches = TrainingBatches(torch.arange(10), 3, 5, 3, SimpleNamespace(global_step=4))
+    batches = TrainingBatches(torch.arange(10), 3, 5, 3, step=4)
     epoch = torch.cat([batches.indices(step) for step in range(3)])
     assert len(epoch.unique()) == 9
     assert not torch.equal(epoch, torch.cat([batches.indices(step) for step in range(3, 6)]))
-    again = TrainingBatches(torch.arange(10), 3, 5, 3, None)
+    again = TrainingBatches(torch.arange(10), 3, 5, 3)
     assert torch.equal(again.indices(4), batches.indices(4))
     assert [batch.tolist() for batch in batches] == [batches.indices(step).tolist() for step in (4, 5)]
 
 
 def test_batches_by_length_hold_every_example_once_a_pass_and_waste_little():
     lengths = torch.randint(1, 50, (103,), generator=torch.Generator().manual_seed(0))
-    batches = TrainingBatches(Points(torch.arange(103), lengths), 10, 0, 1, None)
+    batches = TrainingBatches(Points(torch.arange(103), lengths), 10, 0, 1)
     for first in (0, 11):
         chosen = [batches.indices(step) for step in range(first, first + 11)]
         assert sorted(torch.cat(chosen).tolist()) == list(range(103))

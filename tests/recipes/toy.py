@@ -157,5 +157,3 @@ class Net(Model):
         if step == self.team.dies_at and not (mark := Path(self.team.mark)).exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-
-

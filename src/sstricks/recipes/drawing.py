@@ -80,12 +80,8 @@ def focus(axis: Axes, curves: Sequence[Sequence[float]]) -> None:
         outside = int(((values < low - room) | (values > high + room)).sum())
         axis.set_ylim(max(low - room, values.min() - 0.1 * room), min(high + room, values.max() + 0.1 * room))
         if outside:
-            axis.annotate(
-                f"{outside} of {len(values)} points are outside",
-                *((0.01, 0.01), "axes fraction"),
-                fontsize=8,
-                color=MISSED,
-            )
+            note = f"{outside} of {len(values)} points are outside"
+            axis.annotate(note, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color=MISSED)
 
 
 def finish_axis(axis: Axes, title: str) -> None:

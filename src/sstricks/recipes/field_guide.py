@@ -96,7 +96,7 @@ class Exhibit:
 
 def exhibits() -> list[Exhibit]:
     """One for each structure, in the order of the guide."""
-    review = "pours a deep amber with a sweet malty nose and a dry finish".split()
+    review = ["pours", "a", "deep", "amber", "with", "a", "sweet", "malty", "nose", "and", "a", "dry", "finish"]
     people, tasks = ("Ada", "Ben", "Cleo", "Dan", "Eve"), ("cook", "wash", "shop", "sweep", "rest")
     n, parsed, heads = len(review), ("root", "she", "reads", "old", "maps", "daily"), (-1, 2, 0, 4, 2, 2)
     trees, rooted, projective = (

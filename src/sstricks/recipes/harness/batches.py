@@ -23,12 +23,12 @@ class TrainingBatches:
         batch_size: examples a step.
         seed: of the order.
         interval: steps between two validations.
-        trainer: knows how many steps were taken, as `global_step`.
+        step: how many steps were taken before.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, interval: int, trainer: Any) -> None:
+    def __init__(self, split: Split, batch_size: int, seed: int, interval: int, step: int = 0) -> None:
         self.split, self.batch_size, self.seed, self.interval = split, batch_size, seed, interval
-        self.trainer = trainer
+        self.step = step
         self.rank, self.world_size = 0, 1
         self._pass, self._batches = -1, []
 
@@ -36,9 +36,9 @@ class TrainingBatches:
         return self.interval
 
     def __iter__(self) -> Iterator[Any]:
-        first = self.trainer.global_step
-        for step in range(first, first - first % self.interval + self.interval):
-            yield self.split[self.indices(step)]
+        for _ in range(self.interval - self.step % self.interval):
+            self.step += 1
+            yield self.split[self.indices(self.step - 1)]
 
     def indices(self, step: int) -> Tensor:
         """This process's share of the examples of a step: every `world_size`-th, since neighbours may be alike.

@@ -54,7 +54,6 @@ def parse(
     Returns:
         The recipe, the options, and the names of the recipe's fields that were given.
     """
-
     flat = (tyro.conf.OmitArgPrefixes,)
     without_help = [word for word in words if word not in ("-h", "--help")]
     try:

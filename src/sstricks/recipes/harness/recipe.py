@@ -236,8 +236,9 @@ class Recipe(ABC):
 
 
 def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> str:
-    """The metrics that progress shows, in words."""
-    return "  ".join(text.format(value) for name, text in shown.items() if (value := metrics.get(name)) is not None)
+    """The metrics that progress shows, in words, as far as they are numbers."""
+    known = {name: value for name, value in metrics.items() if value is not None and not math.isnan(value)}
+    return "  ".join(text.format(known[name]) for name, text in shown.items() if name in known)
 
 
 def clock(seconds: float) -> str:

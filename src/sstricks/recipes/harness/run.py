@@ -28,6 +28,7 @@ from sstricks.recipes.harness.processes import run_tasks
 from sstricks.recipes.harness.recipe import DivergedError, Recipe, describe
 from sstricks.recipes.harness.training import (
     Devices,
+    Report,
     best_checkpoint,
     cluster,
     evaluate,
@@ -50,6 +51,7 @@ def train(
     devices: Devices = Devices(),  # noqa: B008  # frozen
     jobs: int = 1,
     verbose: bool = False,
+    report: Report | None = None,
 ) -> Result:
     """Train a recipe in a folder to its end.
 
@@ -60,6 +62,7 @@ def train(
         devices: where to train.
         jobs: restarts to train at the same time.
         verbose: whether to show progress.
+        report: called with the metrics of each validation of the run itself, not of its restarts.
 
     Returns:
         The content of `result.json`; nothing in the processes of a cluster that only help the first one.
@@ -83,7 +86,7 @@ def train(
             chosen = recipe.of_restart(_best_restart(recipe, folder, devices, jobs, verbose=verbose))
         else:
             chosen = recipe
-        fit(chosen, folder, devices, verbose=verbose)
+        fit(chosen, folder, devices, verbose=verbose, report=report)
         return _conclude(recipe, folder, devices)
 
 
@@ -227,7 +230,7 @@ def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, 
                     told = "diverged" if score is None else describe(measured[-1], recipe.shown)
                     print(f"{recipe.title}: restart {index} at step {steps}  {told}", flush=True)
             # Stable, so the lower number wins a tie.
-            alive.sort(key=lambda index: _or_worst(known[str(index)]), reverse=True)  # noqa: B023
+            alive.sort(key=lambda index: _or_worst(known[str(index)]), reverse=True)
         record["survivor"] = alive[0]
         write_json(folder / "restarts.json", record)
     if not last_checkpoint(folder).exists():

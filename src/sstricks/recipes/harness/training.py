@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from sstricks.recipes.harness.files import RunError, naming, write_atomically
 from sstricks.recipes.harness.metrics import MetricsLog
 from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
+Report = Callable[[dict[str, float]], object]
 _PATIENCE = timedelta(minutes=30)  # for machines that begin later
 for _name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -154,8 +155,10 @@ class Recorder(Checkpoint):
     repeats the interval. Of several processes only the first writes.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, step: int, end: int, *, verbose: bool) -> None:
-        self.recipe, self.folder, self.end, self.verbose = recipe, folder, end, verbose
+    def __init__(
+        self, recipe: Recipe, folder: Path, step: int, end: int, *, verbose: bool, report: Report | None
+    ) -> None:
+        self.recipe, self.folder, self.end, self.verbose, self.report = recipe, folder, end, verbose, report
         self.score, self.best_score, self.best_step, self.seconds = math.nan, -math.inf, 0, 0.0
         self._first = self._step = step
         self._log: MetricsLog | None = None
@@ -201,6 +204,8 @@ class Recorder(Checkpoint):
             self.best_score, self.best_step = self.score, self._step
             trainer.save_checkpoint(best_checkpoint(self.folder))
         trainer.save_checkpoint(last_checkpoint(self.folder))
+        if self.report is not None:
+            self.report({"step": self._step, **metrics})
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the metrics."""
@@ -209,7 +214,15 @@ class Recorder(Checkpoint):
             self._log = None
 
 
-def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = None, verbose: bool = False) -> float:
+def fit(
+    recipe: Recipe,
+    folder: Path,
+    devices: Devices,
+    *,
+    steps: int | None = None,
+    verbose: bool = False,
+    report: Report | None = None,
+) -> float:
     """Train a recipe up to a step, from the folder's last checkpoint if there is one.
 
     Args:
@@ -218,6 +231,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
         devices: where.
         steps: where to stop, a multiple of `valid_every`; by default the recipe's.
         verbose: whether to show progress: a bar on a terminal, and a line for each validation.
+        report: called with the metrics of each validation.
 
     Returns:
         The monitored metric at the last validation.
@@ -229,7 +243,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
     steps = recipe.steps if steps is None else steps
     last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
-    callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose)]
+    callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose, report=report)]
     here, machines, _ = processes or (devices.count, 1, 0)
     together = here * machines > 1
     if here * machines > recipe.batch_size:
@@ -248,7 +262,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             num_nodes=machines,
             # Lightning starts the processes, unless torchrun or SLURM has.
             strategy=SharedBatches(
-                start_method="popen" if processes else "forkserver",
+                start_method="popen" if processes else "spawn",  # by any other, processes on a CPU share parameters
                 timeout=_PATIENCE,
                 find_unused_parameters=True,  # a layer may be idle at some steps, or on some examples
             )
@@ -264,7 +278,7 @@ def fit(recipe: Recipe, folder: Path, devices: Devices, *, steps: int | None = N
             enable_progress_bar=bar,
             enable_model_summary=False,
         )
-        loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, trainer)
+        loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, step)
         with _without_torch_deprecations():
             trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
     except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM

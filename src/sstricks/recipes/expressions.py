@@ -1,0 +1,398 @@
+r"""The ListOps data: nested MIN, MAX and MED of digits and their parse trees (Nangia and Bowman 2018, App. D.5.1).
+
+A node is a digit with probability 3/4, else an operator with 2 to 5 operands, each number as likely, every one a node
+of the same law; digits and operators are uniform. An operator takes two tokens, for itself and its closing bracket. The
+depth of an expression is the nesting of its operators.
+
+Drawing an expression *given* its depth by rejection takes thousands of draws for one of depth 5 and at most 50 tokens,
+but the law given depth and length factorises over operands. Let p_h(m) be the probability of m tokens and a depth below
+h, and P_h^k(m) that of k independent nodes with m tokens in all and depths below h; let q_h and Q_h^k be the same where
+the largest depth is exactly h - 1:
+
+    P_h^k(m) = Σ_l p_h(l) P_h^{k-1}(m - l)                              p_{h+1}(m) = 3/4 [m = 1] + Σ_k P_h^k(m - 2) / 16
+    Q_h^k(m) = Σ_l q_h(l) P_h^{k-1}(m - l) + p_{h-1}(l) Q_h^{k-1}(m - l)     q_{h+1}(m) = Σ_k Q_h^k(m - 2) / 16
+
+From the top, the length of an expression of depth d is drawn from q_{d+1}; the number of its operands from the terms of
+q's sum; then operand by operand its length, and whether it is the first of full depth, from the terms of Q's sum, or of
+P's once there is one. With 16^{-m} factored out all numbers are integers, so the tables are the same on all machines.
+"""
+
+import functools
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from sstricks.ops.kernels.compiled import compiled
+from sstricks.recipes.harness import files
+from sstricks.recipes.harness.commands import say
+from sstricks.recipes.harness.recipe import fold_in
+
+TOKENS = ("", *"0123456789", "[MIN", "[MAX", "[MED", "]")
+"""The text of each token id, of which 0 is padding."""
+DIGIT, OPERATOR, CLOSING = 1, 11, 14  # the first digit, the first operator, the bracket
+
+
+@dataclass(frozen=True)
+class Expressions:
+    """Expressions, padded with zeros to L tokens: a split, or a batch as wide as its longest expression.
+
+    Attributes:
+        tokens: uint8 (N, L), ids of `TOKENS`.
+        lengths: int64 (N,), tokens of each.
+        heads: int8 (N, L), the place of each token's operator; -1 for the first token, closing brackets and padding.
+        answers: int64 (N,), values from 0 to 9.
+        depths: int64 (N,), the nesting of operators.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    heads: Tensor
+    answers: Tensor
+    depths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, chosen: Tensor | slice) -> "Expressions":
+        lengths = self.lengths[chosen]
+        width = int(lengths.max()) if len(lengths) else 0
+        tokens, heads = self.tokens[:, :width][chosen], self.heads[:, :width][chosen]
+        return Expressions(tokens, lengths, heads, self.answers[chosen], self.depths[chosen])
+
+    def to(self, device: torch.device) -> "Expressions":
+        """The same on a device."""
+        return Expressions(*(column.to(device) for column in vars(self).values()))
+
+    @property
+    def mask(self) -> Tensor:
+        """True where there is a token, (N, L)."""
+        return self.tokens != 0
+
+
+def read(tokens: np.ndarray, lengths: np.ndarray) -> Expressions:
+    """Evaluate and parse expressions, uint8 (N, L) and int64 (N,)."""
+    heads = np.full(tokens.shape, -1, np.int8)
+    answers, depths = np.empty(len(tokens), np.int64), np.empty(len(tokens), np.int64)
+    _read(tokens, lengths, heads, answers, depths)
+    return Expressions(*map(torch.from_numpy, (tokens, lengths, heads, answers, depths)))
+
+
+@compiled
+def _read(tokens, lengths, heads, answers, depths):
+    values = np.empty(tokens.shape[1], np.int64)  # of the operands of all open operators
+    operators, firsts = np.empty_like(values), np.empty_like(values)  # their places, and their first operands' in those
+    for row in range(len(tokens)):
+        top, held, depth = -1, 0, 0
+        for i in range(lengths[row]):
+            token = tokens[row, i]
+            if token == CLOSING:
+                operator, n = tokens[row, operators[top]] - OPERATOR, held - firsts[top]
+                operands = np.sort(values[firsts[top] : held])
+                low, high = (0, n - 1, (n - 1) // 2)[operator], (0, n - 1, n // 2)[operator]
+                values[firsts[top]] = (operands[low] + operands[high]) // 2  # for MED, the median rounded down
+                held, top = firsts[top] + 1, top - 1
+                continue
+            if top >= 0:
+                heads[row, i] = operators[top]
+            if token >= OPERATOR:
+                top += 1
+                operators[top], firsts[top] = i, held
+                depth = max(depth, top + 1)
+            else:
+                values[held] = token - DIGIT
+                held += 1
+        depths[row], answers[row] = depth, values[0]
+
+
+# ----------------------------------------------------------------------------------------------------------- grammar
+
+
+@functools.lru_cache(maxsize=8)
+def tree_weights(digit: int, operator: int, max_depth: int, max_length: int) -> Sequence[list[list[list[int]]]]:
+    """P and Q at [h][k][m], where a tree's weight is the product over its nodes; with (10, 3) it counts expressions."""
+    sizes, lengths = range(6), range(max_length + 1)
+    below, reaching = ([[[0] * len(lengths) for _ in sizes] for _ in range(max_depth + 2)] for _ in range(2))
+    below[0][0][0] = 1
+    for h in range(1, max_depth + 2):
+        p, q, shallow = below[h], reaching[h], below[h - 1][1]
+        p[0][0] = 1
+        for m in lengths[2:]:
+            p[1][m] = operator * sum(below[h - 1][k][m - 2] for k in sizes[2:])
+            q[1][m] = operator * sum(reaching[h - 1][k][m - 2] for k in sizes[2:])
+        p[1][1], q[1][1] = digit, digit if h == 1 else 0
+        for k in sizes[2:]:
+            for m in lengths:
+                p[k][m] = sum(p[1][n] * p[k - 1][m - n] for n in range(m + 1))
+                q[k][m] = sum(q[1][n] * p[k - 1][m - n] + shallow[n] * q[k - 1][m - n] for n in range(m + 1))
+    return below, reaching
+
+
+@functools.lru_cache(maxsize=8)
+def tables(max_depth: int, max_length: int) -> np.ndarray:
+    """P and Q as an array: 12/16 for a digit, 1/4 · 1/4 = 16/16² for an operator, its number of operands and "]"."""
+    weights = tree_weights(12, 16, max_depth, max_length)
+    return np.array([[[[w / 16**m for m, w in enumerate(row)] for row in rows] for rows in t] for t in weights])
+
+
+def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and lengths of draws number `first`, `first + 1`, … of a seed, given depth and bounds of the length."""
+    tokens, lengths = np.zeros((size, bounds[1]), np.uint8), np.zeros(size, np.int64)
+    weights = tables(depth, bounds[1])
+    law = np.where(np.arange(bounds[1] + 1) < bounds[0], 0.0, weights[1, depth + 1, 1])
+    _sample(np.uint64(seed), first, depth + 1, law / math.fsum(law), weights, tokens, lengths)
+    return tokens, lengths
+
+
+# SplitMix64, whose numbers depend on nothing but the seed: neither on a library's version nor on the machine.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+@compiled
+def _mix(x):
+    x = (x ^ (x >> np.uint64(30))) * _FIRST
+    x = (x ^ (x >> np.uint64(27))) * _SECOND
+    return x ^ (x >> np.uint64(31))
+
+
+@compiled
+def splitmix64(seed, out):
+    """Fill an array with independent 64-bit numbers, whose sorting order is a uniform permutation."""
+    for i in range(len(out)):
+        out[i] = _mix(np.uint64(seed) + np.uint64(i + 1) * _STEP)
+
+
+@compiled
+def _uniform(state):
+    state[0] += _STEP
+    return np.float64(_mix(state[0]) >> np.uint64(11)) * 2.0**-53
+
+
+@compiled
+def _choose(weights, total, state):
+    # Rounding may leave a little of the total at the end: then it is the last that can be.
+    left, chosen = _uniform(state) * total, -1
+    for i in range(len(weights)):
+        if weights[i] > 0.0:
+            chosen = i
+            left -= weights[i]
+            if left < 0.0:
+                break
+    return chosen
+
+
+@compiled
+def _sample(seed, first, height, law, weights, tokens, lengths):
+    # weights[d, h, k, m]: of k operands of m tokens in all, each of depth below h; of which one reaches it if d = 1.
+    state, options = np.empty(1, np.uint64), np.empty(2 * len(law))
+    stack = np.empty((4, height), np.int64)
+    # Of the open operators: operands to come, their tokens, their bound of depth, whether one must reach it.
+    missing, left, high, must = stack[0], stack[1], stack[2], stack[3]
+    for row in range(len(tokens)):
+        state[0] = _mix(np.uint64(seed) + np.uint64(first + row + 1) * _STEP)
+        length = lengths[row] = _choose(law, 1.0, state)
+        h, deep, top, at = height, 1, -1, 0
+        while True:
+            if length == 1:
+                tokens[row, at] = DIGIT + int(_uniform(state) * (OPERATOR - DIGIT))
+            else:
+                tokens[row, at] = OPERATOR + int(_uniform(state) * (CLOSING - OPERATOR))
+                options[:4] = weights[deep, h - 1, 2:, length - 2]
+                chosen = _choose(options[:4], options[:4].sum(), state)
+                top += 1
+                missing[top], left[top], high[top], must[top] = 2 + chosen, length - 2, h - 1, deep
+            at += 1
+            while top >= 0 and missing[top] == 0:
+                tokens[row, at] = CLOSING
+                at, top = at + 1, top - 1
+            if top < 0:
+                break
+            h, others, room = high[top], missing[top] - 1, left[top]
+            # Either this operand is the deep one and the others are free, or it is not and one of them is.
+            for m in range(room + 1):
+                options[m] = weights[must[top], h, 1, m] * weights[0, h, others, room - m]
+                options[room + 1 + m] = must[top] * weights[0, h - 1, 1, m] * weights[1, h, others, room - m]
+            chosen = _choose(options[: 2 * (room + 1)], weights[must[top], h, others + 1, room], state)
+            deep, length = int(must[top] and chosen <= room), chosen % (room + 1)
+            h -= chosen > room
+            missing[top], left[top], must[top] = others, room - length, must[top] - deep
+
+
+# ------------------------------------------------------------------------------------------------------------ splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specification:
+    """What makes a data set what it is. The paper has lengths from 10 to 50; we read the 10 as of depth 2 and more."""
+
+    train: int = 100_000
+    """Training expressions."""
+    valid: int = 10_000
+    """Validation expressions."""
+    test: int = 10_000
+    """Test expressions."""
+    max_depth: int = 5
+    """There are as many expressions of every depth from 1 to this."""
+    min_length: int = 10
+    """Fewest tokens of an expression."""
+    min_length_from: int = 2
+    """Smallest depth at which --min-length holds; no expression of depth 1 has more than seven tokens."""
+    max_length: int = 50
+    """Most tokens of an expression."""
+    seed: int = 0
+    """Chooses the expressions; the --data-seed of training."""
+
+    def check(self) -> None:
+        """Raise RunError if values make no sense or there are not enough expressions, without drawing any."""
+        for name, found in asdict(self).items():
+            if found < (least := int(name != "seed")):
+                raise files.RunError(f"{name} is {found}, expected at least {least}: pass a larger {name}.")
+        if not self.min_length <= self.max_length <= 127:  # heads are int8
+            raise files.RunError(
+                f"max_length is {self.max_length}, expected from min_length={self.min_length} to 127: change either."
+            )
+        for depth in range(1, self.max_depth + 1):
+            wanted = sum(len(range(depth - 1, size, self.max_depth)) for size in (self.train, self.valid, self.test))
+            check_enough(depth, wanted, sum(self.possible(depth).values()))
+
+    def possible(self, depth: int) -> dict[int, int]:
+        """How many expressions of a depth there are, by length."""
+        counts = tree_weights(10, CLOSING - OPERATOR, self.max_depth, self.max_length)[1][depth + 1][1]
+        least = self.min_length if depth >= self.min_length_from else 1
+        return {m: number for m, number in enumerate(counts) if number and m >= least}
+
+
+def check_enough(depth: int, wanted: int, found: int, why: str = "") -> None:
+    """Raise unless there are as many different expressions of a depth as are wanted."""
+    if wanted > found:
+        raise files.RunError(
+            f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are {found} "
+            f"within the bounds of length{why}: make the splits smaller or the bounds wider."
+        )
+
+
+class Splits(NamedTuple):
+    """Training, validation and test expressions, and an account of how they were drawn, as `metadata.json` has it."""
+
+    train: Expressions
+    valid: Expressions
+    test: Expressions
+    metadata: dict[str, Any]
+
+
+@functools.lru_cache(maxsize=1)
+def make_splits(spec: Specification) -> Splits:
+    """Draw the three splits; a specification gives the same expressions on every machine.
+
+    For each depth, expressions are drawn until enough different ones have come up, and dealt out by a permutation: so
+    the splits have the same law and no expression in common. Of short ones there are few: those of the lengths that the
+    account calls exhausted are rarer than in the grammar.
+    """
+    spec.check()
+    sizes = (spec.train, spec.valid, spec.test)
+    tokens = [np.zeros((size, spec.max_length), np.uint8) for size in sizes]
+    lengths = [np.zeros(size, np.int64) for size in sizes]
+    strata = []
+    for depth in range(1, spec.max_depth + 1):
+        turns = slice(depth - 1, None, spec.max_depth)  # the depths take turns in every split
+        parts = [len(column[turns]) for column in lengths]
+        found, counts, account = _draw_distinct(spec, depth, sum(parts))
+        strata.append(account)
+        # numpy and torch may change the numbers of a seed from version to version.
+        keys = np.empty(sum(parts), np.uint64)
+        splitmix64(np.uint64(fold_in(spec.seed, "splits", depth)), keys)
+        for i, rows in enumerate(np.split(np.argsort(keys, kind="stable"), np.cumsum(parts)[:-1])):
+            tokens[i][turns], lengths[i][turns] = found[rows], counts[rows]
+    splits = [read(*pair) for pair in zip(tokens, lengths, strict=True)]
+    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(*splits))}
+    return Splits(*splits, metadata={**metadata, "strata": strata})
+
+
+def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    possible, seed = spec.possible(depth), fold_in(spec.seed, "expressions", depth)
+    tokens, lengths, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
+    while len(unique) < wanted:
+        if len(tokens) >= 200 * wanted:
+            check_enough(depth, wanted, len(unique), f", as {len(tokens)} draws suggest")
+        size = max(1000, wanted + wanted // 50, len(tokens) // 2)
+        more, counts = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
+        tokens, lengths = np.concatenate([tokens, more]), np.concatenate([lengths, counts])
+        unique = np.sort(np.unique(tokens.view(f"V{spec.max_length}").ravel(), return_index=True)[1])
+    kept = unique[:wanted]
+    used = np.bincount(lengths[kept], minlength=spec.max_length + 1).tolist()
+    possible = {m: n if n < 2**53 else float(n) for m, n in possible.items()}  # what JSON readers can hold
+    account = {
+        "depth": depth,
+        "expressions": wanted,
+        "possible": sum(possible.values()),
+        "draws": int(kept[-1]) + 1 if wanted else 0,
+        "lengths": {str(m): {"expressions": used[m], "possible": number} for m, number in possible.items()},
+        "exhausted_lengths": [m for m, number in possible.items() if used[m] == number],
+    }
+    return tokens[kept], lengths[kept], account
+
+
+def columns(*splits: Expressions) -> dict[str, np.ndarray]:
+    """What is stored of the three splits: lengths, answers, and tokens without padding, a byte each."""
+    return {
+        f"{name}_{column}": values.numpy().astype(np.uint8)
+        for name, part in zip(("train", "valid", "test"), splits, strict=True)
+        for column, values in (("lengths", part.lengths), ("answers", part.answers), ("tokens", part.tokens[part.mask]))
+    }
+
+
+def checksum(columns: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 in hexadecimal: of each split the number of expressions (8 bytes, little-endian), then its columns."""
+    digest = hashlib.sha256()
+    for name in ("train", "valid", "test"):
+        digest.update(len(columns[f"{name}_lengths"]).to_bytes(8, "little"))
+        for column in ("lengths", "answers", "tokens"):
+            digest.update(columns[f"{name}_{column}"].tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareListOps(Specification):
+    """ListOps expressions (App. D.5.1), the same that training draws by itself if it is given the same numbers."""
+
+    out: Path
+    """New folder for the expressions; if it has them already, they are read and checked."""
+
+    def run(self, console: Console) -> None:
+        """Write the data, or check what is there; nothing is ever overwritten."""
+        spec = Specification(**{field.name: getattr(self, field.name) for field in fields(Specification)})
+        spec.check()
+        where, data, description = f"--out {self.out}", self.out / "listops.npz", self.out / "metadata.json"
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            if not description.exists():  # it is written last
+                left_behind = {name for name in os.listdir(self.out) if name.startswith(files.PARTIAL)}
+                files.refuse_foreign_files(self.out, {data.name, *left_behind}, "ListOps data")
+                splits = make_splits(spec)
+                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(*splits[:3])))  # pyright: ignore[reportArgumentType]
+                files.write_json(description, splits.metadata)
+        except OSError as error:
+            raise files.RunError(f"{where}: cannot write there ({error.strerror}). Choose another folder.") from None
+        try:
+            metadata = json.loads(description.read_text())
+            different = files.differences(metadata["specification"], asdict(spec))
+            with data.open("rb") as file, np.load(file) as stored:
+                if not different and checksum(stored) != metadata["checksum"]:
+                    raise ValueError("its checksum is another")
+        except Exception as error:  # whatever json, zipfile and numpy say of broken files
+            damage = f"{type(error).__name__}: {error}"
+            raise files.RunError(f"{where}: the data is damaged ({damage}). Delete it to have it made again.") from None
+        if different:
+            raise files.RunError(f"{where}: it holds other data: {different}. Choose another folder.")
+        sizes = f"{spec.train} training, {spec.valid} validation, {spec.test} test expressions"
+        say(console, f"{sizes}, checksum {metadata['checksum'][:16]}…, in {self.out}.")

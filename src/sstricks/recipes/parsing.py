@@ -1,0 +1,482 @@
+"""Dependency parsing on real trees, supervised and latent (ours; the paper's ListOps in natural language).
+
+A bi-LSTM reads a sentence and a biaffine layer scores every edge from a head to a dependent (Dozat and Manning 2017).
+Supervised, the scores are trained by the exact log-likelihood of the gold tree under the exponential family of
+arborescences, or of projective ones. Latent, nobody sees a tree: some words are hidden, and their parts of speech are
+predicted from the other words by messages along a sampled tree. Either way the tree that the scores prefer is compared
+with the gold one. It shows masks, batches of sentences of many lengths, decoding, and what real lengths cost.
+
+    sst train parsing --data FOLDER --out runs/parser       # FOLDER has *train*, *dev* and *test* as .conllu or .jsonl.gz
+"""
+
+import functools
+import gzip
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import sstricks as sst
+from sstricks.estimators import Reinforce
+from sstricks.recipes.harness.commands import main
+from sstricks.recipes.harness.files import RunError
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, fold_in, number
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sstricks.recipes.table import Layout
+
+PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsing(Recipe):
+    """Parse sentences: with gold trees, or as a latent variable of a model that predicts the tags of hidden words."""
+
+    name: ClassVar = "parsing"
+    monitor: ClassVar = "valid/score"
+    shown: ClassVar = {"valid/uas": "UAS {:.3f}", "valid/tag_accuracy": "tags {:.3f}"}
+
+    data_folder: Annotated[str, tyro.conf.arg(name="data", metavar="PATH")] = ""
+    """Folder with a treebank: train, dev and test as CoNLL-U (.conllu) or as JSON lines (.jsonl.gz)."""
+    task: Literal["supervised", "latent"] = "supervised"
+    """Whether gold trees are given in training."""
+    tree: Literal["arborescence", "projective"] = "arborescence"
+    """Which trees there are; non-projective gold trees are left out of projective training."""
+    estimator: Literal["sst", "straight-through", "reinforce"] = "sst"
+    """Of the gradient through latent trees."""
+    preset: Literal["quick", "cpu"] = "quick"
+    """quick: a minute or two on 2 cores. cpu: several passes over a treebank of 12,000 sentences."""
+    max_words: int = 60
+    """Longer sentences are left out of training."""
+    embedding: int = 100
+    """Size of embeddings."""
+    hidden: int = 200
+    """Units of the LSTM, in each direction."""
+    biaffine: int = 100
+    """Size of the representations as head and as dependent."""
+    dropout: float = 0.33
+    """Share of features that are set to zero in training."""
+    hide: float = 0.15
+    """Share of the words that are hidden in the latent task."""
+    temperature: float = 1.0
+    """Temperature of the relaxation."""
+
+    def with_preset(self) -> Self:
+        """Values that reach 84 UAS on English in a few passes; the learning rate falls to 0."""
+        quick = replace(self, steps=400, valid_every=100, batch_size=32, lr=2e-3, clip=5.0)
+        return replace(quick, steps=2_400, valid_every=400) if self.preset == "cpu" else quick
+
+    def check(self) -> None:
+        """Raise ValueError for values that make no sense."""
+        super().check()
+        self.check_positive("max_words", "embedding", "hidden", "biaffine", "temperature")
+        for field in ("dropout", "hide"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected a share below 1: pass such a number.")
+        if self.task == "supervised" and self.estimator != "sst":
+            raise ValueError(f"estimator is {self.estimator!r}, but gold trees need none: pass --task latent.")
+        read_treebank(self.data_folder)
+
+    @property
+    def title(self) -> str:
+        """The task and the trees."""
+        return f"{self.task} {self.tree}" + (f" {self.estimator}" if self.task == "latent" else "")
+
+    def lr_factor(self, step: int) -> float:
+        """In a straight line to 0."""
+        return 1 - step / self.steps
+
+    def space(self) -> dict[str, Any]:
+        """Learning rate, and the temperature of latent trees."""
+        from ray import tune
+
+        space = {"lr": tune.loguniform(5e-4, 5e-3)}
+        return {**space, "temperature": tune.loguniform(0.3, 3.0)} if self.task == "latent" else space
+
+    def model(self) -> "Parser":
+        """LSTM, biaffine scores and, for the latent task, a tagger over trees."""
+        return Parser(self, read_treebank(self.data_folder).vocabulary)
+
+    def data(self) -> Data:
+        """The treebank."""
+        bank = read_treebank(self.data_folder)
+        train = [one for one in bank.train.sentences if len(one.words) <= self.max_words]
+        if self.tree == "projective" and self.task == "supervised":
+            train = [one for one in train if is_projective(one.heads)]
+        return Data(Sentences(train, bank.vocabulary), bank.valid, bank.test)
+
+    def facts(self) -> dict[str, Any]:
+        """What trees score in which every word depends on the one before, or on the one after."""
+        heads = [one.heads for one in read_treebank(self.data_folder).test.sentences]
+        words = sum(map(len, heads))
+        chains = {"previous": 0, "next": 2}
+        scores = {
+            f"chance/uas_{name}": sum(h == i + shift for one in heads for i, h in enumerate(one)) / words
+            for name, shift in chains.items()
+        }
+        return {**scores, "words": words, "sentences": len(heads)}
+
+    def draw(self, model: Model, folder: Path) -> list[Path]:
+        """Some test sentences with gold and found trees, and the learning curves."""
+        from sstricks.recipes.drawing import draw_curves
+
+        panels = {"Attachment score in validation": {"valid/uas": "directed", "valid/uuas": "undirected"}}
+        if self.task == "latent":
+            panels["Tags of hidden words"] = {"train/tag_accuracy": "training", "valid/tag_accuracy": "validation"}
+        assert isinstance(model, Parser)
+        curves = draw_curves({"": folder}, panels, folder / "curves.png")
+        return [curves, draw_trees(self, model, folder / "trees.png")]
+
+    @classmethod
+    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
+        """A table of results on the test split."""
+        from rich.table import Table
+
+        first = results[0]
+        table = Table(title=f"Parsing: {first['sentences']:,} test sentences, {first['words']:,} words")
+        for heading in ("task", "trees", "UAS", "undirected", "tags", "steps", "time"):
+            table.add_column(heading, justify="left" if heading in ("task", "trees") else "right", no_wrap=True)
+        for result in results:
+            task = result["task"] if result["task"] == "supervised" else f"latent, {result['estimator']}"
+            scores = [number(result[f"test/{name}"], ".1%") for name in ("uas", "uuas", "tag_accuracy")]
+            table.add_row(task, result["tree"], *scores, str(result["steps"]), clock(result["seconds"]))
+        table.add_section()
+        for name in ("previous", "next"):
+            table.add_row(f"the {name} word is the head", "", f"{first[f'chance/uas_{name}']:.1%}", style="dim")
+        console.print(table)
+
+    @classmethod
+    def layout(cls) -> "Layout":
+        """A table for each task: trees by estimator."""
+        from sstricks.recipes.table import Label, Layout, Metric, Place
+
+        trees = {"arborescence": Label(0, "Arborescence"), "projective": Label(1, "Projective Arborescence")}
+        estimators = {name: Label(rank, name) for rank, name in enumerate(("sst", "straight-through", "reinforce"))}
+        tasks = {"supervised": Label(0, "Parsing: supervised"), "latent": Label(1, "Parsing: latent trees")}
+        return Layout(
+            subject="Parsing",
+            selected_by="score",
+            validation=Metric("valid/uas", "validation UAS", 1, 100),
+            falls=False,
+            metrics=(Metric("test/uas", "UAS", 1, 100), Metric("test/uuas", "Undirected", 1, 100)),
+            rows=("Trees",),
+            place=lambda facts: Place(tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]),
+            placing=frozenset({"task", "tree", "estimator"}),
+            tuned=frozenset({"lr", "temperature", "dropout", "weight_decay", "clip"}),
+            setup=lambda facts: f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}",
+            caution=lambda facts: None,
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words, their parts of speech, and the head of each: 0 for the root, else counted from 1."""
+
+    words: list[str]
+    tags: list[str]
+    heads: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences behind a root at place 0, padded: words, tags and heads (B, n), and lengths with the root (B,)."""
+
+    words: Tensor
+    tags: Tensor
+    heads: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(one.to(device) for one in (self.words, self.tags, self.heads, self.lengths)))
+
+    @property
+    def present(self) -> Tensor:
+        """Where there is the root or a word, (B, n)."""
+        return torch.arange(self.words.shape[1], device=self.words.device) < self.lengths[:, None]
+
+
+class Sentences:
+    """A split, in batches of about equally long sentences."""
+
+    def __init__(self, sentences: Sequence[Sentence], vocabulary: "Vocabulary") -> None:
+        self.sentences, self.vocabulary = sentences, vocabulary
+        self.lengths = torch.tensor([len(one.words) for one in sentences])
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def __getitem__(self, chosen: Tensor) -> Batch:
+        some = [self.sentences[i] for i in chosen.tolist()]
+        lengths = torch.tensor([len(one.words) + 1 for one in some])
+        words, tags, heads = (torch.zeros(len(some), int(lengths.max()), dtype=torch.long) for _ in range(3))
+        for row, one in enumerate(some):
+            inside = slice(1, len(one.words) + 1)
+            words[row, 0] = ROOT
+            words[row, inside] = torch.tensor([self.vocabulary.words.get(w.lower(), UNKNOWN) for w in one.words])
+            tags[row, inside] = torch.tensor([self.vocabulary.tags.get(tag, 0) for tag in one.tags])
+            heads[row, inside] = torch.tensor(one.heads)
+        return Batch(words, tags, heads, lengths)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Numbers of the words that occur twice in training, and of the tags."""
+
+    words: dict[str, int]
+    tags: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Treebank:
+    """Three splits with one vocabulary."""
+
+    train: Sentences
+    valid: Sentences
+    test: Sentences
+    vocabulary: Vocabulary
+
+
+@functools.lru_cache(maxsize=1)
+def read_treebank(folder: str) -> Treebank:
+    """Read a folder; ValueError if it has not one file for each split."""
+    if not folder:
+        raise ValueError("found no treebank, expected a folder: pass --data.")
+    splits = [read_sentences(_file_of(Path(folder), split)) for split in ("train", "dev", "test")]
+    counts = Counter(word.lower() for one in splits[0] for word in one.words)
+    words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
+    tags = {tag: number for number, tag in enumerate(sorted({tag for one in splits[0] for tag in one.tags}))}
+    vocabulary = Vocabulary(words, tags)
+    return Treebank(*(Sentences(split, vocabulary) for split in splits), vocabulary)
+
+
+def _file_of(folder: Path, split: str) -> Path:
+    found = [path for path in sorted(folder.glob(f"*{split}*")) if path.name.endswith((".conllu", ".jsonl.gz"))]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ValueError(
+            f"{folder}: found {names}, expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
+        )
+    return found[0]
+
+
+def read_sentences(file: Path) -> list[Sentence]:
+    """Sentences of a CoNLL-U file, or of JSON lines `[words, tags, heads]`, without ranges and empty nodes."""
+    try:
+        if file.name.endswith(".jsonl.gz"):
+            with gzip.open(file, "rt", encoding="utf-8") as lines:
+                found = [Sentence(*json.loads(line)) for line in lines]
+        else:
+            found = []
+            for block in file.read_text(encoding="utf-8").split("\n\n"):
+                rows = [line.split("\t") for line in block.splitlines() if line and not line.startswith("#")]
+                rows = [row for row in rows if row[0].isdecimal()]
+                if rows:
+                    found.append(Sentence([r[1] for r in rows], [r[3] for r in rows], [int(r[6]) for r in rows]))
+        if not found:
+            raise ValueError("no sentence")
+        for one in found:
+            if not len(one.words) == len(one.tags) == len(one.heads) or not all(
+                0 <= head <= len(one.words) and head != place for place, head in enumerate(one.heads, start=1)
+            ):
+                raise ValueError(f"heads {one.heads} of {len(one.words)} words")
+    except (ValueError, TypeError, IndexError, OSError, EOFError) as error:
+        raise RunError(f"{file}: found no treebank ({error}). Restore the file, or name another folder.") from None
+    return found
+
+
+def is_projective(heads: Sequence[int]) -> bool:
+    """Whether no two edges cross."""
+    spans = [(min(head, i), max(head, i)) for i, head in enumerate(heads, start=1)]
+    return not any(a < c < b < d for a, b in spans for c, d in spans)
+
+
+# ------------------------------------------------------------------------------------------------------------ model
+
+
+class Parser(Model):
+    """Scores of edges, and what is made of them."""
+
+    def __init__(self, recipe: Parsing, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.recipe = r = recipe
+        num_words, num_tags = HIDDEN + 1 + len(vocabulary.words), len(vocabulary.tags)
+        self.words = nn.Embedding(num_words, r.embedding, padding_idx=PAD)
+        self.tags = nn.Embedding(num_tags + 1, r.embedding) if r.task == "supervised" else None
+        inputs = r.embedding * (2 if self.tags else 1)
+        self.lstm = nn.LSTM(inputs, r.hidden, num_layers=2, batch_first=True, bidirectional=True, dropout=r.dropout)
+        self.dropout = nn.Dropout(r.dropout)
+        self.as_head, self.as_dependent = (nn.Linear(2 * r.hidden, r.biaffine) for _ in range(2))
+        self.pair = nn.Parameter(torch.zeros(r.biaffine, r.biaffine))
+        self.head = nn.Linear(r.biaffine, 1)
+        self.tagger = Tagger(r.embedding, r.hidden, num_tags) if r.task == "latent" else None
+        self.estimator = Reinforce() if r.estimator == "reinforce" else None
+
+    def trees(self, batch: Batch) -> sst.Arborescence | sst.ProjectiveArborescence:
+        """The trees of each sentence, from the root over its words."""
+        n = batch.words.shape[1]
+        trees = sst.ProjectiveArborescence(n) if self.recipe.tree == "projective" else sst.Arborescence.complete(n)
+        return trees.masked(trees.edge_mask(batch.present))
+
+    def scores(self, batch: Batch, words: Tensor) -> Tensor:
+        """Scores of edges, (B, n, n): entry ij of the edge from head i to dependent j."""
+        inputs = self.words(words)
+        if self.tags is not None:
+            inputs = torch.cat([inputs, self.tags(batch.tags)], -1)
+        packed = pack_padded_sequence(self.dropout(inputs), batch.lengths.cpu(), batch_first=True, enforce_sorted=False)
+        features, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        features = self.dropout(features)
+        heads, dependents = F.relu(self.as_head(features)), F.relu(self.as_dependent(features))
+        scores = heads @ self.pair @ dependents.mT + self.head(heads)
+        check_finite("the scores are", scores)
+        return scores
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Supervised, the negative log-likelihood per word; latent, the cross-entropy of hidden words' tags."""
+        trees = self.trees(batch)
+        if self.tagger is None:
+            u = edges_of(self.scores(batch, batch.words), trees)
+            gold = gold_edges(batch, trees)
+            nll = trees.log_partition(u) - (u * gold).sum(-1)
+            loss = nll.sum() / (batch.lengths - 1).sum()
+            return loss, {"loss": loss}
+        words, hidden = self.hide(batch)
+        theta = edges_of(self.scores(batch, words), trees)
+        utility = sst.Gumbel(theta)
+        trick = sst.StochasticSoftmaxTrick(trees, utility, self.recipe.temperature, sst.ExponentialFamilyEntropy())
+        draw = trick.draw()
+        tree = draw.relaxed
+        if self.estimator is not None:
+            tree = draw.discrete
+        elif self.recipe.estimator == "straight-through":
+            tree = draw.relaxed + (draw.discrete - draw.relaxed).detach()
+        logits = self.tagger(self.words(words), trees.to_adjacency(tree))
+        errors = F.cross_entropy(logits.mT, batch.tags, reduction="none") * hidden
+        loss = errors.sum() / hidden.sum().clamp(min=1)
+        accuracy = ((logits.argmax(-1) == batch.tags) & hidden).sum() / hidden.sum().clamp(min=1)
+        logged = {"loss": loss, "tag_accuracy": accuracy}
+        if self.estimator is None:
+            return loss, logged
+        each = errors.sum(-1) / hidden.sum(-1).clamp(min=1)
+        log_prob = torch.where(trees.mask, utility.log_prob(draw.utility.detach()), 0).sum(-1)
+        return self.estimator(log_prob, each), logged
+
+    def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The words with some of them hidden, and which; at least one of each sentence."""
+        chance = torch.rand(batch.words.shape, device=batch.words.device)
+        chance = torch.where(batch.present & (batch.words != ROOT), chance, 2.0)
+        hidden = (chance < self.recipe.hide) | (chance == chance.min(-1, keepdim=True).values)
+        return torch.where(hidden, HIDDEN, batch.words), hidden
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Counts of words, of right heads, directed or not, and of right tags among the hidden words."""
+        words, hidden = self.hide(batch) if self.tagger is not None else (batch.words, batch.words == HIDDEN)
+        trees, found = self.parse(batch, words)
+        gold = trees.to_adjacency(gold_edges(batch, trees))
+        adjacency = trees.to_adjacency(found)
+        counts = {"words": batch.lengths - 1, "right": (adjacency * gold).sum((1, 2))}
+        counts["undirected"] = (adjacency * (gold + gold.mT)).sum((1, 2))
+        if self.tagger is not None:
+            right = self.tagger(self.words(words), adjacency).argmax(-1) == batch.tags
+            counts |= {"hidden": hidden.sum(-1), "tagged": (right & hidden).sum(-1)}
+        return counts
+
+    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
+        """Shares of all words, so that long sentences count more."""
+        total = {name: float(values.double().sum()) for name, values in found.items()}
+        uas = total["right"] / total["words"]
+        tags = total["tagged"] / total["hidden"] if self.tagger is not None else float("nan")
+        score = uas if self.tagger is None else tags  # gold trees select supervised models only
+        return {"score": score, "uas": uas, "uuas": total["undirected"] / total["words"], "tag_accuracy": tags}
+
+    def parse(self, batch: Batch, words: Tensor) -> tuple[sst.Arborescence | sst.ProjectiveArborescence, Tensor]:
+        """The trees that the scores prefer, as vectors of edges."""
+        trees = self.trees(batch)
+        return trees, trees.argmax(edges_of(self.scores(batch, words), trees))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam, with the decay of Dozat and Manning."""
+        return torch.optim.Adam(
+            self.parameters(), lr=self.recipe.lr, betas=(0.9, 0.9), weight_decay=self.recipe.weight_decay
+        )
+
+
+class Tagger(nn.Module):
+    """Tags of words from two rounds of messages along a tree, from heads and from dependents."""
+
+    def __init__(self, embedding: int, hidden: int, num_tags: int) -> None:
+        super().__init__()
+        self.start = nn.Linear(embedding, hidden)
+        self.own, self.down, self.up = (nn.Linear(hidden, hidden, bias=False) for _ in range(3))
+        self.out = nn.Linear(hidden, num_tags)
+
+    def forward(self, words: Tensor, tree: Tensor) -> Tensor:
+        """(B, n, d) and (B, n, n), entry ij of the edge i -> j, to logits (B, n, tags)."""
+        nodes = start = self.start(words)
+        for _ in range(2):
+            nodes = F.relu(start + self.own(nodes) + tree.mT @ self.down(nodes) + tree @ self.up(nodes))
+        return self.out(nodes)
+
+
+def edges_of(scores: Tensor, trees: sst.Arborescence | sst.ProjectiveArborescence) -> Tensor:
+    """The entries of a matrix that belong to edges: (B, n, n) -> (B, E)."""
+    heads, dependents = trees.edges.to(scores.device)
+    return scores[:, heads, dependents]
+
+
+def gold_edges(batch: Batch, trees: sst.Arborescence | sst.ProjectiveArborescence) -> Tensor:
+    """The gold trees as vectors of edges, (B, E)."""
+    heads, dependents = trees.edges.to(batch.words.device)
+    return ((batch.heads[:, dependents] == heads) & batch.present[:, dependents]).float()
+
+
+# --------------------------------------------------------------------------------------------------------- pictures
+
+
+def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Path:
+    """Draw short test sentences, gold arcs above the words and those that were found below."""
+    from matplotlib.figure import Figure
+
+    from sstricks.recipes import drawing
+
+    test = read_treebank(recipe.data_folder).test
+    readable = [i for i, one in enumerate(test.sentences) if 7 <= len(one.words) <= 14] or list(range(len(test)))
+    chosen = torch.tensor(readable[:: max(1, len(readable) // count)][:count])
+    batch = test[chosen].to(next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
+        trees, found = model.eval().parse(batch, batch.words)
+    figure = Figure(figsize=(13, 2.9 * len(chosen) + 0.6), layout="constrained")
+    for row, axis in enumerate(figure.subplots(len(chosen), 1, squeeze=False)[:, 0]):
+        words = ["ROOT", *test.sentences[chosen[row]].words]
+        gold, mine = (
+            {(int(i), int(j)) for i, j in trees.to_adjacency(x)[row].nonzero()}
+            for x in (gold_edges(batch, trees), found)
+        )
+        drawing.draw_parse(axis, words, gold, mine)
+        right = len(gold & mine)
+        axis.set_title(f"{right} of {len(gold)} heads are right", fontsize=10, loc="left")
+    drawing.explain_edges(figure, {"gold": drawing.INK})
+    figure.suptitle(f"Test sentences: gold trees above, {recipe.title} below", fontsize=12)
+    return drawing.save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main(Parsing)

@@ -1,0 +1,338 @@
+"""`sst sweep`: random search with Ray Tune, as the paper selected its models (App. D.3), with ASHA if asked for.
+
+`sweep.json` has the plan and the values of every trial, which are drawn from (seed, trial, field) alone: a sweep can be
+extended. Each trial is a run in a folder of its own, and what is finished is told by these folders, never by Ray's own
+record: whatever is killed, the same command continues, nothing finished is lost, and nothing is counted twice.
+"""
+
+import json
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+import sstricks
+from sstricks.recipes.harness.commands import Flag, parse, say
+from sstricks.recipes.harness.files import (
+    FolderInUseError,
+    RunError,
+    differences,
+    hold,
+    read_object,
+    refuse_foreign_files,
+    write_json,
+)
+from sstricks.recipes.harness.recipe import DivergedError, Recipe, clock, fold_in, number
+
+# Read when Ray is imported: it sends no statistics, leaves Ctrl-C to us, and its workers are as nice as the command.
+os.environ.update(
+    RAY_worker_niceness="0",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """How to search. Options of the experiment that are given are the same in all trials; the others are searched."""
+
+    out: Path
+    """Folder of the sweep, with a run folder for each trial; on a cluster, one that all its machines share."""
+    trials: int = 20
+    """Runs to select from; with a larger number the same command continues a sweep that had fewer."""
+    asha: Flag = False
+    """End trials early that are worse in validation than most were at the same step (ASHA)."""
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(as many as cores)")] = None
+    """Trials to train at the same time, sharing cores and GPUs evenly."""
+    ray_address: Annotated[
+        str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="(none: this machine)")
+    ] = None
+    """Of a Ray cluster, or auto for the one that this machine belongs to; without it, Ray is started and ended here."""
+    max_failures: int = 3
+    """How often a trial whose process died is continued before the sweep does without it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of a sweep; `path / "diverged.json"` or `"stopped.json"` says that it will not be finished."""
+
+    index: int
+    path: Path
+    values: Mapping[str, Any]
+    recipe: Recipe
+
+    @property
+    def state(self) -> str:
+        """finished, diverged, stopped (by ASHA) or unfinished."""
+        files = {"finished": "result.json", "diverged": "diverged.json", "stopped": "stopped.json"}
+        return next((state for state, file in files.items() if (self.path / file).exists()), "unfinished")
+
+    def result(self) -> dict[str, Any] | None:
+        """What it came to, if it is finished."""
+        from sstricks.recipes.harness.run import read_result
+
+        return read_result(self.path) if self.state == "finished" else None
+
+
+def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
+    """`sst sweep NAME`."""
+    if missing := [name for name in ("ray",) if not _installed(name)]:
+        raise RunError(f"a sweep needs {missing[0]}, which is not installed. Run: pip install 'sstricks[sweep]'")
+    recipe, options, given = parse(cls, SweepOptions, prog, words)
+    for option, found, least in (
+        ("--trials", options.trials, 1),
+        ("--jobs", options.jobs, 1),
+        ("--max-failures", options.max_failures, 0),
+    ):
+        if found is not None and found < least:
+            raise RunError(f"{option} is {found}, expected at least {least}: pass a larger number.")
+    out = options.out.resolve()
+    with hold(out):
+        trials, failures = _search(recipe, given, out, options, console)
+    print_trials(console, trials)
+    if failures:
+        told = "; ".join(f"trial {index}: {why}" for index, why in sorted(failures.items()))
+        raise RunError(
+            f"{len(failures)} of {len(trials)} trials could not be trained to the end ({told.rstrip('.')}). "
+            "The others are kept; mend the cause and give the same command again to continue."
+        )
+
+
+def _installed(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def _search(
+    recipe: Recipe, given: frozenset[str], out: Path, options: SweepOptions, console: Console
+) -> tuple[list[Trial], dict[int, str]]:
+    drawn = draw_trials(recipe, given, out, options.trials)
+    trials = []
+    for index, values in enumerate(drawn[: options.trials]):
+        chosen = replace(recipe, **values)
+        try:
+            chosen.check()
+        except ValueError as error:
+            raise RunError(f"trial {index}: {error}") from None
+        trials.append(Trial(index, out / f"trial-{index:03d}", values, chosen))
+    unfinished = [trial for trial in trials if trial.state == "unfinished"]
+    if len(drawn) > len(trials):
+        say(console, f"{out}: the sweep has {len(drawn)} trials, of which these are the first {len(trials)}.")
+    if not unfinished:
+        say(console, f"{out}: all {len(trials)} trials are finished; nothing was trained.")
+        return trials, {}
+    if len(unfinished) < len(trials):
+        say(console, f"{out}: {len(trials) - len(unfinished)} of {len(trials)} trials are finished and kept.")
+    say(console, f"{out}: starting Ray; trials to train: {len(unfinished)}.")
+    return trials, train_on_ray(unfinished, options)
+
+
+def draw_trials(recipe: Recipe, given: frozenset[str], out: Path, count: int) -> list[dict[str, Any]]:
+    """The values of all trials that a sweep's folder has, at least `count`, each with a seed of its own.
+
+    They depend on the recipe's seed, the trial and the name alone, so that a search can be extended, and searching one
+    more hyperparameter leaves the others as they were. Numbers have four digits, so that they can be typed again.
+    """
+    space = {name: domain for name, domain in recipe.space().items() if name not in given}
+    configuration = {name: value for name, value in recipe.to_json().items() if name not in space}
+    ranges = {name: f"{domain.get_sampler()} {domain.domain_str}" for name, domain in space.items()}
+    plan = json.loads(json.dumps({"configuration": configuration, "ranges": ranges}))
+    file, drawn = out / "sweep.json", []
+    if file.exists():
+        remedy = "Restore the file, or choose another --out."
+        content = read_object(file, remedy, configuration=dict, ranges=dict, trials=list)
+        flat = [
+            {**one["configuration"], **{f"the range of {name}": text for name, text in one["ranges"].items()}}
+            for one in (content, plan)
+        ]
+        if different := differences(*flat):
+            raise RunError(
+                f"--out {out}: the sweep in the folder is another one: {different}. "
+                "Nothing in it was touched. Repeat the command that started it, or choose another --out."
+            )
+        drawn = content["trials"]
+        for index, values in enumerate(drawn):
+            if not isinstance(values, dict) or values.keys() != {"seed", *space}:
+                expected = sorted({"seed", *space})
+                raise RunError(f"{file}: found {values!r} for trial {index}, expected values of {expected}. {remedy}")
+    else:
+        refuse_foreign_files(out, {".lock"}, "sweep")
+    missing = range(len(drawn), count)
+    if missing:
+        for trial in missing:
+            values = {"seed": fold_in(recipe.seed, "sweep", trial) % 2**31}
+            for name, domain in space.items():
+                state = np.random.RandomState(fold_in(recipe.seed, "sweep", trial, name) % 2**32)
+                value = domain.sample(random_state=state)
+                values[name] = float(f"{value:.4g}") if isinstance(value, float) else value
+            drawn.append(values)
+        write_json(file, {"version": sstricks.__version__, **plan, "trials": drawn})
+    return drawn
+
+
+def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, str]:
+    """Train trials with Ray Tune until all are finished, stopped, diverged or have failed too often.
+
+    Returns:
+        Why a trial could not be trained, by its index.
+    """
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told at the end, once
+    recipe, by_index = trials[0].recipe, {trial.index: trial for trial in trials}
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    try:
+        if options.ray_address is None:
+            ray.init("local", include_dashboard=False, object_store_memory=80 * 2**20, **quiet)
+        else:
+            ray.init(options.ray_address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"--ray-address {options.ray_address}: no Ray cluster answers there ({str(error).strip().splitlines()[0]}). "
+            "Start one with `ray start --head`, give its address, or leave the option out to train on this machine."
+        ) from None
+    try:
+        cores = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        # However few trials are left, they keep their share: the number of threads changes the last digits.
+        jobs = options.jobs or max(1, int(sum(cores)))
+        share = {"cpu": whole_or_part(min(sum(cores) / jobs, max(cores)))}
+        if gpus := ray.cluster_resources().get("GPU", 0.0):
+            share["gpu"] = whole_or_part(min(gpus / jobs, 1.0))
+        threads = max(1, int(share["cpu"]))
+        asha = ASHAScheduler(
+            time_attr="step",
+            metric=recipe.monitor,
+            mode="max",
+            max_t=recipe.steps + 1,  # the last validation does not stop a trial before its test
+            grace_period=max(recipe.valid_every, recipe.steps // 8),
+            reduction_factor=2,
+        )
+        # All nodes of a cluster must see Tune's own files; on one machine they are kept off the disk of the results.
+        place = None if options.ray_address is None else trials[0].path.parent
+        with tempfile.TemporaryDirectory(prefix=".ray-tune-", dir=place, ignore_cleanup_errors=True) as scratch:
+            found = tune.Tuner(
+                tune.with_resources(tune.with_parameters(_train, trials=by_index, threads=threads), share),
+                param_space={"trial": tune.grid_search(sorted(by_index))},
+                tune_config=tune.TuneConfig(
+                    scheduler=asha if options.asha else None, max_concurrent_trials=jobs, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=scratch,
+                    failure_config=tune.FailureConfig(max_failures=options.max_failures),
+                    stop=lambda _, report: bool(report.get("refused")),
+                    progress_reporter=tune.CLIReporter(
+                        metric_columns={"step": "step", recipe.monitor: recipe.monitor}, max_report_frequency=30
+                    ),
+                    verbose=1,
+                ),
+            ).fit()
+    finally:
+        ray.shutdown()
+    failures: dict[int, str] = {}
+    for result in found:
+        assert result.config is not None
+        trial, report = by_index[result.config["trial"]], result.metrics or {}
+        if result.error is not None:
+            failures[trial.index] = _explained(trial, str(result.error))
+        elif report.get("refused"):
+            failures[trial.index] = report["refused"]
+        elif trial.state == "unfinished":
+            write_json(trial.path / "stopped.json", {"step": report.get("step"), "by": "ASHA"})
+    return failures
+
+
+def whole_or_part(amount: float) -> float:
+    """Whole cores or GPUs, or a part of one: Ray counts in ten-thousandths."""
+    return int(amount) if amount >= 1 else int(amount * 10_000) / 10_000
+
+
+def _train(config: dict[str, int], *, trials: Mapping[int, Trial], threads: int) -> None:
+    # In a process of Ray's.
+    from ray import tune
+
+    from sstricks.recipes.harness.processes import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    if refusal := train_trial(trials[config["trial"]], tune.report):
+        tune.report({"refused": refusal})
+
+
+def train_trial(trial: Trial, report: Callable[[dict[str, Any]], object] | None = None) -> str:
+    """Train a trial from its last checkpoint to its end; if that is refused, say why: trying again would not help."""
+    from sstricks.recipes.harness.run import train
+
+    end = time.monotonic() + 120
+    while True:
+        try:
+            train(trial.recipe, trial.path, resume=True, report=report)
+        except DivergedError as error:
+            write_json(trial.path / "diverged.json", {"reason": str(error)})
+        except FolderInUseError:  # by a process of a killed sweep, which is about to notice
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+            continue
+        except RunError as error:
+            return str(error)
+        except OSError as error:  # a full disk
+            return f"{trial.path}: {error.strerror or error}"
+        return ""
+
+
+def _explained(trial: Trial, failure: str) -> str:
+    """The last line of a traceback; the rest goes to a file."""
+    last = failure.strip().splitlines()[-1]
+    try:
+        (trial.path / "error.txt").write_text(failure)
+    except OSError:
+        return last
+    return f"{last} (see {trial.path / 'error.txt'})"
+
+
+def print_trials(console: Console, trials: Sequence[Trial]) -> None:
+    """A table of trials: hyperparameters, what was measured, and which of them is best in validation."""
+    recipe, results = trials[0].recipe, {trial.index: trial.result() for trial in trials}
+    scores = {
+        index: -math.inf if result[recipe.monitor] is None else result[recipe.monitor]
+        for index, result in results.items()
+        if result is not None
+    }
+    best = max(scores, key=scores.__getitem__, default=None)
+    metrics = recipe.layout().metrics
+    searched = [name for name in trials[0].values if name != "seed"]
+    table = Table(title=f"{recipe.title}: {len(trials)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("trial", *searched, recipe.monitor, *(f"test {metric.heading}" for metric in metrics), "time"):
+        table.add_column(heading.replace("_", " ").replace("/", " "), justify="right", overflow="fold")
+    for trial in trials:
+        values, result = [f"{trial.values[name]:g}" for name in searched], results[trial.index]
+        measured = [trial.state]
+        if result is not None:
+            scaled = [(metric, result[metric.name]) for metric in metrics]
+            measured = [number(result[recipe.monitor], ".4g")]
+            measured += ["–" if value is None else metric.show(metric.scale * value) for metric, value in scaled]
+            measured.append(clock(result["seconds"]))
+        star = "* " if trial.index == best else ""
+        table.add_row(f"{star}{trial.index}", *values, *measured, style="bold" if star else "")
+    console.print(table)
+    if best is not None:
+        say(console, f"* Best by {recipe.monitor}, which alone selects: {trials[best].path}")

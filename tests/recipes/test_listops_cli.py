@@ -1,0 +1,57 @@
+import pytest
+
+from recipes.outcome import result_of
+from sstricks import cli
+
+TINY = (
+    *("--train-examples", "100", "--valid-examples", "40", "--test-examples", "40", "--train-share", "1"),
+    *("--valid-share", "1", "--hidden", "8", "--message-steps", "2", "--batch-size", "20", "--valid-every", "4"),
+)
+
+
+def train(path, *more, steps=4):
+    return cli.main(["train", "listops", "--out", str(path), "--steps", str(steps), *TINY, *more])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("gnn", "arborescence", "gumbel")),
+        (["--model", "lstm"], ("lstm", None, None)),
+        (["--edges", "ground-truth"], ("gnn", "ground-truth", None)),
+        (["--edges", "spanning-tree", "--utility", "normal"], ("gnn", "spanning-tree", "normal")),
+    ],
+)
+def test_defaults_follow_from_what_is_given(tmp_path, capsys, arguments, expected):
+    assert train(tmp_path, *arguments) == 0
+    result = result_of(tmp_path)
+    assert (result["model"], result["edges"], result["utility"]) == expected
+    assert f"{result['test/accuracy']:.1%}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "lstm", "--edges", "spanning-tree"], "expected edges for the network that passes messages"),
+        (["--steps", "9"], "steps is 9, expected a multiple of valid_every=4"),
+        (["--train-examples", "2000000"], "take 400016 different expressions of depth 1, of which there are 333300"),
+        (["--train-share", "-inf"], "train_share is -inf, expected a finite number"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_in_one_paragraph(tmp_path, capsys, arguments, message):
+    assert train(tmp_path / "run", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sst: ")
+    assert message in " ".join(error.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_prints_and_writes_the_same_result(tmp_path, capsys):
+    assert train(tmp_path) == 0
+    before = result_of(tmp_path)
+    (tmp_path / "parses.png").unlink()
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path)]) == 0
+    assert f"{before['test/edge_precision']:.1%}" in capsys.readouterr().out
+    assert result_of(tmp_path) == before
+    assert (tmp_path / "parses.png").exists()
