@@ -1,6 +1,6 @@
 """Learning to explain (L2X): the k words of a review that explain its rating (Sec. 8.3, App. D.6 of the paper).
 
-An encoder gives every word of a review a utility, and with `--relaxation corr-top-k` every pair of neighbours as well; a
+An encoder gives every word of a review a utility, and with `--relaxation corr-top-k` every pair of neighbours too; a
 stochastic softmax trick makes a relaxed subset of k words of them; a decoder sees the words through that soft mask
 alone, and predicts the rating of an aspect. Both are trained on the squared error. Evaluation is with hard masks: how
 large is the error, and how many of the words lie in sentences about the aspect? `l2x` (Chen et al. 2018) and `soft-sub`
@@ -8,7 +8,6 @@ large is the error, and how many of the words lie in sentences about the aspect?
 
     sst prepare synthetic --out data/reviews        # or hotels, or beer: see reviews.py
     sst train l2x --data data/reviews --aspect rooms --k 5 --out runs/words
-    sst explain runs/words "The room was spacious, bright and modern. We came by train."
     cp l2x.py mine.py && python mine.py --help
 """
 
@@ -18,12 +17,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -50,10 +49,8 @@ class LearningToExplain(Recipe):
 
     data_folder: Annotated[str, tyro.conf.arg(name="data", metavar="PATH")]
     """Folder of reviews that `sst prepare` wrote."""
-    data_digest: Annotated[str, tyro.conf.Suppress] = ""
-    """Checksum of the reviews, so that a run is not continued on others."""
-    source: Annotated[str, tyro.conf.Suppress] = ""
-    """Where they come from."""
+    data_digest: Annotated[str, tyro.conf.Suppress] = ""  # so that a run is not continued on other reviews
+    source: Annotated[str, tyro.conf.Suppress] = ""  # of the reviews, one of `reviews.SOURCES`
     aspect: str = "service"
     """Whose rating is predicted: one of those in the data."""
     relaxation: Literal["l2x", "soft-sub", "euclid", "cat", "bin", "ef-top-k", "corr-top-k"] = "corr-top-k"
@@ -76,10 +73,8 @@ class LearningToExplain(Recipe):
     """Words after which a review is cut."""
     dropout: float = 0.1
     """Share of features that is set to zero in training."""
-    lr: float = 3e-3
-    """Adam's learning rate, at the start."""
     lr_final: float = 0.1
-    """What it falls to, as a share of that."""
+    """Final learning rate, as a share of --lr."""
     lr_share: float = 1.0
     """Share of the steps, at the start, over which it falls."""
     temperature: float = 0.5
@@ -91,21 +86,15 @@ class LearningToExplain(Recipe):
     def with_preset(self) -> Self:
         """The paper names what it tuned (App. D.6), but not the values that were found; these are among those it tried.
 
-        It trained on BeerAdvocate, with the word vectors of Lei et al. (2016). What `cpu` and `quick` have and the paper
-        has not: fewer epochs, bfloat16, exact gradients for all relaxations, and clipping.
+        It trained on BeerAdvocate, with word vectors of Lei et al. (2016). Ours are in `cpu` and `quick`: fewer epochs,
+        bfloat16, exact gradients for all relaxations, and clipping.
         """
         manifest, digest = reviews.read_manifest(Path(self.data_folder), self.aspect)
         epoch = -(-len(self.corpus()[1][0]) // self.batch_size)
-        paper = replace(
-            self,
-            data_digest=digest,
-            source=manifest["source"],
-            embeddings=reviews.choose_embeddings(self.embeddings),
-            gradient="finite-difference" if self.relaxation in ("ef-top-k", "corr-top-k") else self.gradient,
-            steps=10 * epoch,
-            valid_every=epoch,
-            restart_steps=epoch,
-        )
+        vectors, unrolled = reviews.choose_embeddings(self.embeddings), self.relaxation in ("ef-top-k", "corr-top-k")
+        paper = replace(self, data_digest=digest, source=manifest["source"], embeddings=vectors, lr=3e-3)
+        paper = replace(paper, steps=10 * epoch, valid_every=epoch, restart_steps=epoch)
+        paper = replace(paper, gradient="finite-difference" if unrolled else self.gradient)
         if self.preset == "paper":
             return paper
         cpu = replace(paper, gradient=self.gradient, steps=4 * epoch, precision="bfloat16", clip=1.0)
@@ -113,7 +102,6 @@ class LearningToExplain(Recipe):
         return cpu if self.preset == "cpu" else replace(cpu, steps=2 * half, valid_every=half, restart_steps=half)
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense, or reviews that cannot be used."""
         super().check()
         epsilon = [] if self.finite_difference_eps is None else ["finite_difference_eps"]
         self.check_positive("k", "max_words", "temperature", *epsilon)
@@ -122,7 +110,7 @@ class LearningToExplain(Recipe):
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1: pass such a one.")
         if self.k > self.max_words:
             raise ValueError(f"k is {self.k}, expected at most max_words={self.max_words}: change either.")
-        if self.gradient == "finite-difference" and self.relaxation not in REGULARIZERS:
+        if self.gradient == "finite-difference" and RELAXATIONS[self.relaxation][1] is None:
             trick = f"{self.relaxation}, which is no stochastic softmax trick"
             raise ValueError(f"gradient is {self.gradient}, expected exact for {trick}: change either.")
         if epsilon and self.gradient == "exact":
@@ -132,7 +120,6 @@ class LearningToExplain(Recipe):
 
     @property
     def title(self) -> str:
-        """The relaxation, k and the aspect."""
         return f"{self.relaxation} {self.k} {self.aspect}"
 
     def lr_factor(self, step: int) -> float:
@@ -156,7 +143,6 @@ class LearningToExplain(Recipe):
         return space
 
     def model(self) -> "ExplainingModel":
-        """Encoder, subsets and decoder."""
         return ExplainingModel(self)
 
     def corpus(self) -> tuple[reviews.Vocabulary, reviews.Splits]:
@@ -178,7 +164,6 @@ class LearningToExplain(Recipe):
         return {**sizes, "chance/subset_precision": precision, "chance/run_length": length}
 
     def draw(self, model: Model, folder: Path) -> list[Path]:
-        """The learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
         errors = {"train/mse_x100": "training, relaxed subsets", "valid/mse_x100": "validation, hard subsets"}
@@ -188,11 +173,10 @@ class LearningToExplain(Recipe):
 
     @classmethod
     def report(cls, console: Console, results: Sequence[Mapping[str, Any]]) -> None:
-        """Print a table of results on the test split, with chance below."""
         first = results[0]
-        table = Table(title=f"{reviews.SOURCES[first['source']].capitalize()}, aspect {first['aspect']}: test split")
-        for heading in ("relaxation", "encoder", "k", "MSE×100", "precision", "runs", "steps", "time"):
-            table.add_column(heading, justify="left" if heading in ("relaxation", "encoder") else "right", no_wrap=True)
+        columns = (Column(name, justify="right") for name in ("k", "MSE×100", "precision", "runs", "steps", "time"))
+        title = f"{reviews.SOURCES[first['source']].capitalize()}, aspect {first['aspect']}: test split"
+        table = Table("relaxation", "encoder", *columns, title=title)
 
         def scores(result: Mapping[str, Any], prefix: str) -> tuple[str, str]:
             precision, length = result[f"{prefix}subset_precision"], result[f"{prefix}run_length"]
@@ -206,18 +190,18 @@ class LearningToExplain(Recipe):
         table.add_row("words at random", "", str(first["k"]), "", *scores(first, "chance/"), style="dim")
         console.print(table)
         vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
-        precision, length = scores(first, "test/sampled_")
+        (precision, length), mse = scores(first, "test/sampled_"), first["test/sampled_mse"]
         console.print(
             f"Preset {first['preset']}, seed {first['seed']}, one run each, {first['train_reviews']} training reviews, "
             f"words start from {vectors}. Precision: the share of selected words in sentences about the aspect. Runs: "
             "the mean length of runs of selected words. Of the subset that the model prefers; of subsets that it draws "
-            f"(first row): MSE×100 {100 * first['test/sampled_mse']:.2f}, precision {precision}, runs {length}.",
+            f"(first row): MSE×100 {number(mse and 100 * mse, '.2f')}, precision {precision}, runs {length}.",
             highlight=False,
         )
 
     @classmethod
     def layout(cls) -> Layout:
-        """Tables 3 to 6, one for each aspect: squared error of ratings in [0, 1], times 100, and precision in percent."""
+        """Tables 3 to 6, one for each aspect."""
         return Layout(
             subject="Learning to explain",
             selected_by="MSE",
@@ -229,7 +213,7 @@ class LearningToExplain(Recipe):
             placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient")),
             tuned=TUNED,
             setup=describe_setup,
-            caution=lambda facts: f"25 runs of ten epochs a cell{OTHER_DATA if facts['source'] != 'beer' else ''}",
+            caution=lambda facts: f"25 runs of ten epochs a cell{OTHER if facts['source'] != 'beer' else ''}",
             counterpart=lambda facts: facts if facts["source"] == "beer" else {**facts, "aspect": "aroma"},
             other_data=lambda facts: facts["source"] != "beer",
         )
@@ -238,25 +222,24 @@ class LearningToExplain(Recipe):
 TUNED = frozenset(
     ("lr", "lr_final", "lr_share", "weight_decay", "temperature", "finite_difference_eps", "clip", "dropout")
 )
-OTHER_DATA = (
-    " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
-)
-ROWS = {
-    "l2x": "L2X",
-    "soft-sub": "SoftSub",
-    "euclid": "Euclid. Top k",
-    "cat": "Cat. Ent. Top k",
-    "bin": "Bin. Ent. Top k",
-    "ef-top-k": "E.F. Ent. Top k",
-    "corr-top-k": "Corr. Top k",
+OTHER = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
+RELAXATIONS = {
+    "l2x": ("L2X", None),
+    "soft-sub": ("SoftSub", None),
+    "euclid": ("Euclid. Top k", sst.Euclidean()),
+    "cat": ("Cat. Ent. Top k", sst.CategoricalEntropy()),
+    "bin": ("Bin. Ent. Top k", sst.BinaryEntropy()),
+    "ef-top-k": ("E.F. Ent. Top k", sst.ExponentialFamilyEntropy()),
+    "corr-top-k": ("Corr. Top k", sst.ExponentialFamilyEntropy()),
 }
+"""What tables call them, and the regularizer of those that are stochastic softmax tricks."""
 
 
 def place_in_table(facts: Facts) -> Place:
     """A table for each aspect, a block for each k; finite differences come after exact gradients."""
-    relaxation = Label(list(ROWS).index(facts["relaxation"]), ROWS[facts["relaxation"]])
+    relaxation = Label(list(RELAXATIONS).index(facts["relaxation"]), RELAXATIONS[facts["relaxation"]][0])
     if facts["gradient"] == "finite-difference":
-        relaxation = Label(relaxation.rank + len(ROWS), f"{relaxation.text}, fin. diff.")
+        relaxation = Label(relaxation.rank + len(RELAXATIONS), f"{relaxation.text}, fin. diff.")
     encoder = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}[facts["encoder"]]
     title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
     return Place(Label(0, title), (encoder, relaxation), Label(facts["k"], f"k = {facts['k']}"))
@@ -265,24 +248,13 @@ def place_in_table(facts: Facts) -> Place:
 def describe_setup(facts: Facts) -> str:
     """What runs of a table have in common, for its caption."""
     named = {"training": "train_reviews", "validation": "valid_reviews", "test": "test_reviews"}
-    sizes = ", ".join(f"{facts[name]:,} {split}" for split, name in named.items() if name in facts)
-    return (
-        f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}, {sizes} reviews of at most "
-        f"{facts['max_words']} words, which start from {'GloVe' if facts['embeddings'] == 'glove' else 'random'} vectors"
-    )
+    sizes = ", ".join(f"{facts[name]:,} {split}" for split, name in named.items())
+    vectors = "GloVe" if facts["embeddings"] == "glove" else "random"
+    steps = f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}"
+    return f"{steps}, {sizes} reviews of at most {facts['max_words']} words, which start from {vectors} vectors"
 
 
 # ---------------------------------------------------------------------------------------------------------- subsets
-
-
-REGULARIZERS = {
-    "euclid": sst.Euclidean(),
-    "cat": sst.CategoricalEntropy(),
-    "bin": sst.BinaryEntropy(),
-    "ef-top-k": sst.ExponentialFamilyEntropy(),
-    "corr-top-k": sst.ExponentialFamilyEntropy(),
-}
-"""Of the relaxations that are stochastic softmax tricks."""
 
 
 class WordSubsets:
@@ -307,13 +279,13 @@ class WordSubsets:
             noisy = utility.rsample().masked_fill(~candidates, -torch.inf)
             subset = sst.baselines.soft_sub(noisy, self.k, temperature)
         else:
-            regularizer = REGULARIZERS[self.relaxation]
+            regularizer = RELAXATIONS[self.relaxation][1]
+            assert regularizer is not None
             trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, regularizer, solver=self.solver)
             subset = trick.rsample()
         return self._only_words(subset, present)
 
     def sample(self, theta: Tensor, present: Tensor) -> Tensor:
-        """A hard sample."""
         candidates, structure, utility = self._parts(theta, present)
         if self.relaxation == "l2x":
             word = sst.StochasticArgmaxTrick(sst.OneHot(candidates.shape[-1], mask=candidates), utility)
@@ -347,21 +319,18 @@ FILTERS = 100
 
 
 class WordConvolutions(nn.Module):
-    """Two convolutions of size three with ReLUs: (B, L, width) -> (B, L, 100), both zero beyond the end of a review.
+    """Two convolutions of size three with ReLUs, (B, L, width) -> (B, L, 100), both zero beyond the end of a review."""
 
-    Zeros come before and after each review, so that the padding of a batch changes nothing.
-    """
-
-    def __init__(self, width: int, precision: torch.dtype | None = None) -> None:
+    def __init__(self, width: int, precision: str) -> None:
         super().__init__()
-        self.precision = precision
+        self.low = precision == "bfloat16"
         # Of height one, since the words' vectors are then an image with its channels last: faster than nn.Conv1d.
         self.first = nn.Conv2d(width, FILTERS, (1, 3), padding=(0, 1))
         self.second = nn.Conv2d(FILTERS, FILTERS, (1, 3), padding=(0, 1))
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         inside = present[:, None, None].to(vectors.dtype)
-        with torch.autocast(vectors.device.type, self.precision, enabled=self.precision is not None):
+        with torch.autocast(vectors.device.type, torch.bfloat16, enabled=self.low):
             hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu()
             features = self.second(hidden * inside.to(hidden.dtype)).relu()
         return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)
@@ -376,10 +345,11 @@ class Encoder(nn.Module):
     add nothing to φ. Those beyond the end of a review mean nothing.
     """
 
-    def __init__(self, recipe: LearningToExplain, precision: torch.dtype | None = None) -> None:
+    def __init__(self, recipe: LearningToExplain) -> None:
         super().__init__()
-        self.context = WordConvolutions(reviews.DIMENSION, precision) if recipe.encoder == "complex" else None
-        width = reviews.DIMENSION if self.context is None else FILTERS
+        width, deep = reviews.DIMENSION, recipe.encoder == "complex"
+        self.context = WordConvolutions(width, recipe.precision) if deep else None
+        width = FILTERS if deep else width
         self.dropout = nn.Dropout(recipe.dropout)
         self.unary = nn.Linear(width, 1)
         self.has_pairs = recipe.relaxation == "corr-top-k"
@@ -393,16 +363,16 @@ class Encoder(nn.Module):
         # All at once, so that the gradient of the features, which are large, is made once instead of four times.
         weight = torch.cat([self.unary.weight, self.first.weight, self.second.weight, self.both.weight[0].T])
         words, first, second, before, after = F.linear(features, weight).unbind(-1)
-        bias = self.first.bias + self.second.bias + self.both.bias
+        bias = self.first.bias + self.second.bias + self.both.bias  # pyright: ignore[reportOperatorIssue]
         return torch.cat([words + self.unary.bias, (first + before)[:, :-1] + (second + after)[:, 1:] + bias], -1)
 
 
 class Decoder(nn.Module):
     """Predicts ratings in (0, 1) from the selected words: convolutions, the maximum over places, two layers."""
 
-    def __init__(self, recipe: LearningToExplain, precision: torch.dtype | None = None) -> None:
+    def __init__(self, recipe: LearningToExplain) -> None:
         super().__init__()
-        self.convolutions = WordConvolutions(reviews.DIMENSION, precision)
+        self.convolutions = WordConvolutions(reviews.DIMENSION, recipe.precision)
         hidden, out = nn.Linear(FILTERS, FILTERS), nn.Linear(FILTERS, 1)
         self.head = nn.Sequential(nn.Dropout(recipe.dropout), hidden, nn.ReLU(), out, nn.Sigmoid())
 
@@ -419,20 +389,17 @@ class ExplainingModel(Model):
         self.recipe = r = recipe
         vectors = reviews.initial_vectors(r.corpus()[0], r.embeddings or "random")
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=not r.train_embeddings, padding_idx=reviews.PAD)
-        precision = torch.bfloat16 if r.precision == "bfloat16" else None
-        self.decoder, self.encoder = Decoder(r, precision), Encoder(r, precision)
+        self.decoder, self.encoder = Decoder(r), Encoder(r)
         solver = sst.FiniteDifference(eps=r.finite_difference_eps) if r.gradient == "finite-difference" else None
         self.subsets = WordSubsets(r.relaxation, r.k, solver)
 
     def theta(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """θ, and the vectors of the words."""
         vectors = self.embedding(batch.words)
         theta = self.encoder(vectors, batch.present)
         check_finite("the encoder's outputs are", theta)
         return theta, vectors
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error from softly masked words."""
         (theta, vectors), present = self.theta(batch), batch.present
         selected = self.subsets.relaxed(theta, present, self.recipe.temperature)
         loss = F.mse_loss(self.decoder(vectors, selected, present), batch.ratings)
@@ -470,12 +437,7 @@ class ExplainingModel(Model):
         return {**means, "mse_x100": 100 * means["mse"], "explained_variance": explained}
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Adam."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(parameters, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
-
-
-# ---------------------------------------------------------------------------------------------------------- metrics
+        return torch.optim.Adam(self.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
 
 
 def subset_precision(selected: Tensor, relevant: Tensor) -> Tensor:
@@ -490,14 +452,7 @@ def run_length(selected: Tensor) -> Tensor:
 
 
 def chance_run_length(length: int, k: int) -> float:
-    r"""The expected mean run length of k of n words that are chosen at random; of all if there are fewer.
-
-    .. math:: E[k / R], \qquad P(R = r) = \binom{k-1}{r-1} \binom{n-k+1}{r} \Big/ \binom{n}{k}
-
-    Example:
-        >>> chance_run_length(3, 2)  # 110 and 011 have one run of 2, 101 has two of 1
-        1.6666666666666667
-    """
+    """The expected k / R of R runs of k random words of n: P(R = r) = C(k - 1, r - 1) C(n - k + 1, r) / C(n, k)."""
     k = min(k, length)
     ways = [math.comb(k - 1, runs - 1) * math.comb(length - k + 1, runs) for runs in range(1, k + 1)]
     return sum(k / runs * way for runs, way in enumerate(ways, start=1)) / math.comb(length, k)
@@ -509,23 +464,13 @@ def chance_scores(split: Any, k: int) -> tuple[float | None, float]:
     shares = batch.relevant.sum(-1).double() / batch.lengths
     lengths, counts = batch.lengths.unique(return_counts=True)
     runs = sum(n * chance_run_length(length, k) for length, n in zip(lengths.tolist(), counts.tolist(), strict=True))
-    return mean_or_none(shares[batch.annotated]), runs / len(batch)
-
-
-def mean_or_none(values: Tensor) -> float | None:
-    """The mean, none of nothing."""
-    return values.mean().item() if len(values) else None
+    return shares[batch.annotated].mean().item() if batch.annotated.any() else None, runs / len(batch)
 
 
 # ------------------------------------------------------------------------------------------------------ explanations
 
 
-class Explanation(NamedTuple):
-    """What a model makes of a review: a heading, the text with selected words marked, and what to know beforehand."""
-
-    heading: Text
-    text: Text
-    notes: list[str]
+Explanation = tuple[Text, Text, list[str]]  # a heading, the text with selected words marked, what to know beforehand
 
 
 def find_text(recipe: LearningToExplain, chosen: str | int) -> str:
@@ -535,10 +480,8 @@ def find_text(recipe: LearningToExplain, chosen: str | int) -> str:
     vocabulary, (*_, test) = recipe.corpus()
     if not 0 <= chosen < len(test):
         raise RunError(f"--review {chosen}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
-    names = dict(enumerate(vocabulary, start=2))
-    return " ".join(
-        names.get(word, "\ufffd") for word in test.words[test.offsets[chosen] : test.offsets[chosen + 1]].tolist()
-    )
+    names, start, end = dict(enumerate(vocabulary, start=2)), test.offsets[chosen], test.offsets[chosen + 1]
+    return " ".join(names.get(word, "\ufffd") for word in test.words[start:end].tolist())
 
 
 def explain(name: str, recipe: LearningToExplain, model: "ExplainingModel", text: str) -> Explanation:
@@ -560,21 +503,21 @@ def explain(name: str, recipe: LearningToExplain, model: "ExplainingModel", text
     marked = Text(text)
     for is_selected, run in itertools.groupby(zip(tokens, selected[0].tolist(), strict=False), lambda pair: pair[1]):
         if is_selected:
-            first, *_, last = [token for token, _ in run for _ in range(2)]
-            marked.stylize(f"bold underline {color}", first.start(), last.end())
+            places = [token.span() for token, _ in run]
+            marked.stylize(f"bold underline {color}", places[0][0], places[-1][1])
     heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
-    return Explanation(Text(heading, style=f"bold {color}"), marked, notes)
+    return Text(heading, style=f"bold {color}"), marked, notes
 
 
 def print_explanations(console: Console, explanations: Sequence[Explanation]) -> None:
-    """Print texts with the runs of selected words in colour, or in brackets for a pipe."""
+    """Print texts with runs of selected words in colour, or in brackets for a pipe."""
     for heading, text, notes in explanations:
         console.print(heading)
         if not console.is_terminal:
             plain = text.plain
             for span in reversed(text.spans):
                 plain = f"{plain[: span.start]}[{plain[span.start : span.end]}]{plain[span.end :]}"
-            text = Text(plain)  # noqa: PLW2901
+            text = Text(plain)
         console.print(text)
         for note in notes:
             console.print(note, style="dim", highlight=False, markup=False)
@@ -582,12 +525,9 @@ def print_explanations(console: Console, explanations: Sequence[Explanation]) ->
 
 
 def draw_words(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int, path: Path) -> Path:
-    """Draw a text, or a test review, once for each model, with the words that explain its rating (Fig. 4).
+    """Draw a text, or the test review of a number, once for each model, with the words that explain its rating.
 
-    Args:
-        models: recipes and trained models by name; the review is one of those that the first was tested on.
-        chosen: the text, or the number of a test review.
-        path: the picture.
+    Models are recipes and trained models by name; the review is one of those that the first was tested on.
     """
     from matplotlib.figure import Figure
 
@@ -595,8 +535,8 @@ def draw_words(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str 
 
     columns, width, line_height = 92, 0.077, 0.27  # of a line, inches of one, inches between lines
     text = find_text(next(iter(models.values()))[0], chosen)
-    explanations = [explain(name, *pair, text) for name, pair in models.items()]
-    parts = [(one.heading, one.text.wrap(Console(width=columns), columns)) for one in explanations]
+    parts = [explain(name, *pair, text)[:2] for name, pair in models.items()]
+    parts = [(heading, marked.wrap(Console(width=columns), columns)) for heading, marked in parts]
     height = line_height * sum(len(lines) + 2 for _, lines in parts) + 0.2
     figure, top = Figure(figsize=(width * columns + 0.4, height)), height - 0.2
     for heading, lines in parts:
@@ -613,14 +553,13 @@ def draw_words(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str 
     return drawing.save_figure(figure, path)
 
 
-def load_trained(folder: Path) -> tuple[LearningToExplain, Model]:
+def load_trained(folder: Path) -> tuple[LearningToExplain, Any]:
     """The recipe and the best model of a run."""
     from sstricks.recipes.harness.training import load_best
 
     recipe = recipe_of(folder)
     if not isinstance(recipe, LearningToExplain):
-        config = folder / "config.json"
-        raise RunError(f"{config}: the run is of experiment {recipe.name!r}, expected 'l2x': name such a run.")
+        raise RunError(f"{folder / 'config.json'}: the run is of experiment {recipe.name!r}, expected 'l2x'.")
     recipe = replace(recipe, embeddings="random")  # the checkpoint has its own, and GloVe need not be installed
     return recipe, load_best(recipe, folder)
 
@@ -650,7 +589,7 @@ class Explain:
 
         for option, path, suffixes in (("--html", self.html, (".html", ".htm")), ("--picture", self.picture, PICTURES)):
             check_new_files([path] if path else [], suffixes, force=self.force, option=option)
-        models: dict[str, Any] = {}
+        models: dict[str, tuple[LearningToExplain, Any]] = {}
         for folder in filter(None, (self.folder, self.beside)):
             recipe, model = load_trained(folder)
             more = ["complex encoder"] * (recipe.encoder == "complex")
@@ -679,9 +618,11 @@ def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> d
     """
     from sklearn.linear_model import Ridge
 
-    def indicators(batch: Batch) -> Any:  # the vocabulary is in order of frequency
-        words = batch.words.where(batch.words < features + 2, reviews.PAD)
-        return torch.zeros(len(batch), features + 2).scatter_(1, words, 1.0)[:, 2:].numpy()
+    def common(batch: Batch) -> Tensor:  # the vocabulary is in order of frequency
+        return batch.words.where(batch.words < features + 2, reviews.PAD)
+
+    def indicators(batch: Batch) -> Any:
+        return torch.zeros(len(batch), features + 2).scatter_(1, common(batch), 1.0)[:, 2:].numpy()
 
     def error(batch: Batch, guess: Any) -> float:
         return (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
@@ -690,16 +631,15 @@ def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> d
     x, x_valid = indicators(train), indicators(valid)
     ridges = [Ridge(alpha=a).fit(x, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
     best = min(ridges, key=lambda ridge: error(valid, ridge.predict(x_valid)))
-    weights = torch.zeros(max(features + 2, int(test.words.max()) + 1))
-    weights[2 : features + 2] = torch.as_tensor(best.coef_).abs()
-    heaviest = weights[test.words].masked_fill(~test.present, -1.0).topk(k, dim=-1).indices
-    selected = torch.zeros_like(test.present).scatter(1, heaviest, True) & test.present
+    weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 0))[common(test)].masked_fill(~test.present, -1.0)
+    selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
+    precision = subset_precision(selected, test.relevant)[test.annotated].mean().item()
     return {
         "chance_precision": chance_scores(splits[2], k)[0],
+        "ridge_precision": precision if test.annotated.any() else None,
         "constant_mse": error(test, train.ratings.double().mean()),
         "ridge_mse": error(test, best.predict(indicators(test))),
         "ridge_valid_mse": error(valid, best.predict(x_valid)),
-        "ridge_precision": mean_or_none(subset_precision(selected, test.relevant)[test.annotated]),
         "penalty": best.alpha,
     }
 
@@ -720,20 +660,18 @@ class Reference:
         if self.k < 1:
             raise RunError(f"--k {self.k}: expected at least 1.")
         found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
-        table = Table(title="Without a model of subsets: test split")
-        table.add_column("predictor", no_wrap=True)
-        for heading in ("MSE×100", f"precision of {self.k}"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        numbers = (Column(name, justify="right") for name in ("MSE×100", f"precision of {self.k}"))
+        table = Table("predictor", *numbers, title="Without a model of subsets: test split")
         chance, precision = (number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
         table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
         table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
         console.print(table)
         if found["chance_precision"] is None:
             console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
+        penalty, error = f"{found['penalty']:g}", f"{100 * found['ridge_valid_mse']:.2f}"
         console.print(
-            f"The ridge regression has penalty {found['penalty']:g}, chosen by validation, where its MSE×100 is "
-            f"{100 * found['ridge_valid_mse']:.2f}; its precision is that of the {self.k} words of a review that weigh "
-            "most.",
+            f"The ridge regression has penalty {penalty}, chosen by validation, where its MSE×100 is {error}; its "
+            f"precision is that of the {self.k} words of a review that weigh most.",
             highlight=False,
         )
 

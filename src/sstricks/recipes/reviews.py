@@ -1,8 +1,7 @@
 """Reviews for learning to explain: hotels, beer or made-up ones, the folders that hold them, and word vectors.
 
-`sst prepare` turns a source into a folder that `sst train l2x --data` reads: `vocabulary.json`, a compressed file of
-arrays for each aspect, and `manifest.json` with sizes and checksums. A review is a row of word numbers with a rating in
-[0, 1], or with marks at the words whose sentence is about the aspect, or both.
+`sst prepare` makes a folder of a source: `vocabulary.json`, a compressed file of arrays for each aspect, and
+`manifest.json` with sizes and checksums. `sst train l2x --data` reads it.
 """
 
 import functools
@@ -95,7 +94,7 @@ def initial_vectors(vocabulary: Vocabulary, embeddings: str | None) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------- reviews
 
 # Words; the rating in [0, 1], NaN if unknown; for each word whether its sentence is about the aspect, if somebody said.
-Review = tuple[Sequence[int], float, Sequence[bool] | None]
+Review = tuple[list[int], float, Any]
 
 
 @dataclass(frozen=True)
@@ -206,21 +205,19 @@ def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
 
 def read_reviews(folder: Path, aspect: str) -> tuple[Vocabulary, Splits]:
     """The words and the reviews of an aspect; RunError if there are too few to train and to measure with."""
-    manifest, digest = read_manifest(folder, aspect)
-    return _read_reviews(folder, aspect, digest, manifest["sha256"].get("vocabulary.json"))
+    return _read_reviews(folder, aspect, read_manifest(folder, aspect)[1])
 
 
 @functools.lru_cache(maxsize=1)
-def _read_reviews(folder: Path, aspect: str, digest: str, words_digest: str) -> tuple[Vocabulary, Splits]:
-    contents = {}
-    for name, expected in (("vocabulary.json", words_digest), (f"{aspect}.npz", digest)):
-        contents[name] = (folder / name).read_bytes() if (folder / name).exists() else b""
-        if hashlib.sha256(contents[name]).hexdigest() != expected:
+def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, Splits]:
+    checksums, contents = read_manifest(folder, aspect)[0]["sha256"], []
+    for name in ("vocabulary.json", f"{aspect}.npz"):
+        contents.append((folder / name).read_bytes() if (folder / name).exists() else b"")
+        if hashlib.sha256(contents[-1]).hexdigest() != checksums.get(name):
             raise RunError(f"--data {folder}: {name} is missing or was changed since. Prepare the data again.")
-    vocabulary = Vocabulary(json.loads(contents["vocabulary.json"]))
-    arrays: Any = np.load(io.BytesIO(contents[f"{aspect}.npz"]))
-    columns = ([torch.from_numpy(arrays[f"{part}_{name}"]) for name in _COLUMNS] for part in LEAST)
-    splits = tuple(Reviews(words, *rest) for words, *rest in columns)
+    vocabulary, arrays = Vocabulary(json.loads(contents[0])), np.load(io.BytesIO(contents[1]))
+    columns: Any = ([torch.from_numpy(arrays[f"{part}_{name}"]) for name in _COLUMNS] for part in LEAST)
+    splits = tuple(Reviews(*one) for one in columns)
     for (name, least), reviews in zip(LEAST.items(), splits, strict=True):
         rated = reviews.ratings[~reviews.ratings.isnan()]
         if (different := len(rated.unique())) < least:
@@ -233,14 +230,32 @@ def _read_reviews(folder: Path, aspect: str, digest: str, words_digest: str) -> 
 
 # ----------------------------------------------------------------------------------------------------------- sources
 
+HOTEL_ASPECTS = {  # and which categories of opinions are about each
+    "service": "SERVICE#",
+    "location": "LOCATION#",
+    "rooms": "ROOMS#|ROOM_AMENITIES#",
+    "cleanliness": ".*#CLEANLINESS$",
+}
+TORN = re.compile(r"(?<=\w) ' (?=(?:s|t|m|d|ll|re|ve)\b)", re.IGNORECASE)  # as in "was n ' t"
+BEER_ASPECTS = ("appearance", "aroma", "palate", "taste", "overall")
+_WORDS = """
+we stayed here for two nights in may with our family and the weather it was a long trip by train then they had dinner \
+at six of course
+service staff reception concierge waiter friendly helpful attentive prompt courteous rude slow careless surly unhelpful
+location location neighbourhood street quarter central convenient walkable scenic lively remote noisy unsafe isolated \
+shabby
+rooms room bed bathroom suite spacious comfortable bright cozy modern cramped dingy worn stuffy damp
+"""
+FILLERS, *_ROWS = map(str.split, _WORDS.strip().splitlines())
+LEXICON = {aspect: words for aspect, *words in _ROWS}  # four nouns each, five words of praise and five of blame
+
 
 def read_lines(path: Path, parse: Callable[[str], Any]) -> Iterator[Any]:
     """Parse the lines of a text file that are not blank; it is compressed if its name ends in `.gz`."""
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for line in file:
-                number += 1
+            for number, line in enumerate(file, 1):  # noqa: B007
                 if line.strip():
                     yield parse(line.rstrip("\n"))
     except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -275,9 +290,7 @@ class Prepare(ABC):
         """Read, prepare, write, and say what there is."""
         for name, least in {"seed": 0, **{f"{split}_reviews": least for split, least in LEAST.items()}}.items():
             if (found := getattr(self, name, least)) < least:
-                raise RunError(
-                    f"--{name.replace('_', '-')} is {found}, expected at least {least}: pass a larger number."
-                )
+                raise RunError(f"--{name.replace('_', '-')} is {found}, expected at least {least}: pass a larger one.")
         if self.out.exists() and (present := sorted(path.name for path in self.out.iterdir())):
             raise RunError(f"--out {self.out}: the folder is not empty ({present[0]}, …). Choose another.")
         vocabulary, aspects = self.corpus()
@@ -286,17 +299,6 @@ class Prepare(ABC):
             sizes = f"{len(train)} training, {len(valid)} validation, {len(test)} test reviews"
             say(console, f"{aspect}: {sizes} ({int(test.annotated.sum())} annotated)")
         say(console, f"Prepared in {self.out}, with {len(vocabulary) + 2} words.")
-
-
-# A test review has torn contractions: "was n ' t".
-TORN = re.compile(r"(?<=\w) ' (?=(?:s|t|m|d|ll|re|ve)\b)", re.IGNORECASE)
-HOTEL_ASPECTS = {
-    "service": "SERVICE#",
-    "location": "LOCATION#",
-    "rooms": "ROOMS#|ROOM_AMENITIES#",
-    "cleanliness": ".*#CLEANLINESS$",
-}
-"""Which categories of opinions are about each aspect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,17 +338,17 @@ class PrepareHotels(Prepare):
         chosen = [least_explained(ratings, i, count, generator) for i in range(4)]
         vocabulary = Vocabulary.of(words[row] for row in {row for rows in chosen for row in rows[heldout:]})
         opinion: Any = create_model("Opinion", category=(str, ...))
-        sentence: Any = create_model("Sentence", tokens=(list[str], ...), opinions=(list[opinion], ...))
+        sentence: Any = create_model("Sentence", tokens=(list[str], ...), opinions=(list[opinion], ...))  # pyright: ignore[reportInvalidTypeForm]
         tests = read_objects(self.source / "annotated_test.jsonl.gz", stars=stars, sentences=(list[sentence], ...))
         tests, aspects = list(tests), {}
         for i, (aspect, about) in enumerate(HOTEL_ASPECTS.items()):
             reviews = [(vocabulary.encode(words[row]), ratings[row, i], None) for row in chosen[i]]
-            test: list[Review] = [*reviews[self.valid_reviews : heldout]]
+            test = reviews[self.valid_reviews : heldout]
             for row in (row for row in tests if 1 <= row.stars.get(aspect, 0) <= 5):
                 parts = [words_of(TORN.sub("'", " ".join(part.tokens))) for part in row.sentences]
                 marks = [any(re.match(about, one.category) for one in part.opinions) for part in row.sentences]
                 review = annotated(parts, marks, vocabulary)
-                test += [review] if any(review[2] or ()) else []
+                test += [review] if any(review[2]) else []
             aspects[aspect] = tuple(map(Reviews.of, (reviews[heldout:], reviews[: self.valid_reviews], test)))
         return vocabulary, aspects
 
@@ -364,9 +366,6 @@ def least_explained(ratings: np.ndarray, column: int, count: int, generator: np.
     residual = np.abs(ratings[:, column] - others @ solution).round(9)  # equal ratings have equal residuals
     order = np.lexsort((generator.permutation(len(ratings)), -residual))
     return generator.permutation(order[:count]).tolist()
-
-
-BEER_ASPECTS = ("appearance", "aroma", "palate", "taste", "overall")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,19 +430,6 @@ def read_beer(path: Path, aspect: str) -> list[tuple[list[str], float]]:
     return [review for review in read_lines(path, parse) if review[0]]
 
 
-_WORDS = """
-we stayed here for two nights in may with our family and the weather it was a long trip by train then they had dinner \
-at six of course
-service staff reception concierge waiter friendly helpful attentive prompt courteous rude slow careless surly unhelpful
-location location neighbourhood street quarter central convenient walkable scenic lively remote noisy unsafe isolated \
-shabby
-rooms room bed bathroom suite spacious comfortable bright cozy modern cramped dingy worn stuffy damp
-"""
-FILLERS, *_ROWS = map(str.split, _WORDS.strip().splitlines())
-LEXICON = {aspect: words for aspect, *words in _ROWS}
-"""Of each aspect four nouns, five words of praise and five of blame."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PrepareSynthetic(Prepare):
     """Made-up reviews, to see that everything works."""
@@ -483,8 +469,7 @@ def make_up(generator: np.random.Generator) -> tuple[list[str], list[str], dict[
     ratings = dict(zip(LEXICON, (generator.integers(5, size=len(LEXICON)) / 4).tolist(), strict=True))
     sentences = []
     for aspect, words in LEXICON.items():
-        choices = (words[4:9] if generator.random() < ratings[aspect] else words[9:] for _ in range(3))
-        said = [generator.choice(choice) for choice in choices]
+        said = [generator.choice(words[4:9] if generator.random() < ratings[aspect] else words[9:]) for _ in range(3)]
         sentences.append((aspect, ["the", generator.choice(words[:4]), "was", *said, "."]))
     for _ in range(generator.integers(1, 4)):
         sentences.append(("", [*generator.choice(FILLERS, size=generator.integers(3, 9)), "."]))
