@@ -16,6 +16,7 @@ import torch
 import sstricks
 from sstricks.recipes.harness.files import (
     RunError,
+    check_metrics,
     differences,
     hold,
     read_object,
@@ -113,13 +114,6 @@ def read_result(folder: Path) -> Result:
     result = _read(folder, "result.json", "its run is not finished", remedy, steps=int, seconds=int | float)
     check_metrics(folder / "result.json", result, remedy)
     return result
-
-
-def check_metrics(file: Path, result: Result, remedy: str) -> None:
-    """Raise unless all metrics of a result are numbers or null."""
-    for name, value in result.items():
-        if "/" in name and (isinstance(value, bool) or not isinstance(value, int | float | None)):
-            raise RunError(f"{file}: found {value!r} as {name}, expected a number or null. {remedy}")
 
 
 def _read(folder: Path, name: str, meaning: str, remedy: str, **fields: Any) -> dict[str, Any]:

@@ -362,10 +362,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise refusal from None
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a checkpoint, which holds tensors and plain values only."""
-        return super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
