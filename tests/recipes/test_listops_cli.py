@@ -1,7 +1,7 @@
 import pytest
 
+import sstricks_cli as cli
 from recipes.outcome import result_of
-from sstricks import cli
 
 TINY = (
     *("--train-examples", "100", "--valid-examples", "40", "--test-examples", "40", "--train-share", "1"),

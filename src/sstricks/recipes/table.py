@@ -635,12 +635,12 @@ def latex(grids: Sequence[Grid]) -> str:
     for grid in grids:
         italic = pd.DataFrame("", index=grid.frame.index, columns=grid.frame.columns)
         italic.loc[[not ours for ours in grid.ours]] = "textit:--rwrap;"
-        style = grid.frame.style.hide(axis="index").apply(lambda _, italic=italic: italic, axis=None)
+        style: Any = grid.frame.style.hide(axis="index").apply(lambda _, italic=italic: italic, axis=None)
         style = style.format(escape="latex").format_index(escape="latex", axis="columns")
         form = "l" * grid.labels + "r" * (len(grid.frame.columns) - grid.labels)
         # The escapes of a caption are those of a cell.
-        caption = pd.DataFrame([[f"{grid.title}. {grid.notes}"]]).style.hide(axis="index").hide(axis="columns")
-        words = str(caption.format(escape="latex").to_latex()).split("\n")[1].removesuffix(" \\\\")
+        caption: Any = pd.DataFrame([[f"{grid.title}. {grid.notes}"]]).style.hide(axis="index").hide(axis="columns")
+        words = caption.format(escape="latex").to_latex().split("\n")[1].removesuffix(" \\\\")
         parts.append(
             style.to_latex(
                 hrules=True, column_format=form, multicol_align="c", caption=words, position_float="centering"

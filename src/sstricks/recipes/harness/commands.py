@@ -149,6 +149,6 @@ def say(console: Console, text: str) -> None:
 
 def main(cls: type[Recipe]) -> None:
     """The command line of a recipe that is run as a file: its options are those of `sst train`."""
-    from sstricks.cli import explained
+    from sstricks_cli import explained
 
     sys.exit(explained(lambda: train_command(cls, Path(sys.argv[0]).name, sys.argv[1:], Console())))

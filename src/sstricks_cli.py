@@ -1,4 +1,4 @@
-"""The command `sst`. What a command needs is imported when it runs, so that help and typos are answered at once."""
+"""The command `sst`, beside the package, whose import takes seconds: help and typos are answered at once."""
 
 import difflib
 import errno
