@@ -41,7 +41,7 @@ from sstricks.recipes.harness.training import (
 
 Result = dict[str, Any]
 
-_NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts", "data_folder"}
+NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts", "data_folder"}
 
 
 def train(
@@ -175,7 +175,7 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
         **{name: value if math.isfinite(value) else None for name, value in metrics.items()},
         **{name: value for name, value in best.items() if name.startswith("valid/")},
         **chosen.facts(),
-        **{name: value for name, value in chosen.to_json().items() if name not in _NOT_IN_RESULTS},
+        **{name: value for name, value in chosen.to_json().items() if name not in NOT_IN_RESULTS},
         "version": sstricks.__version__,
         "steps": outcome["step"],
         "best_step": outcome["best_step"],
