@@ -108,6 +108,7 @@ class Layout:
 # Results of earlier versions are still read.
 _RENAMED = {
     "num_nodes": "graph_nodes",
+    "model": "network",
     **{old: old.replace("trial", "restart") for old in ("trial", "trials", "trial_steps", "trial_factor")},
 }
 NOT_COMPARED = frozenset({"seed", "restart", "restart_steps", "restart_factor", "valid_every", "data_folder"})
@@ -129,6 +130,7 @@ class Record:
         """Of the content of a `result.json`, or of a `config.json` if the run is not finished."""
         renamed = {_RENAMED.get(name, name): value for name, value in content.items()}
         facts = {name: value for name, value in renamed.items() if "/" not in name}
+        more["diverged"] = more.get("diverged", False) or bool(facts.pop("diverged", False))
         return cls(facts, {name: value for name, value in content.items() if "/" in name}, **more)
 
     def score(self, metric: str) -> float | None:
@@ -377,7 +379,9 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
                     raise ValueError(f"its configuration has {name} = {facts[name]!r}, expected a number")
             place = layout.place({**facts, **record.metrics})
         except (KeyError, ValueError, TypeError) as error:
-            why = f"its configuration has {error}, which is not known here" if isinstance(error, KeyError) else error
+            why = str(error)
+            if not isinstance(error, ValueError):
+                why = f"its configuration has {error}, which is not known here"
             raise RunError(
                 f"{where}: {why}. Use the version of sstricks that started the run, or restore the file."
             ) from None
@@ -736,7 +740,9 @@ class Table:
         grids = [grid_of(table, paper=self.paper) for table in tables]
         for grid in grids:
             print_grid(console, grid)
-        contents = [{**record.metrics, **record.facts} for record in records]
+        contents = [
+            {**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records
+        ]
         formats: dict[str, Callable[[], str]] = {
             ".md": lambda: markdown(grids),
             ".tex": lambda: latex(grids),

@@ -15,7 +15,7 @@ def nri_config(**changes):
 def nri_result(valid=-1000.0, *, test=-990.0, precision=0.5, recall=0.25, seconds=1.0, **changes):
     config = nri_config(**changes)
     metrics = {"valid/elbo": valid, "test/elbo": test, "test/edge_precision": precision, "test/edge_recall": recall}
-    more = {"chance/edge_recall": 0.2, "test/complemented": changes.get("test/complemented", 0.0)}
+    more = {"chance/edge_recall": 0.2, "test/complemented": 0.0}
     return _result(config, {**metrics, **more}, {"steps": config["steps"], "seconds": seconds})
 
 
@@ -42,4 +42,4 @@ def run_folder(path, result, *, finished=True, config=None):
 
 
 def _result(config, metrics, more):
-    return {**metrics, **{name: value for name, value in config.items() if name not in NOT_IN_RESULTS}, **more}
+    return {**metrics, **{name: value for name, value in config.items() if name not in NOT_IN_RESULTS}, "restarts": config["restarts"], **more}

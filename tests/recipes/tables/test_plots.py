@@ -183,9 +183,10 @@ def test_scales_of_a_parallel_view():
     assert {words.place(value) for value in ("top-k", "independent", None, True)} == {0, 1 / 3, 2 / 3, 1}
 
 
-def test_points_out_of_sight_are_counted(runs, tmp_path):
-    assert cli.main(["plot", "curves", str(runs), "--out", str(tmp_path / "curves.svg")]) == 0
-    assert "points are worse than the picture shows -->" in (tmp_path / "curves.svg").read_text()
+def test_points_out_of_sight_are_counted(tmp_path):
+    with_curve(run_folder(tmp_path / "run", nri_result()), [-9e4, *range(-1200, -1000, 10)])
+    assert cli.main(["plot", "curves", str(tmp_path / "run"), "--out", str(tmp_path / "curves.svg")]) == 0
+    assert "of 21 points are worse than the picture shows -->" in (tmp_path / "curves.svg").read_text()
 
 
 def untrained(recipe, folder):

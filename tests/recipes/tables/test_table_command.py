@@ -28,8 +28,8 @@ def said(capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"test/elbo": "low"}, "found 'low' as the metric test/elbo, expected a number or null"),
-        ({"valid/elbo": [1]}, "found [1] as the metric valid/elbo, expected a number or null"),
+        ({"test/elbo": "low"}, "found 'low' as test/elbo, expected a number or null"),
+        ({"valid/elbo": [1]}, "found [1] as valid/elbo, expected a number or null"),
         ({"seed": "x"}, "its configuration has seed = 'x', expected a number"),
         ({"edges": ["top-k"]}, "its configuration has"),
         ({"edges": "hexagons"}, "its configuration has 'hexagons', which is not known here"),
@@ -45,7 +45,8 @@ def test_a_result_with_other_values_is_named(tmp_path, capsys, changes, message)
 
 def test_a_result_that_lacks_fields_has_their_defaults_or_is_named(tmp_path, capsys):
     file, out = tmp_path / "results.json", tmp_path / "t.csv"
-    least = {"experiment": "nri", "edges": "top-k", "estimator": "sst", "preset": "cpu", "valid/elbo": -3.0}
+    least = {"experiment": "nri", "edges": "top-k", "estimator": "sst", "num_frames": 10, "preset": "cpu"}
+    least["valid/elbo"] = -3.0
     file.write_text(json.dumps([{**least, "test/elbo": -4.0}]))
     assert cli.main(["table", "nri", str(file), "--paper", "--out", str(out)]) == 0
     (line,) = csv.DictReader(out.read_text().splitlines())
@@ -56,7 +57,8 @@ def test_a_result_that_lacks_fields_has_their_defaults_or_is_named(tmp_path, cap
         assert f"its configuration lacks the field '{name}'" in said(capsys)[1]
 
 
-def test_the_committed_results_become_tables(capsys):
+def test_the_committed_results_become_tables(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     for name, file in (("nri", "nri_cpu_T10.json"), ("l2x", "l2x_cpu.json")):
         assert cli.main(["table", name, str(ROOT / "results" / file), "--paper"]) == 0
     printed, _ = said(capsys)
