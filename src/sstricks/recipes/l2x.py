@@ -600,7 +600,7 @@ class Explain:
         explanations = [explain(name, *pair, text) for name, pair in models.items()]
         print_explanations(console, explanations)
         if self.html:
-            page = Console(record=True, file=io.StringIO(), force_terminal=True, width=100)
+            page = Console(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=100)
             print_explanations(page, explanations)
             content = page.export_html(inline_styles=True).encode()
             write_atomically(self.html, lambda file: file.write(content))
