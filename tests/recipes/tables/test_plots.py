@@ -9,7 +9,6 @@ import torch
 
 import sstricks_cli as cli
 from recipes.tables.made_up import l2x_result, listops_result, nri_config, nri_result, run_folder
-from sstricks.recipes import reviews
 from sstricks.recipes.harness.commands import recipe_class
 from sstricks.recipes.harness.training import Training
 from sstricks.recipes.l2x import LearningToExplain
@@ -68,7 +67,7 @@ def test_what_a_parallel_view_and_a_legend_say(runs, tmp_path):
         assert f"<!-- {text} -->" in curves
     for text in (
         "Graph layout: 4 runs by validation ELBO",
-        "best: edges spanning-tree, lr 0.01",
+        "best: lr 0.01, edges spanning-tree",
         "diverged (1)",
         "edges",
     ):
@@ -238,7 +237,8 @@ def test_parses(tmp_path, capsys):
 
 def test_words(tmp_path, capsys):
     data = tmp_path / "data"
-    reviews.write_corpus(reviews.synthetic_corpus(200, 40, 30, seed=0), data)
+    sizes = ("--train-reviews", "200", "--valid-reviews", "40", "--test-reviews", "30")
+    assert cli.main(["prepare", "synthetic", "--out", str(data), *sizes]) == 0
     for relaxation in ("corr-top-k", "euclid"):
         recipe = LearningToExplain(data_folder=str(data), aspect="rooms", relaxation=relaxation, k=3, batch_size=20)
         recipe = recipe.with_preset()
