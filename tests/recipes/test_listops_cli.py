@@ -25,7 +25,7 @@ def train(path, *more, steps=4):
 def test_defaults_follow_from_what_is_given(tmp_path, capsys, arguments, expected):
     assert train(tmp_path, *arguments) == 0
     result = result_of(tmp_path)
-    assert (result["model"], result["edges"], result["utility"]) == expected
+    assert (result["network"], result["edges"], result["utility"]) == expected
     assert f"{result['test/accuracy']:.1%}" in capsys.readouterr().out
 
 

@@ -740,9 +740,7 @@ class Table:
         grids = [grid_of(table, paper=self.paper) for table in tables]
         for grid in grids:
             print_grid(console, grid)
-        contents = [
-            {**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records
-        ]
+        contents = [{**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records]
         formats: dict[str, Callable[[], str]] = {
             ".md": lambda: markdown(grids),
             ".tex": lambda: latex(grids),

@@ -42,4 +42,9 @@ def run_folder(path, result, *, finished=True, config=None):
 
 
 def _result(config, metrics, more):
-    return {**metrics, **{name: value for name, value in config.items() if name not in NOT_IN_RESULTS}, "restarts": config["restarts"], **more}
+    return {
+        **metrics,
+        **{name: value for name, value in config.items() if name not in NOT_IN_RESULTS},
+        "restarts": config["restarts"],
+        **more,
+    }

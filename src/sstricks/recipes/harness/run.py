@@ -72,6 +72,12 @@ def train(
         RunError: if the folder cannot be used, or the training diverges.
     """
     processes = cluster()
+    count = processes[0] * processes[1] if processes else devices.count
+    if count > recipe.batch_size:
+        raise RunError(
+            f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each: use "
+            "fewer devices or a larger --batch-size."
+        )
     if processes and recipe.restarts > 1:
         raise RunError(f"restarts is {recipe.restarts}, but several machines or processes share no restarts: pass 1.")
     if processes and processes[2] > 0:
