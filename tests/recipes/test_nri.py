@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli, Gumbel, Normal, kl_divergence
 from torch.nn import functional as F
 
 import sstricks as sst
+import sstricks_cli as cli
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.nri import (
     Decoder,
@@ -428,3 +429,18 @@ def test_messages_are_differentiable_in_everything():
     expected = torch.stack([out[:, :, receivers == node].sum(2) for node in range(4)], 2)
     torch.testing.assert_close(messages(*arguments), expected)
     torch.testing.assert_close(graph_to_pairs(torch.arange(16.0).view(4, 4)), (4 * senders + receivers).float())
+
+
+def test_the_demo_trains_two_models_compares_them_and_shows_them_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(GraphLayout, "with_preset", lambda self: tiny(edges=self.edges, seed=self.seed))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for text in ("spanning-tree: step 8/8", "independent: step 8/8", "precision", str(tmp_path / "curves.png")):
+        assert text in printed
+    before = (tmp_path / "independent" / "result.json").read_bytes()
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 0
+    assert "step 8/8" not in capsys.readouterr().out
+    assert (tmp_path / "independent" / "result.json").read_bytes() == before
+    assert cli.main(["demo", "--out", str(tmp_path), "--seed", "1"]) == 2
+    assert "seed is 0 there and 1 here" in " ".join(capsys.readouterr().err.split())
