@@ -227,7 +227,7 @@ class GraphLayout(Recipe):
 
         def caution(facts: Mapping[str, Any]) -> str | None:
             if facts["graph_nodes"] != 10 or facts["num_frames"] not in (10, 20) or facts["steps"] < 500:
-                return None  # other data than the paper's, or a trial of the command
+                return None  # other data than the paper's, or a try of the command
             unsure = "" if facts["estimator"] == "sst" else "the paper does not say for which T; "
             return f"{unsure}20 runs of 50,000 steps a cell, 256 hidden units"
 
@@ -262,7 +262,7 @@ class GraphLayout(Recipe):
         first = results[0]
         table = Table(title=f"Graph layout, {first['graph_nodes']} nodes, {first['num_frames']} frames: test split")
         table.add_column("edges", no_wrap=True)
-        for heading in ("ELBO", "precision", "recall", "chance", "steps", "restarts", "time"):
+        for heading in ("ELBO", "precision", "recall", "chance", "steps", "time"):
             table.add_column(heading, justify="right", no_wrap=True)
         for result in results:
             # A flipped run marks the pairs that are not joined; its complement is scored, and that of a random graph.
@@ -276,7 +276,6 @@ class GraphLayout(Recipe):
                 number(result["test/edge_recall"], ".1%"),
                 f"{result['chance/edge_precision']:.0%}, {1 - recall if flipped else recall:.0%}",
                 str(result["steps"]),
-                str(result["restarts"]),
                 clock(result["seconds"]),
             )
         console.print(table)
