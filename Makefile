@@ -33,5 +33,5 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[experiments,sweep]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[recipes,sweep]'
 	touch $@

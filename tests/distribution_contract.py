@@ -92,7 +92,7 @@ def classes() -> set[type[Distribution]]:
     """Every distribution that is defined in the library, but those from which others there are derived."""
     found = set()
     for module in pkgutil.walk_packages(sst.__path__, "sstricks."):
-        if not module.name.startswith("sstricks.experiments") and module.name != "sstricks.__main__":
+        if not module.name.startswith("sstricks.recipes") and module.name != "sstricks.__main__":
             items = vars(importlib.import_module(module.name)).values()
             found |= {item for item in items if isinstance(item, type) and issubclass(item, Distribution)}
     mine = {cls for cls in found if cls.__module__.startswith("sstricks.")}

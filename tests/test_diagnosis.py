@@ -301,7 +301,7 @@ def test_the_table_is_shown_with_and_without_rich(found: Diagnosis, monkeypatch,
     monkeypatch.setattr("sstricks.diagnosis.result.find_spec", lambda name: None)
     found.show()
     assert capsys.readouterr().out == f"{found}\n"
-    with pytest.raises(ImportError, match=r"sstricks\[experiments\]"):
+    with pytest.raises(ImportError, match=r"sstricks\[recipes\]"):
         found.plot("nowhere.png")
 
 

@@ -17,6 +17,7 @@ from graphs import complete, random_connected
 from hull_optimum import HullOptimum
 from laws import assert_near
 from problems import tree_problem
+from sstricks.solvers import look_up
 from test_errors import check
 
 ITERATIVE = pytest.mark.parametrize("case", [case for case in PAIR_CASES if case.iterative], ids=str)
@@ -33,7 +34,9 @@ def test_solution_is_a_mixture_of_vertices_with_its_gap(case: Case):
     assert_near(found.weights.sum(-1), torch.ones(3, 2), 1e-14)
     assert_near((found.weights.unsqueeze(-1) * found.vertices).sum(-2), found.point, 1e-14)
     assert case.structure.contains(found.vertices[found.weights > 0]).all()
-    assert_near(found.point, case.softmax(u, 1.0), 1e-14)
+    # By itself to the last bits; two methods that end at gaps of 1e-12 may differ by √(2 · gap), and agree far better.
+    iteration = look_up(type(case.structure), type(case.regularizer)).iteration
+    assert_near(found.point, case.softmax(u, 1.0), 1e-12 if iteration == "interior point" else 1e-14)
 
 
 @ITERATIVE

@@ -12,7 +12,7 @@ import pytest
 import sstricks
 
 ROOT = Path(sstricks.__file__).parent
-CORE = [path for path in ROOT.rglob("*.py") if "experiments" not in path.relative_to(ROOT).parts]
+CORE = [path for path in ROOT.rglob("*.py") if "recipes" not in path.relative_to(ROOT).parts]
 LAYERS = {"ops": 0, "functional": 1}  # all else is an object
 HEAVY = ("numba", "llvmlite", "lightning", "matplotlib", "networkx", "scipy", "tensorboard", "tyro")
 
@@ -51,13 +51,13 @@ def test_imports_point_down_only():
     assert upward == []
 
 
-def test_the_core_does_not_know_the_experiments():
+def test_the_core_does_not_know_the_recipes():
     knowing = [
         f"{module_name(path)} imports {name}"
         for path in ROOT.rglob("*.py")
         for name in imported_modules(path)
-        if name.startswith("sstricks.experiments")
-        and not module_name(path).startswith(("sstricks.experiments", "sstricks.cli"))
+        if name.startswith("sstricks.recipes")
+        and not module_name(path).startswith(("sstricks.recipes", "sstricks_cli"))
     ]
     assert knowing == []
 

@@ -61,7 +61,7 @@ def run_warmup(*names: str, cache: str | Path) -> subprocess.CompletedProcess[st
 
 def test_read_only_installation_without_a_home_warns_once(tmp_path: Path):
     package = tmp_path / "sstricks"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "experiments"))
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "recipes"))
     (package / "ops" / "kernels" / "__pycache__").touch()  # a file, in which there is no place
     process = start(CODE, "float32", "float64", package=package, HOME=NOWHERE, XDG_CACHE_HOME=NOWHERE)
     compiled, warned, message = finish(process)

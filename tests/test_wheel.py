@@ -23,7 +23,9 @@ def test_an_installed_wheel_runs_without_the_sources(tmp_path: Path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    assert {path.name for path in site.iterdir()} - {"bin"} == {"sstricks", wheel.name.split("-py3")[0] + ".dist-info"}
+    assert {path.name for path in site.iterdir()} - {"bin", "__pycache__"} == {
+        *("sstricks", "sstricks_cli.py", wheel.name.split("-py3")[0] + ".dist-info")
+    }
     environment = {**os.environ, "PYTHONPATH": str(site)}
     found = subprocess.run(
         [sys.executable, "-c", SAMPLE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sstricks.experiments.listops.encoder import token_embedding
-from sstricks.experiments.listops.network import Readout
+from sstricks.recipes.listops import Readout, token_embedding
 
 
 class DenseNetwork(nn.Module):

@@ -1,5 +1,5 @@
 import sys
 
-from sstricks.cli import main
+from sstricks_cli import main
 
 sys.exit(main())

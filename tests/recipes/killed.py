@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 
+import sstricks_cli as cli
 from recipes.outcome import result_of, without_times
 from recipes.waiting import wait_until
-from sstricks import cli
 from sstricks.recipes.harness.metrics import read_metrics
 
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes.harness.training import Training
 
 training_step = Training.training_step

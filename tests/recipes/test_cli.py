@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import sstricks as sst
+import sstricks_cli as cli
 from recipes.killed import assert_a_killed_run_resumes
 from recipes.outcome import result_of
-from sstricks import cli
 from sstricks.recipes import nri
 from sstricks.recipes.nri import GraphLayoutModel
 
@@ -91,9 +91,9 @@ def test_typos_are_told_with_the_nearest_word(capsys, arguments, message):
 
 
 def test_help_and_typos_load_nothing_heavy():
-    code = "import sys; from sstricks import cli; cli.main(['--help']); cli.main(['trian']); print(*sys.modules)"
+    code = "import sys; import sstricks_cli as cli; cli.main(['--help']); cli.main(['trian']); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "sstricks.cli" in loaded
+    assert "sstricks_cli" in loaded
     assert not {"lightning", "matplotlib", "ray", "pandas", "tyro"} & set(loaded)
 
 

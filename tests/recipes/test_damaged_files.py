@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.run import read_restarts

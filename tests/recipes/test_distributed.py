@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import sstricks_cli as cli
 from recipes.toy import Team
-from sstricks import cli
 from sstricks.recipes.harness.batches import TrainingBatches
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.metrics import read_metrics

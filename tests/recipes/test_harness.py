@@ -123,5 +123,5 @@ def test_a_recipe_survives_json_and_refuses_what_is_not_its_own():
     with pytest.raises(ValueError, match=r"unknown fields \['colour'\]"):
         Toy.from_json({**content, "colour": "red"})
     for wrong in ("many", True, None, [1]):
-        with pytest.raises(ValueError, match="steps is .*use the version of sstricks that started the run"):
+        with pytest.raises(ValueError, match=r"steps is .*use the version of sstricks that started the run"):
             Toy.from_json({**content, "steps": wrong})

@@ -263,7 +263,7 @@ def test_every_model_trains_and_reports(tmp_path, capsys, network, edges, utilit
         assert "edge precision" in said
     assert 0 <= result["test/accuracy"] <= 1
     assert (result["test/edge_recall"] == 1) == (edges == "ground-truth")
-    assert (result["model"], result["edges"], result["utility"]) == (network, edges, utility)
+    assert (result["network"], result["edges"], result["utility"]) == (network, edges, utility)
     assert (result["preset"], result["seed"], result["steps"], result["epochs"]) == ("quick", 0, 8, 1.6)
     assert ListOps.from_json(json.loads((tmp_path / "config.json").read_text())) == recipe
     assert (tmp_path / "parses.png").exists() == (network != "lstm")

@@ -1,7 +1,7 @@
 import pytest
 
+import sstricks_cli as cli
 from recipes.outcome import result_of
-from sstricks import cli
 
 TINY = (
     *("--train-examples", "100", "--valid-examples", "40", "--test-examples", "40", "--train-share", "1"),
@@ -25,7 +25,7 @@ def train(path, *more, steps=4):
 def test_defaults_follow_from_what_is_given(tmp_path, capsys, arguments, expected):
     assert train(tmp_path, *arguments) == 0
     result = result_of(tmp_path)
-    assert (result["model"], result["edges"], result["utility"]) == expected
+    assert (result["network"], result["edges"], result["utility"]) == expected
     assert f"{result['test/accuracy']:.1%}" in capsys.readouterr().out
 
 

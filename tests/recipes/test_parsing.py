@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import sstricks as sst
+import sstricks_cli as cli
 from recipes.outcome import result_of
-from sstricks import cli
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.parsing import Parsing, edges_of, gold_edges, is_projective, read_sentences, read_treebank
 

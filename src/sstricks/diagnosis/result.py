@@ -103,7 +103,7 @@ class Diagnosis:
             ValueError: Matplotlib does not know the format.
         """
         if find_spec("matplotlib") is None:
-            raise ImportError("plot needs matplotlib, which is not installed. Run: pip install 'sstricks[experiments]'")
+            raise ImportError("plot needs matplotlib, which is not installed. Run: pip install 'sstricks[recipes]'")
         from sstricks.diagnosis.picture import draw
 
         title = f"{self.title}\ntrue gradient: {self.truth.method}"

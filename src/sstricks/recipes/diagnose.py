@@ -83,6 +83,8 @@ class Diagnose:
     """New files to write: .csv for the numbers; .png, .svg or .pdf for the picture."""
 
     def run(self, console: Console) -> None:
+        for path in self.out:
+            path.parent.mkdir(parents=True, exist_ok=True)
         check_new_files(self.out, (".csv", ".png", ".pdf", ".svg"), force=False)
         generator = torch.Generator().manual_seed(self.seed % 2**64)
         columns = (TextColumn("sampling"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())

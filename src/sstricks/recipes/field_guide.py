@@ -7,7 +7,7 @@ graph, arcs over a sentence. The table of what has a solver is read from the reg
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -63,7 +63,7 @@ class Exhibit:
     paint: Paint
     size: tuple[float, float]  # of a panel, in inches
     utility: torch.distributions.Distribution | None = None  # standard Gumbel if none
-    regularizer: sst.Regularizer = sst.ExponentialFamilyEntropy()
+    regularizer: sst.Regularizer = field(default_factory=sst.ExponentialFamilyEntropy)
     solver: sst.Solver | None = None
 
     def draw(self, folder: Path, seed: int) -> Path:

@@ -186,9 +186,9 @@ class ListOps(Recipe):
         return math.ceil(self.train_share * self.train_examples)
 
     def facts(self) -> dict[str, Any]:
-        """How often the training saw an expression; and the network by the name that tables know."""
+        """How often the training saw an expression."""
         epoch = math.ceil(self.used_examples / self.batch_size)
-        return {"model": self.network, "epochs": round(self.steps / epoch, 2)}
+        return {"epochs": round(self.steps / epoch, 2)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
         """The learning curves, and, if there are edges, parses of test expressions of rising depth."""
@@ -215,7 +215,7 @@ class ListOps(Recipe):
             table.add_column(heading, justify="right", no_wrap=True)
         for result in results:
             table.add_row(
-                ", ".join(filter(None, (result["model"], result["edges"], result["utility"]))),
+                ", ".join(filter(None, (result["network"], result["edges"], result["utility"]))),
                 *(number(result[f"test/{name}"], ".1%") for name in ("accuracy", "edge_precision", "edge_recall")),
                 str(result["steps"]),
                 clock(result["seconds"]),
@@ -241,7 +241,7 @@ class ListOps(Recipe):
             metrics=tuple(Metric(*each, 1, 100) for each in (*shares, ("test/edge_recall", "Edge Recall"))),
             rows=("Model", "Edge Distribution"),
             place=place_in_table,
-            placing=frozenset({"model", "edges", "utility"}),
+            placing=frozenset({"network", "edges", "utility"}),
             tuned=TUNED,
             setup=describe_setup,
             caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",

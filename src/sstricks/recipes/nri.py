@@ -178,7 +178,7 @@ class GraphLayout(Recipe):
         density = 0.5 if self.edges == "independent" else 2 / self.graph_nodes
         return {"chance/edge_precision": 2 / self.graph_nodes, "chance/edge_recall": density}
 
-    def draw(self, model: "GraphLayoutModel", folder: Path) -> list[Path]:
+    def draw(self, model: Any, folder: Path) -> list[Path]:
         """Three test graphs beside what was recovered, and the learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
@@ -380,7 +380,7 @@ def graph_to_pairs(graph: Tensor) -> Tensor:
     return graph[..., senders, receivers]
 
 
-# ------------------------------------------------------------------------------------------------------ edge distributions
+# ----------------------------------------------------------------------------------------------- edge distributions
 
 
 class IndependentEdges:

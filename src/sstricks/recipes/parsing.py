@@ -6,7 +6,7 @@ arborescences, or of projective ones. Latent, nobody sees a tree: some words are
 predicted from the other words by messages along a sampled tree. Either way the tree that the scores prefer is compared
 with the gold one. It shows masks, batches of sentences of many lengths, decoding, and what real lengths cost.
 
-    sst train parsing --data FOLDER --out runs/parser       # FOLDER has *train*, *dev* and *test* as .conllu or .jsonl.gz
+    sst train parsing --data FOLDER --out runs/parser     # FOLDER has *train*, *dev* and *test* as .conllu or .jsonl.gz
 """
 
 import functools
@@ -264,7 +264,8 @@ def read_treebank(folder: str) -> Treebank:
     words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
     tags = {tag: number for number, tag in enumerate(sorted({tag for one in splits[0] for tag in one.tags}))}
     vocabulary = Vocabulary(words, tags)
-    return Treebank(*(Sentences(split, vocabulary) for split in splits), vocabulary)
+    train, valid, test = (Sentences(split, vocabulary) for split in splits)
+    return Treebank(train, valid, test, vocabulary)
 
 
 def _file_of(folder: Path, split: str) -> Path:
@@ -375,7 +376,7 @@ class Parser(Model):
         if self.estimator is None:
             return loss, logged
         each = errors.sum(-1) / hidden.sum(-1).clamp(min=1)
-        log_prob = torch.where(trees.mask, utility.log_prob(draw.utility.detach()), 0).sum(-1)
+        log_prob = (trees.edge_mask(batch.present) * utility.log_prob(draw.utility.detach())).sum(-1)
         return self.estimator(log_prob, each), logged
 
     def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -465,7 +466,7 @@ def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Pa
         trees, found = model.eval().parse(batch, batch.words)
     figure = Figure(figsize=(13, 2.9 * len(chosen) + 0.6), layout="constrained")
     for row, axis in enumerate(figure.subplots(len(chosen), 1, squeeze=False)[:, 0]):
-        words = ["ROOT", *test.sentences[chosen[row]].words]
+        words = ["ROOT", *test.sentences[int(chosen[row])].words]
         gold, mine = (
             {(int(i), int(j)) for i, j in trees.to_adjacency(x)[row].nonzero()}
             for x in (gold_edges(batch, trees), found)

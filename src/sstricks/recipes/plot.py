@@ -119,7 +119,7 @@ def draw_learning_curves(layout: Layout, groups: Sequence[Group], path: Path) ->
     figure = Figure(figsize=(9.2, 5.2), layout="constrained")
     axis, handles = figure.subplots(), []
     for group, curves in drawn:
-        best = better(range(len(curves)), key=lambda i: better(curves[i][1]))  # noqa: B023
+        best = better(range(len(curves)), key=lambda i: better(curves[i][1]))
         for i, (steps, values) in enumerate(curves):
             heavy: dict[str, Any] = {"linewidth": 2.2, "zorder": 3} if i == best else {"linewidth": 0.9, "alpha": 0.45}
             axis.plot(steps, values, color=group.color, linestyle=group.style, **heavy)
@@ -243,7 +243,7 @@ class Scale:
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> "Scale":
-        """Numbers above 0 that differ by a large factor have a logarithmic scale; a few values are marked one by one."""
+        """Numbers above 0 that differ by a large factor get a logarithmic scale; few values are marked one by one."""
         distinct = list({repr(value): value for value in values}.values())
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
         order = sorted(distinct) if numbers else sorted(distinct, key=repr)

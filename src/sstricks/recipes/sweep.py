@@ -206,8 +206,9 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
         else:
             ray.init(options.ray_address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
         raise RunError(
-            f"--ray-address {options.ray_address}: no Ray cluster answers there ({str(error).strip().splitlines()[0]}). "
+            f"--ray-address {options.ray_address}: no Ray cluster answers there ({why}). "
             "Start one with `ray start --head`, give its address, or leave the option out to train on this machine."
         ) from None
     try:

@@ -1,4 +1,4 @@
-"""`sst table`: finished runs in the paper's tables, selected on validation, with the error of that selection (App. D.3).
+"""`sst table`: finished runs in the paper's tables, selected on validation, with errors of that selection (App. D.3).
 
 Every recipe has a `Layout`, which says where a run belongs. Runs of different presets, data or sizes never share a
 table; runs that differ only in their seeds and in what is tuned share a cell.
@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import tyro
 from rich.console import Console
 from rich.text import Text
@@ -24,6 +23,7 @@ from rich.text import Text
 from sstricks.recipes.harness.commands import Flag, recipe_class, say
 from sstricks.recipes.harness.files import (
     RunError,
+    check_metrics,
     check_new_files,
     read_json,
     read_section,
@@ -31,7 +31,9 @@ from sstricks.recipes.harness.files import (
     write_section,
 )
 from sstricks.recipes.harness.recipe import Recipe
-from sstricks.recipes.harness.run import check_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Facts = Mapping[str, Any]
 """What a result says: configuration and more, by name."""
@@ -106,6 +108,7 @@ class Layout:
 # Results of earlier versions are still read.
 _RENAMED = {
     "num_nodes": "graph_nodes",
+    "model": "network",
     **{old: old.replace("trial", "restart") for old in ("trial", "trials", "trial_steps", "trial_factor")},
 }
 NOT_COMPARED = frozenset({"seed", "restart", "restart_steps", "restart_factor", "valid_every", "data_folder"})
@@ -127,6 +130,7 @@ class Record:
         """Of the content of a `result.json`, or of a `config.json` if the run is not finished."""
         renamed = {_RENAMED.get(name, name): value for name, value in content.items()}
         facts = {name: value for name, value in renamed.items() if "/" not in name}
+        more["diverged"] = more.get("diverged", False) or bool(facts.pop("diverged", False))
         return cls(facts, {name: value for name, value in content.items() if "/" in name}, **more)
 
     def score(self, metric: str) -> float | None:
@@ -375,7 +379,9 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
                     raise ValueError(f"its configuration has {name} = {facts[name]!r}, expected a number")
             place = layout.place({**facts, **record.metrics})
         except (KeyError, ValueError, TypeError) as error:
-            why = f"its configuration has {error}, which is not known here" if isinstance(error, KeyError) else error
+            why = str(error)
+            if not isinstance(error, ValueError):
+                why = f"its configuration has {error}, which is not known here"
             raise RunError(
                 f"{where}: {why}. Use the version of sstricks that started the run, or restore the file."
             ) from None
@@ -438,6 +444,8 @@ class Published(NamedTuple):
 
 def published(recipe: type[Recipe], layout: Layout, facts: Facts) -> Published | None:
     """What the paper has for runs like this one; none if it has nothing, or nothing comparable."""
+    import pandas as pd
+
     counterpart = layout.counterpart(facts)
     file = resources.files("sstricks.recipes").joinpath("paper", f"{recipe.name}.csv")
     if not file.is_file() or layout.caution(facts) is None:
@@ -470,13 +478,15 @@ class Grid(NamedTuple):
 
     title: str
     notes: str
-    frame: pd.DataFrame
+    frame: "pd.DataFrame"
     labels: int
     ours: Sequence[bool]
 
 
 def grid_of(table: Tabulation, *, paper: bool) -> Grid:
     """Write a table out; with `paper`, each row is followed by the paper's figures for it."""
+    import pandas as pd
+
     layout, metrics = table.layout, table.layout.metrics
     counts = {len(cell.ranked) for cell in table.cells.values()}
     headings = [metric.heading for metric in metrics] + (["Runs"] if len(counts) > 1 else [])
@@ -623,15 +633,18 @@ def markdown(grids: Sequence[Grid]) -> str:
 
 def latex(grids: Sequence[Grid]) -> str:
     """Tables for LaTeX with the package booktabs."""
+    import pandas as pd
+
     parts = []
     for grid in grids:
         italic = pd.DataFrame("", index=grid.frame.index, columns=grid.frame.columns)
         italic.loc[[not ours for ours in grid.ours]] = "textit:--rwrap;"
-        style = grid.frame.style.format(escape="latex").hide(axis="index").apply(lambda _: italic, axis=None)
-        style = style.format_index(escape="latex", axis="columns")
+        style: Any = grid.frame.style.hide(axis="index").apply(lambda _, italic=italic: italic, axis=None)
+        style = style.format(escape="latex").format_index(escape="latex", axis="columns")
         form = "l" * grid.labels + "r" * (len(grid.frame.columns) - grid.labels)
-        caption = pd.DataFrame([[f"{grid.title}. {grid.notes}"]]).style.format(escape="latex")
-        words = caption.hide(axis="index").hide(axis="columns").to_latex().split("\n")[1].removesuffix(" \\\\")
+        # The escapes of a caption are those of a cell.
+        caption: Any = pd.DataFrame([[f"{grid.title}. {grid.notes}"]]).style.hide(axis="index").hide(axis="columns")
+        words = caption.format(escape="latex").to_latex().split("\n")[1].removesuffix(" \\\\")
         parts.append(
             style.to_latex(
                 hrules=True, column_format=form, multicol_align="c", caption=words, position_float="centering"
@@ -644,6 +657,8 @@ def latex(grids: Sequence[Grid]) -> str:
 
 def csv(tables: Sequence[Tabulation], *, paper: bool) -> str:
     """One line for each cell, with numbers in full, as comma-separated values."""
+    import pandas as pd
+
     lines = []
     for table in tables:
         layout = table.layout
@@ -725,7 +740,7 @@ class Table:
         grids = [grid_of(table, paper=self.paper) for table in tables]
         for grid in grids:
             print_grid(console, grid)
-        contents = [{**record.metrics, **record.facts} for record in records]
+        contents = [{**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records]
         formats: dict[str, Callable[[], str]] = {
             ".md": lambda: markdown(grids),
             ".tex": lambda: latex(grids),

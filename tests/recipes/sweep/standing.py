@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes import sweep
 from sstricks.recipes.harness.training import Training
 

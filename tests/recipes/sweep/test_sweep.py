@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+import sstricks_cli as cli
 from recipes.sweep.tiny import OPTIONS, command, finished, result_of, trial
-from sstricks import cli
 from sstricks.recipes import sweep
 from sstricks.recipes.harness.recipe import DivergedError
 from sstricks.recipes.nri import GraphLayout, GraphLayoutModel

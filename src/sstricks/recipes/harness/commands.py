@@ -59,10 +59,10 @@ def parse(
     try:
         try:
             first, _ = tyro.cli(cls, args=without_help, return_unknown_args=True, console_outputs=False, config=flat)
-            default = {"default": first.with_preset()}
+            default: Any = field(default=first.with_preset())
         except SystemExit:  # something required is missing: the second time says so
-            default = {}
-        both = dataclasses.make_dataclass("Command", [("run", kind), ("experiment", cls, field(**default))])
+            default = field()
+        both = dataclasses.make_dataclass("Command", [("run", kind), ("experiment", cls, default)])
         command: Any = tyro.cli(both, prog=prog, description=cls.__doc__, args=words, config=flat)
         command.experiment.check()
     except ValueError as error:
@@ -149,6 +149,6 @@ def say(console: Console, text: str) -> None:
 
 def main(cls: type[Recipe]) -> None:
     """The command line of a recipe that is run as a file: its options are those of `sst train`."""
-    from sstricks.cli import explained
+    from sstricks_cli import explained
 
     sys.exit(explained(lambda: train_command(cls, Path(sys.argv[0]).name, sys.argv[1:], Console())))

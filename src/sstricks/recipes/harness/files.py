@@ -77,6 +77,13 @@ def read_object(path: Path, remedy: str, **fields: Any) -> dict[str, Any]:
     return content
 
 
+def check_metrics(file: Path, result: Mapping[str, Any], remedy: str) -> None:
+    """Raise unless all metrics of a result are numbers or null."""
+    for name, value in result.items():
+        if "/" in name and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            raise RunError(f"{file}: found {value!r} as {name}, expected a number or null. {remedy}")
+
+
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Create a folder if there is none, and keep other processes out of it for as long as this one works there."""

@@ -84,8 +84,11 @@ def _row(file: Path, number: int, line: str) -> Row:
         row = json.loads(line)
     except (ValueError, RecursionError):
         row = None
-    numbers = isinstance(row, dict) and all(isinstance(value, int | float | None) for value in row.values())
-    if not numbers or row.get("step") is None:
+    if (
+        not isinstance(row, dict)
+        or row.get("step") is None
+        or not all(isinstance(value, int | float | None) for value in row.values())
+    ):
         raise RunError(
             f"{file}: line {number} is {line[:40]!r}, expected a row of numbers by name with a step. Restore the file, "
             "or remove the line."

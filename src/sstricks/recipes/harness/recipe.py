@@ -1,8 +1,8 @@
 """What an experiment is: a frozen dataclass whose fields are its options, with a model, data and pictures.
 
 A recipe is one file with one subclass of `Recipe`. The command line reads its fields, `config.json` stores them, and
-`run.train` trains what they describe. Everything random is a function of `(seed, restart, purpose, step)`, never of what
-happened before, so that a run that was killed continues as if it had not been.
+`run.train` trains what they describe. Everything random is a function of `(seed, restart, purpose, step)`, never of
+what happened before, so that a run that was killed continues as if it had not been.
 """
 
 import dataclasses

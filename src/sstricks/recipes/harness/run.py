@@ -16,6 +16,7 @@ import torch
 import sstricks
 from sstricks.recipes.harness.files import (
     RunError,
+    check_metrics,
     differences,
     hold,
     read_object,
@@ -40,7 +41,7 @@ from sstricks.recipes.harness.training import (
 
 Result = dict[str, Any]
 
-_NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts", "data_folder"}
+NOT_IN_RESULTS = {"valid_every", "restart_steps", "restart_factor", "restarts", "data_folder"}
 
 
 def train(
@@ -71,6 +72,12 @@ def train(
         RunError: if the folder cannot be used, or the training diverges.
     """
     processes = cluster()
+    count = processes[0] * processes[1] if processes else devices.count
+    if count > recipe.batch_size:
+        raise RunError(
+            f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each: use "
+            "fewer devices or a larger --batch-size."
+        )
     if processes and recipe.restarts > 1:
         raise RunError(f"restarts is {recipe.restarts}, but several machines or processes share no restarts: pass 1.")
     if processes and processes[2] > 0:
@@ -113,13 +120,6 @@ def read_result(folder: Path) -> Result:
     result = _read(folder, "result.json", "its run is not finished", remedy, steps=int, seconds=int | float)
     check_metrics(folder / "result.json", result, remedy)
     return result
-
-
-def check_metrics(file: Path, result: Result, remedy: str) -> None:
-    """Raise unless all metrics of a result are numbers or null."""
-    for name, value in result.items():
-        if "/" in name and (isinstance(value, bool) or not isinstance(value, int | float | None)):
-            raise RunError(f"{file}: found {value!r} as {name}, expected a number or null. {remedy}")
 
 
 def _read(folder: Path, name: str, meaning: str, remedy: str, **fields: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
         **{name: value if math.isfinite(value) else None for name, value in metrics.items()},
         **{name: value for name, value in best.items() if name.startswith("valid/")},
         **chosen.facts(),
-        **{name: value for name, value in chosen.to_json().items() if name not in _NOT_IN_RESULTS},
+        **{name: value for name, value in chosen.to_json().items() if name not in NOT_IN_RESULTS},
         "version": sstricks.__version__,
         "steps": outcome["step"],
         "best_step": outcome["best_step"],

@@ -1,6 +1,5 @@
 """One training: Lightning's loop, checkpoints that a kill cannot damage, metrics and progress."""
 
-import contextlib
 import errno
 import logging
 import math
@@ -9,7 +8,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +81,10 @@ class Training(LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold_in(recipe.run_seed, "weights"))
             self.model = recipe.model()
+
+    def setup(self, stage: str) -> None:
+        """Silence what nothing of ours can change: Lightning 2.6 finds leaves in a way that torch 2.13 deprecates."""
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch. Its noise is a function of (seed, step, process), so no generator has to be saved."""
@@ -246,11 +249,6 @@ def fit(
     callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose, report=report)]
     here, machines, _ = processes or (devices.count, 1, 0)
     together = here * machines > 1
-    if here * machines > recipe.batch_size:
-        raise RunError(
-            f"{here * machines} devices share the {recipe.batch_size} examples of a step, expected at most one for "
-            "each: use fewer devices or a larger --batch-size."
-        )
     if together:
         callbacks.append(SameCommand({**recipe.to_json(), "steps to train": steps}, step))
     bar = verbose and not together and sys.stderr.isatty()
@@ -279,8 +277,7 @@ def fit(
             enable_model_summary=False,
         )
         loader = TrainingBatches(data.train, recipe.batch_size, recipe.run_seed, recipe.valid_every, step)
-        with _without_torch_deprecations():
-            trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
+        trainer.fit(Training(recipe), loader, AllBatches(data.valid), ckpt_path=str(last) if step else None)
     except SystemExit:  # what Lightning makes of Ctrl-C, after disabling it, and of SIGTERM
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt from None
@@ -304,14 +301,6 @@ def _explained(error: Exception, folder: Path, count: int) -> RunError:
         f"({str(error).strip().splitlines()[0]}). Give the same command with --resume to continue from the last "
         "checkpoint."
     )
-
-
-@contextlib.contextmanager
-def _without_torch_deprecations() -> Iterator[None]:
-    # Lightning 2.6 asks torch for leaves in a way that torch 2.13 deprecates; nothing of ours can change that.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        yield
 
 
 def best_checkpoint(folder: Path) -> Path:
@@ -362,10 +351,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise refusal from None
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a checkpoint, which holds tensors and plain values only."""
-        return super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

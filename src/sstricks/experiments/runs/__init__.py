@@ -1,1 +1,0 @@
-"""What every experiment's training run needs: its folder, its metrics, its checkpoints, its trials."""
