@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes.l2x import Explain, draw_words, load_trained
 
 TEXT = "The Staff wasn't friendly <really>, sad."

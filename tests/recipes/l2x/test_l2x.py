@@ -11,7 +11,7 @@ import torch
 from torch.autograd import gradcheck
 
 import sstricks as sst
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.run import evaluate_again, train

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+import sstricks_cli as cli
 from recipes.l2x.source_files import write_beer, write_hotels
-from sstricks import cli
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.reviews import (
     PAD,
