@@ -11,7 +11,7 @@ import torch
 from torch.autograd import gradcheck
 
 import sstricks as sst
-from sstricks import cli
+import sstricks_cli as cli
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.run import evaluate_again, train
@@ -20,10 +20,8 @@ from sstricks.recipes.l2x import (
     Encoder,
     ExplainingModel,
     LearningToExplain,
-    WordConvolutions,
     WordSubsets,
     chance_run_length,
-    chance_scores,
     reference_scores,
     run_length,
     subset_precision,
@@ -78,11 +76,9 @@ def test_hard_subsets_have_k_words_or_all(relaxation, k):
         chosen = choose(theta, present)
         assert set(chosen.unique().tolist()) <= {0.0, 1.0}
         assert not chosen[~present].any()
-        sizes, expected = chosen.sum(-1).tolist(), [min(k, length) for length in lengths]
-        if relaxation == "l2x" and choose == subsets.sample:  # whose draws may be the same
-            assert all(1 <= size <= most for size, most in zip(sizes, expected, strict=True))
-        else:
-            assert sizes == expected
+        sizes, most = chosen.sum(-1), present.sum(-1).clamp(max=k)
+        assert (sizes <= most).all()
+        assert (sizes >= (1 if relaxation == "l2x" and choose == subsets.sample else most)).all()  # draws may coincide
 
 
 @pytest.mark.parametrize("relaxation", NAMES)
@@ -90,17 +86,14 @@ def test_a_review_of_at_most_k_words_is_its_own_explanation(relaxation):
     present, theta = present_of([3, 5], 8), theta_of(relaxation, 2, 8).requires_grad_()
     selected = WordSubsets(relaxation, 5).relaxed(theta, present, 0.5)
     assert torch.equal(selected, present.float())
-    selected.square().sum().backward()
-    assert torch.equal(theta.grad, torch.zeros_like(theta))
+    assert not torch.autograd.grad(selected.square().sum(), theta)[0].any()
 
 
 @pytest.mark.parametrize("relaxation", NAMES)
 def test_padding_changes_nothing(relaxation):
     subsets, narrow, wide = WordSubsets(relaxation, 3), present_of([7], 7), present_of([7], 12)
-    theta = theta_of(relaxation, 1, 7)
-    words, pairs = theta[:, :7], theta[:, 7:]
-    beyond = torch.full((1, 5), 9.0)
-    padded = torch.cat([words, beyond, *([pairs, beyond] if relaxation == "corr-top-k" else [])], -1)
+    theta, beyond = theta_of(relaxation, 1, 7), torch.full((1, 5), 9.0)
+    padded = torch.cat([theta[:, :7], beyond, *([theta[:, 7:], beyond] if relaxation == "corr-top-k" else [])], -1)
     assert torch.equal(subsets.mode(theta, narrow), subsets.mode(padded, wide)[:, :7])
     for draw in (lambda t, p: subsets.relaxed(t, p, 0.5), subsets.sample):
         found = draw(padded.expand(400, -1), wide.expand(400, -1))
@@ -112,13 +105,12 @@ def test_padding_changes_nothing(relaxation):
 @pytest.mark.parametrize("relaxation", NAMES)
 def test_relaxed_subsets_have_k_words_and_become_hard(relaxation):
     present, subsets, theta = present_of([9, 6], 9), WordSubsets(relaxation, 4), theta_of(relaxation, 2, 9)
-    warm, cold = (subsets.relaxed(theta, present, temperature) for temperature in (1.0, 1e-4))
-    assert (warm >= 0).all()
-    assert (warm[~present] == 0).all()
-    if relaxation != "l2x":
-        assert torch.allclose(warm.sum(-1), torch.full((2,), 4.0), atol=1e-4)
-        assert torch.allclose(cold.sum(-1), torch.full((2,), 4.0), atol=1e-4)
-    assert torch.minimum(cold.abs(), (cold - 1).abs()).max() < 1e-3
+    for temperature in (1.0, 1e-4):
+        relaxed = subsets.relaxed(theta, present, temperature)
+        assert (relaxed >= 0).all()
+        assert (relaxed[~present] == 0).all()
+        assert relaxation == "l2x" or torch.allclose(relaxed.sum(-1), torch.full((2,), 4.0), atol=1e-4)
+    assert torch.minimum(relaxed.abs(), (relaxed - 1).abs()).max() < 1e-3
 
 
 def test_the_mode_of_correlated_words_is_the_best_of_all_subsets():
@@ -149,23 +141,33 @@ def test_gradients_are_exact_and_finite_differences_approach_them(relaxation):
 # Model
 
 
-def padded(batch, length, width, dimension):
-    vectors = torch.zeros(batch, width, dimension)
-    vectors[:, :length] = torch.randn(batch, length, dimension, generator=torch.Generator().manual_seed(0))
-    return vectors, (torch.arange(width) < length).expand(batch, width)
-
-
-def test_features_do_not_depend_on_padding_and_are_near_in_bfloat16():
-    torch.manual_seed(0)
-    layers, low = WordConvolutions(5, "float32"), WordConvolutions(5, "bfloat16")
-    low.load_state_dict(layers.state_dict())
-    narrow, wide = (layers(*padded(2, 6, width, 5)) for width in (6, 9))
-    assert torch.allclose(narrow, wide[:, :6], atol=1e-6)
-    assert (wide[:, 6:] == 0).all()
-    found = low(*padded(2, 6, 9, 5))
+@pytest.mark.parametrize("encoder", ["simple", "complex"])
+def test_explanations_are_hard_without_noise_and_independent_of_padding(data, encoder):
+    recipe = tiny(data, temperature=1e6, encoder=encoder)
+    model, batch = model_and_batch(recipe)
+    selected, rating = model.explain(batch)
+    assert selected.sum(-1).tolist() == [3] * 10
+    assert ((rating > 0) & (rating < 1)).all()
+    wide = replace(recipe.data().test, min_width=batch.words.shape[1] + 7)[torch.arange(10)]
+    again, same = model.explain(wide)
+    assert torch.equal(again[:, :-7], selected)
+    assert torch.allclose(same, rating, atol=1e-6)
+    low = replace(recipe, precision="bfloat16").model().eval()
+    low.load_state_dict(model.state_dict())
+    vectors = model.embedding(batch.words)
+    found, expected = (one.decoder.convolutions(vectors, batch.present) for one in (low, model))
     assert found.dtype == torch.float32
-    assert torch.allclose(found, wide, atol=0.05)
-    assert not torch.equal(found, wide)
+    assert torch.allclose(found, expected, atol=0.05)
+    assert not torch.equal(found, expected)
+
+
+def test_ratings_depend_on_selected_words_alone(data):
+    model, batch = model_and_batch(tiny(data))
+    vectors, selected = model.embedding(batch.words), model.explain(batch)[0]
+    changed = torch.where(selected.unsqueeze(-1), vectors, vectors + 7)
+    expected = model.decoder(vectors, selected.float(), batch.present)
+    assert torch.equal(model.decoder(changed, selected.float(), batch.present), expected)
+    assert not torch.equal(model.decoder(2 * vectors, selected.float(), batch.present), expected)
 
 
 @pytest.mark.parametrize("kind", ["simple", "complex"])
@@ -180,27 +182,6 @@ def test_the_encoder_is_the_sum_of_its_convolutions(data, kind):
     both = features[:, :-1] @ weight[:, 0] + features[:, 1:] @ weight[:, 1] + bias
     expected = torch.cat([encoder.unary(features)[..., 0], first[:, :-1] + second[:, 1:] + both], -1)
     assert torch.allclose(theta, expected, atol=1e-5)
-
-
-def test_the_decoder_sees_only_selected_words(data):
-    decoder = tiny(data).model().eval().decoder
-    vectors, present = padded(3, 6, 8, 50)
-    selected = torch.zeros(3, 8)
-    selected[:, 2] = 1
-    changed = vectors.clone()
-    changed[:, [0, 1, 3, 4]] += 7
-    rating = decoder(vectors, selected, present)
-    assert ((rating > 0) & (rating < 1)).all()
-    assert torch.equal(rating, decoder(changed, selected, present))
-    assert not torch.equal(rating, decoder(2 * vectors, selected, present))
-
-
-def test_explanations_are_hard_and_without_noise(data):
-    model, batch = model_and_batch(tiny(data, temperature=1e6))
-    selected, rating = model.explain(batch)
-    assert selected.dtype == torch.bool
-    assert selected.sum(-1).tolist() == [3] * 10
-    assert torch.equal(model.explain(batch)[1], rating)
 
 
 def test_errors_are_of_rated_and_precision_of_annotated_reviews(data):
@@ -254,14 +235,6 @@ def test_runs_by_chance_are_the_mean_over_all_subsets(length, k):
     assert chance_run_length(length, k) == pytest.approx(np.mean(means))
 
 
-def test_chance_of_a_split():
-    test = made_up(20, 5, 40)[1]["rooms"][2]
-    precision, length = chance_scores(test, 5)
-    shares = [part.float().mean().item() for part in test.relevant.split(test.offsets.diff().tolist())]
-    assert precision == pytest.approx(np.mean(shares))
-    assert 1 < length < 2
-
-
 def test_the_ridge_finds_the_words_that_say_the_rating():
     found = reference_scores(made_up(600, 200, 200)[1]["rooms"], k=3)
     expected = {"ridge_mse": 0.0369222, "ridge_valid_mse": 0.0360459, "constant_mse": 0.13675, "ridge_precision": 1.0}
@@ -278,14 +251,13 @@ def test_the_ridge_finds_the_words_that_say_the_rating():
 def test_every_combination_trains_and_reports(tmp_path, data, relaxation, encoder):
     recipe = tiny(data, relaxation, encoder=encoder, precision="bfloat16" if encoder == "complex" else "float32")
     result = train(recipe, tmp_path)
-    for name in ("test/mse", "test/subset_precision", "test/run_length", "valid/mse", "test/sampled_mse"):
-        assert math.isfinite(result[name])
+    assert all(math.isfinite(result[name]) for name in ("test/mse", "test/sampled_mse", "valid/mse"))
     assert result["test/mse_x100"] == pytest.approx(100 * result["test/mse"])
     assert 0 <= result["test/subset_precision"] <= 1
     assert 1 <= result["test/run_length"] <= 3
     assert 0 < result["chance/subset_precision"] < 1
     expected = {"relaxation": relaxation, "encoder": encoder, "k": 3, "aspect": "rooms", "source": "synthetic"}
-    expected |= {"preset": "quick", "seed": 0, "steps": 8, "embeddings": "random", "test_reviews": 150}
+    expected |= {"preset": "quick", "steps": 8, "embeddings": "random", "test_reviews": 150}
     assert {name: result[name] for name in expected} == expected
     assert "data_folder" not in result  # which is a path
     assert (tmp_path / "curves.png").exists()
@@ -329,19 +301,25 @@ def test_a_run_is_not_continued_on_other_reviews(tmp_path, data):
             use()
 
 
-def test_presets_go_through_whole_epochs_and_the_paper_s_is_the_paper_s(data):
-    presets = {name: LearningToExplain(data_folder=str(data), aspect="rooms", preset=name) for name in ("cpu", "quick")}
-    for name, recipe in presets.items():
-        recipe = recipe.with_preset()
-        recipe.check()
-        assert recipe.steps == {"cpu": 40, "quick": 10}[name]
-        assert recipe.gradient == "exact"
-    paper = replace(recipe, preset="paper", batch_size=100, precision="float32", clip=1000.0).with_preset()
+@pytest.mark.parametrize(("preset", "steps"), [("cpu", 40), ("quick", 10)])
+def test_presets_go_through_whole_epochs(data, preset, steps):
+    recipe = LearningToExplain(data_folder=str(data), aspect="rooms", preset=preset).with_preset()
+    recipe.check()
+    assert (recipe.steps, recipe.gradient, recipe.precision) == (steps, "exact", "bfloat16")
+
+
+def test_the_paper_s_preset_is_the_paper_s(data):
+    start = LearningToExplain(data_folder=str(data), aspect="rooms", preset="paper")
+    paper = start.with_preset()
     paper.check()
     assert (paper.steps, paper.valid_every, paper.batch_size, paper.restarts) == (100, 10, 100, 1)
-    assert (paper.max_words, paper.dropout, paper.precision, paper.clip) == (350, 0.1, "float32", 1000.0)
-    assert paper.gradient == "finite-difference"
-    assert replace(paper, relaxation="cat", gradient="exact").with_preset().gradient == "exact"
+    assert (paper.max_words, paper.dropout, paper.precision, paper.gradient) == (
+        350,
+        0.1,
+        "float32",
+        "finite-difference",
+    )
+    assert replace(start, relaxation="cat").with_preset().gradient == "exact"
     falls = replace(paper, lr_share=0.5, lr_final=0.1)
     assert [falls.lr_factor(step) for step in (0, 25, 50, 99)] == pytest.approx([1, 0.55, 0.1, 0.1])
 
@@ -355,8 +333,6 @@ def test_presets_go_through_whole_epochs_and_the_paper_s_is_the_paper_s(data):
         ({"relaxation": "l2x", "gradient": "finite-difference"}, "exact for l2x, which is no stochastic softmax"),
         ({"finite_difference_eps": 0.1}, "expected no ε"),
         ({"lr_final": 2.0}, r"lr_final is 2\.0, expected a share"),
-        ({"steps": 9}, "steps is 9, expected a multiple of valid_every=4"),
-        ({"restarts": 8}, "steps is 8, expected at least 16"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(data, changes, message):
@@ -411,6 +387,4 @@ def test_too_few_ratings_are_refused_before_the_training(tmp_path, capsys, split
 def test_ratings_that_do_not_vary_explain_nothing(tmp_path):
     alike = torch.full((10,), 0.5)
     data = with_rooms(tmp_path / "data", lambda train, valid, test: (train, valid, replace(test, ratings=alike)))
-    result = train(tiny(data), tmp_path / "run")
-    assert result["test/explained_variance"] is None
-    assert result["test/mse"] >= 0
+    assert train(tiny(data), tmp_path / "run")["test/explained_variance"] is None
