@@ -162,7 +162,7 @@ def test_evaluate_prints_and_writes_the_same_result(tmp_path, capsys):
     (tmp_path / "graphs.png").unlink()
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path)]) == 0
-    assert f"{before['test/edge_precision']:.1%}" in capsys.readouterr().out
+    assert f"{100 * before['test/edge_precision']:.1f}" in capsys.readouterr().out
     assert result_of(tmp_path) == before
     assert (tmp_path / "graphs.png").exists()
 

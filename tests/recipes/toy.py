@@ -39,8 +39,9 @@ class Base(Recipe):
     def with_preset(self):
         return self
 
-    def report(self, console, results):
-        pass
+    @classmethod
+    def layout(cls):
+        return None
 
     def draw(self, model, folder):
         return []

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from sstricks.recipes.harness.commands import say
+from sstricks.recipes.harness.commands import print_results, say
 from sstricks.recipes.harness.files import refuse_foreign_files
 from sstricks.recipes.nri import GraphLayout
 
@@ -38,7 +38,7 @@ class Demo:
         tasks = [(GraphLayout(edges=edges, seed=self.seed).with_preset(), self.out / edges) for edges in _COMPARED]
         for _ in run_tasks(_train, tasks, jobs=torch.get_num_threads()):
             pass
-        GraphLayout.report(console, [read_result(folder) for _, folder in tasks])
+        print_results(console, GraphLayout, [read_result(folder) for _, folder in tasks])
         panels = {
             "Validation ELBO per node (nats, higher is better)": {"valid/elbo": ""},
             "Edge precision in validation": {"valid/edge_precision": ""},

@@ -32,7 +32,7 @@ import sstricks as sst
 from sstricks.recipes import reviews
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, number
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, number
 from sstricks.recipes.reviews import Batch, Reviews
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
@@ -170,34 +170,6 @@ class LearningToExplain(Recipe):
         lengths = {"valid/run_length": "most preferred subset", "valid/sampled_run_length": "drawn subset"}
         panels = {"Mean squared error × 100": errors, "Mean length of runs of selected words": lengths}
         return [draw_curves({"": folder}, panels, folder / "curves.png")]
-
-    @classmethod
-    def report(cls, console: Console, results: Sequence[Mapping[str, Any]]) -> None:
-        first = results[0]
-        columns = (Column(name, justify="right") for name in ("k", "MSE×100", "precision", "runs", "steps", "time"))
-        title = f"{reviews.SOURCES[first['source']].capitalize()}, aspect {first['aspect']}: test split"
-        table = Table("relaxation", "encoder", *columns, title=title)
-
-        def scores(result: Mapping[str, Any], prefix: str) -> tuple[str, str]:
-            precision, length = result[f"{prefix}subset_precision"], result[f"{prefix}run_length"]
-            return number(precision, ".1%"), number(length, ".2f")
-
-        for result in results:
-            named = result["relaxation"], result["encoder"], str(result["k"])
-            cost = str(result["steps"]), clock(result["seconds"])
-            table.add_row(*named, number(result["test/mse_x100"], ".2f"), *scores(result, "test/"), *cost)
-        table.add_section()
-        table.add_row("words at random", "", str(first["k"]), "", *scores(first, "chance/"), style="dim")
-        console.print(table)
-        vectors = "GloVe vectors" if first["embeddings"] == "glove" else "random vectors"
-        (precision, length), mse = scores(first, "test/sampled_"), first["test/sampled_mse"]
-        console.print(
-            f"Preset {first['preset']}, seed {first['seed']}, one run each, {first['train_reviews']} training reviews, "
-            f"words start from {vectors}. Precision: the share of selected words in sentences about the aspect. Runs: "
-            "the mean length of runs of selected words. Of the subset that the model prefers; of subsets that it draws "
-            f"(first row): MSE×100 {number(mse and 100 * mse, '.2f')}, precision {precision}, runs {length}.",
-            highlight=False,
-        )
 
     @classmethod
     def layout(cls) -> Layout:

@@ -12,7 +12,7 @@ how much of the gold tree the graph recovers: with `--edges arborescence` (every
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
@@ -27,11 +27,11 @@ import sstricks as sst
 from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, fold_in, number
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -202,32 +202,6 @@ class ListOps(Recipe):
             panels["Edges recovered in validation"] = recovered
             pictures = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
         return [draw_curves({"": folder}, panels, folder / "curves.png"), *pictures]
-
-    @classmethod
-    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
-        """Print a table of results."""
-        from rich.table import Table
-
-        first = results[0]
-        table = Table(title=f"ListOps: test split, {first['test_examples']} expressions")
-        table.add_column("model")
-        for heading in ("accuracy", "precision", "recall", "steps", "time"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for result in results:
-            table.add_row(
-                ", ".join(filter(None, (result["network"], result["edges"], result["utility"]))),
-                *(number(result[f"test/{name}"], ".1%") for name in ("accuracy", "edge_precision", "edge_recall")),
-                str(result["steps"]),
-                clock(result["seconds"]),
-            )
-        console.print(table)
-        console.print(
-            f"Preset {first['preset']} ({first['epochs']:g} epochs over {first['train_share']:.0%} of "
-            f"{first['train_examples']} training expressions), seed {first['seed']}, one run each. Precision and "
-            "recall are of directed edges from operators to operands, without edges from or to closing brackets; an "
-            "undirected edge counts as two directed ones.",
-            highlight=False,
-        )
 
     @classmethod
     def layout(cls) -> Layout:

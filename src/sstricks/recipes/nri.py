@@ -28,11 +28,9 @@ import sstricks as sst
 from sstricks.estimators import NVIL, Reinforce
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, clock, fold_in, number
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sstricks.recipes.table import Layout
 
 # ---------------------------------------------------------------------------------------------------------- options
@@ -252,38 +250,6 @@ class GraphLayout(Recipe):
             ),
             setup=setup,
             caution=caution,
-        )
-
-    @classmethod
-    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
-        """A table of results on the test split, with chance below."""
-        from rich.table import Table
-
-        first = results[0]
-        table = Table(title=f"Graph layout, {first['graph_nodes']} nodes, {first['num_frames']} frames: test split")
-        table.add_column("edges", no_wrap=True)
-        for heading in ("ELBO", "precision", "recall", "chance", "steps", "time"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for result in results:
-            # A flipped run marks the pairs that are not joined; its complement is scored, and that of a random graph.
-            flipped, name = result["test/complemented"] == 1, result["edges"]
-            name += "" if result["estimator"] == "sst" else f", {result['estimator']}"
-            recall = result["chance/edge_recall"]
-            table.add_row(
-                f"{name} (flipped)" if flipped else name,
-                number(result["test/elbo"], ".0f"),
-                number(result["test/edge_precision"], ".1%"),
-                number(result["test/edge_recall"], ".1%"),
-                f"{result['chance/edge_precision']:.0%}, {1 - recall if flipped else recall:.0%}",
-                str(result["steps"]),
-                clock(result["seconds"]),
-            )
-        console.print(table)
-        console.print(
-            f"Preset {first['preset']}, seed {first['seed']}, one run each. ELBO per node in nats, higher is better. "
-            "Precision and recall of edges, and what graphs drawn from the prior would score. A flipped run marks the "
-            "pairs of nodes that are not joined; scored is then its complement.",
-            highlight=False,
         )
 
 

@@ -355,7 +355,7 @@ def test_reviews_without_annotations_have_no_precision(tmp_path, capsys):
     assert result["test/mse"] > 0
     assert result["chance/run_length"] >= 1
     for command, expected in (
-        (["evaluate", str(tmp_path / "run")], "precision –"),
+        (["evaluate", str(tmp_path / "run")], "–"),
         (["reference", "--data", str(data), "--aspect", "rooms"], "no test review has any"),
         (["table", "l2x", str(tmp_path / "run")], "–"),
     ):

@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sstricks.recipes import RECIPES
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Recipe
+from sstricks.recipes.harness.recipe import Recipe, clock
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 Options = TypeVar("Options")
@@ -93,7 +93,7 @@ def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
     result = train(recipe, options.out, resume=options.resume, devices=devices, jobs=jobs, verbose=True)
     if result:
         try:
-            cls.report(console, [result])
+            print_results(console, cls, [result])
         except KeyError as error:
             file = options.out / "result.json"
             raise RunError(f"{file}: found no field {error}. `sst evaluate {options.out}` writes it anew.") from None
@@ -120,9 +120,37 @@ class Evaluate:
 
         recipe = recipe_of(self.folder)
         result, finished = evaluate_again(recipe, self.folder, Devices(self.accelerator))
-        recipe.report(console, [result])
+        print_results(console, type(recipe), [result])
         if not finished:
             say(console, "The run is not finished: this is its best checkpoint so far, and nothing was written.")
+
+
+def print_results(console: Console, cls: type[Recipe], results: Sequence[Mapping[str, Any]]) -> None:
+    """The metrics of runs on the test split, named as in the paper's tables, and what chance scores."""
+    from rich.table import Table
+
+    layout, chances = cls.layout(), {}
+    table = Table(title=f"{layout.subject}: test split")
+    table.add_column("run")
+    for heading in (*(metric.heading for metric in layout.metrics), "steps", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+
+    def shown(result: Mapping[str, Any], split: str, nothing: str) -> tuple[str, ...]:
+        named = [(metric, result.get(metric.name.replace("test/", split))) for metric in layout.metrics]
+        return tuple(nothing if value is None else metric.show(metric.scale * value) for metric, value in named)
+
+    for result in results:
+        place = layout.place(result)
+        name = ", ".join(label.text for label in (*place.row, place.block) if label.text not in ("", "–"))
+        table.add_row(name, *shown(result, "test/", "–"), str(result["steps"]), clock(result["seconds"]))
+        chances.setdefault(shown(result, "chance/", ""), name)
+    table.add_section()
+    for values, name in chances.items():
+        if any(values):
+            table.add_row(f"chance, {name}" if len(chances) > 1 else "chance", *values, style="dim")
+    console.print(table)
+    setup, first = layout.setup(results[0]), results[0]
+    console.print(f"{setup[0].upper()}{setup[1:]}; seed {first['seed']}, one run each.", highlight=False)
 
 
 def recipe_of(folder: Path) -> Recipe:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from sstricks.recipes.harness.files import RunError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sstricks.recipes.table import Layout
 
 Precision = Literal["float32", "bfloat16"]
@@ -138,11 +136,6 @@ class Recipe(ABC):
     def with_preset(self) -> Self:
         """This recipe with the values of its preset."""
 
-    @classmethod
-    @abstractmethod
-    def report(cls, console: "Console", results: Sequence[Mapping[str, Any]]) -> None:
-        """Print a table of results."""
-
     @abstractmethod
     def draw(self, model: Model, folder: Path) -> list[Path]:
         """Draw the pictures of a finished run, given its best model, and return their paths."""
@@ -156,9 +149,9 @@ class Recipe(ABC):
         raise RunError(f"{self.name} has no search space.")
 
     @classmethod
+    @abstractmethod
     def layout(cls) -> "Layout":
-        """How `sst table` arranges results."""
-        raise RunError(f"{cls.name} has no table.")
+        """How the command line and `sst table` arrange results."""
 
     def check(self) -> None:
         """Raise ValueError for values that make no sense; subclasses add theirs."""
