@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import tyro
@@ -29,9 +29,6 @@ from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
-
-if TYPE_CHECKING:
-    pass
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -368,10 +365,10 @@ def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
 def messages(
     sent: Tensor, received: Tensor, links: Links, matrix: Tensor, bias: Tensor, precision: torch.dtype | None = None
 ) -> Tensor:
-    """y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c): (N, h) twice -> (N, h)."""
-    dtype = matrix.dtype if precision is None else precision
+    """y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c): (N, h) twice -> (N, h), with W's product in `precision`."""
+    dtype = precision or matrix.dtype
     hidden = sent.index_select(0, links.senders).add_(received.index_select(0, links.receivers)).relu_().to(dtype)
-    out = F.linear(hidden, matrix.to(dtype), bias.to(dtype)).relu_().to(matrix.dtype)
+    out = F.linear(hidden, matrix.to(dtype), bias.to(dtype)).relu_()
     return torch.zeros_like(sent).index_add(0, links.receivers, links.weights.unsqueeze(-1) * out)
 
 
