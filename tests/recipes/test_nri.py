@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import sstricks as sst
 import sstricks_cli as cli
+from sstricks.recipes.harness.recipe import has_bfloat16, lowered
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.nri import (
     Decoder,
@@ -179,18 +180,29 @@ def test_messages_along_absent_edges_may_be_silenced(case, weight):
     assert decoder.state_dict()["no_edge"] == pytest.approx(weight)
 
 
-def test_bfloat16_products_stay_near():
+def test_bfloat16_products_stay_near(monkeypatch):
+    monkeypatch.setattr("sstricks.recipes.harness.recipe.has_bfloat16", lambda device_type: True)
     torch.manual_seed(0)
     positions, graph = torch.randn(3, 4, 6, 2), torch.rand(3, 6, 6)
     for exact, rounded, arguments in (
-        (Encoder(4, 16, 1).eval().features, Encoder(4, 16, 1, torch.bfloat16).eval(), (positions,)),
-        (Decoder(16), Decoder(16, torch.bfloat16), (positions, graph)),
+        (Encoder(4, 16, 1).eval().features, Encoder(4, 16, 1, "bfloat16").eval(), (positions,)),
+        (Decoder(16), Decoder(16, "bfloat16"), (positions, graph)),
     ):
         rounded.load_state_dict(getattr(exact, "__self__", exact).state_dict())
         expected = exact(*arguments)
         found = rounded.features(*arguments) if isinstance(rounded, Encoder) else rounded(*arguments)
         assert found.dtype == torch.float32
         assert 0 < (found - expected).norm() < 0.03 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"), [({"avx512bf16": True}, True), ({"amx-bf16": True}, True), ({}, False)]
+)
+def test_a_cpu_without_instructions_for_bfloat16_keeps_float32(monkeypatch, features, expected):
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
+    monkeypatch.setattr("sstricks.recipes.harness.recipe.has_bfloat16", has_bfloat16.__wrapped__)
+    for precision, low in (("float32", False), ("bfloat16", expected)):
+        assert lowered(torch.ones(2), precision).dtype == (torch.bfloat16 if low else torch.float32)
 
 
 def test_the_weight_of_absent_edges_rises_after_the_hold():

@@ -32,7 +32,7 @@ import sstricks as sst
 from sstricks.recipes import reviews
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, number
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, has_bfloat16, number
 from sstricks.recipes.reviews import Batch, Reviews
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
@@ -302,7 +302,9 @@ class WordConvolutions(nn.Module):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         inside = present[:, None, None].to(vectors.dtype)
-        with torch.autocast(vectors.device.type, torch.bfloat16, enabled=self.low):
+        with torch.autocast(
+            vectors.device.type, torch.bfloat16, enabled=self.low and has_bfloat16(vectors.device.type)
+        ):
             hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu()
             features = self.second(hidden * inside.to(hidden.dtype)).relu()
         return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)

@@ -27,7 +27,7 @@ import sstricks as sst
 from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
+from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, fold_in, lowered
 from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
 # ---------------------------------------------------------------------------------------------------------- options
@@ -363,12 +363,11 @@ def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
 
 
 def messages(
-    sent: Tensor, received: Tensor, links: Links, matrix: Tensor, bias: Tensor, precision: torch.dtype | None = None
+    sent: Tensor, received: Tensor, links: Links, matrix: Tensor, bias: Tensor, precision: Precision = "float32"
 ) -> Tensor:
     """y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c): (N, h) twice -> (N, h), with W's product in `precision`."""
-    dtype = precision or matrix.dtype
-    hidden = sent.index_select(0, links.senders).add_(received.index_select(0, links.receivers)).relu_().to(dtype)
-    out = F.linear(hidden, matrix.to(dtype), bias.to(dtype)).relu_()
+    hidden = sent.index_select(0, links.senders).add_(received.index_select(0, links.receivers)).relu_()
+    out = F.linear(*(lowered(part, precision) for part in (hidden, matrix, bias))).relu_()
     return torch.zeros_like(sent).index_add(0, links.receivers, links.weights.unsqueeze(-1) * out)
 
 
@@ -433,11 +432,12 @@ class MessageNetwork(nn.Module):
     would be more random numbers than all else together.
     """
 
-    def __init__(self, hidden: int, dropout: float, precision: torch.dtype | None) -> None:
+    def __init__(self, hidden: int, dropout: float, precision: Precision) -> None:
         super().__init__()
         self.ends = nn.Linear(hidden, 2 * hidden)
         self.message = nn.Linear(hidden, hidden)
-        self.dropout, self.precision = dropout, precision
+        self.dropout = dropout
+        self.precision: Precision = precision
 
     def forward(self, nodes: Tensor, links: Links, length: int) -> Tensor:
         """What each node receives: (N, h) -> (N, h)."""
@@ -453,7 +453,7 @@ class MessageNetwork(nn.Module):
 class GraphNetwork(nn.Module):
     """Message passing with a gated recurrent unit at the nodes; the first token's node knows the answer."""
 
-    def __init__(self, hidden: int, steps: int, dropout: float, precision: torch.dtype | None = None) -> None:
+    def __init__(self, hidden: int, steps: int, dropout: float, precision: Precision = "float32") -> None:
         super().__init__()
         self.steps = steps
         self.embedding = token_embedding(hidden)
@@ -480,8 +480,7 @@ class ListOpsModel(Model):
         if r.network == "lstm":
             self.network = SequenceNetwork(r.hidden, r.specification.max_length, r.dropout)
         else:
-            precision = torch.bfloat16 if r.precision == "bfloat16" else None
-            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, precision)
+            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision)
 
     def trick(self, batch: Expressions, step: int) -> sst.StochasticSoftmaxTrick:
         """The trick at a step of the training."""

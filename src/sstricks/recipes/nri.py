@@ -28,7 +28,7 @@ import sstricks as sst
 from sstricks.estimators import NVIL, Reinforce
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
+from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, fold_in, lowered
 
 if TYPE_CHECKING:
     from sstricks.recipes.table import Layout
@@ -73,8 +73,6 @@ class GraphLayout(Recipe):
     """Steps before messages pass between nodes that no edge connects."""
     no_edge_ramp: int = 0
     """Steps over which those messages then gain their full weight."""
-    lr_decay: float = 0.0
-    """Share of the steps, at the end, over which the learning rate falls to 0."""
     baseline_decay: float = 0.99
     """Of REINFORCE's and NVIL's moving average."""
 
@@ -111,26 +109,13 @@ class GraphLayout(Recipe):
 
     def check(self) -> None:
         """Raise ValueError for values that make no sense."""
-        for field, option in (("graph_nodes", "--graph-nodes"), ("num_frames", "--num-frames")):
-            if getattr(self, field) < 2:
-                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 2: pass a larger {option}.")
+        self.check_range("graph_nodes", "num_frames", least=2)
         super().check()
-        self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "temperature", "horizon")
-        if self.horizon > self.num_frames:
-            raise ValueError(
-                f"horizon is {self.horizon}, expected at most num_frames={self.num_frames}: change either."
-            )
-        for field in ("data_seed", "no_edge_hold", "no_edge_ramp"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 0: pass a larger number.")
-        for field, share, below in (("lr_decay", self.lr_decay, 1.01), ("baseline_decay", self.baseline_decay, 1.0)):
-            if not 0 <= share < below:
-                raise ValueError(f"{field} is {share}, expected a share from 0 to 1: pass such a number.")
-        if self.batch_size > self.train_examples:
-            raise ValueError(
-                f"batch_size is {self.batch_size}, expected at most train_examples={self.train_examples}: "
-                "make the batch smaller or the training split larger."
-            )
+        self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "temperature")
+        self.check_range("horizon", least=1, most="num_frames")
+        self.check_range("data_seed", "no_edge_hold", "no_edge_ramp", least=0)
+        self.check_range("baseline_decay", least=0, below=1)
+        self.check_range("batch_size", least=1, most="train_examples")
 
     @property
     def title(self) -> str:
@@ -147,10 +132,6 @@ class GraphLayout(Recipe):
         """
         since = step - self.no_edge_hold
         return float(since >= 0) if self.no_edge_ramp == 0 else min(1.0, max(0.0, since / self.no_edge_ramp))
-
-    def lr_factor(self, step: int) -> float:
-        """Constant at first, then in a straight line to 0."""
-        return min(1.0, (self.steps - step) / (self.lr_decay * self.steps)) if self.lr_decay else 1.0
 
     def space(self) -> dict[str, Any]:
         """What the paper varied (App. C.1, D.4.3); it does not print the bounds. These have the presets inside."""
@@ -345,6 +326,14 @@ def graph_to_pairs(graph: Tensor) -> Tensor:
     return graph[..., senders, receivers]
 
 
+def pairs_to_graph(pairs: Tensor, num_nodes: int) -> Tensor:
+    """The inverse, with zeros on the diagonal."""
+    senders, receivers = directed_pairs(num_nodes).to(pairs.device)
+    graph = pairs.new_zeros(*pairs.shape[:-1], num_nodes, num_nodes)
+    graph[..., senders, receivers] = pairs
+    return graph
+
+
 # ----------------------------------------------------------------------------------------------- edge distributions
 
 
@@ -370,9 +359,7 @@ class IndependentEdges:
 
     def graph(self, edges: Tensor) -> Tensor:
         """A sample as a matrix; entry ij is for the message i -> j."""
-        senders, receivers = directed_pairs(self.num_nodes).to(edges.device)
-        graph = edges.new_zeros(len(edges), self.num_nodes, self.num_nodes)
-        return graph.index_put((torch.arange(len(edges), device=edges.device)[:, None], senders, receivers), edges)
+        return pairs_to_graph(edges, self.num_nodes)
 
     def kl(self, theta: Tensor) -> Tensor:
         """KL of the utilities to Gumbel(0)."""
@@ -400,14 +387,9 @@ class UndirectedEdges:
 
     def theta(self, outputs: Tensor) -> Tensor:
         """Locations of the utilities, (B, n(n-1)/2)."""
-        n = self.num_nodes
-        senders, receivers = directed_pairs(n).to(outputs.device)
-        place = torch.zeros(n, n, dtype=torch.long, device=outputs.device)
-        place[senders, receivers] = torch.arange(len(senders), device=outputs.device)
-        first, second = torch.triu_indices(n, n, 1, device=outputs.device)
-        directed = outputs.squeeze(-1)
-        there, back = (directed.index_select(-1, place[a, b]) for a, b in ((first, second), (second, first)))
-        return least_kl_gauge((there + back) / 2)
+        directed = pairs_to_graph(outputs.squeeze(-1), self.num_nodes)
+        first, second = torch.triu_indices(self.num_nodes, self.num_nodes, 1, device=outputs.device)
+        return least_kl_gauge((directed + directed.mT)[..., first, second] / 2)
 
     def utility(self, theta: Tensor) -> Distribution:
         """The random utilities."""
@@ -415,11 +397,10 @@ class UndirectedEdges:
 
     def graph(self, edges: Tensor) -> Tensor:
         """A sample as a symmetric matrix."""
-        n = self.num_nodes
-        first, second = torch.triu_indices(n, n, 1, device=edges.device)
-        batch = torch.arange(len(edges), device=edges.device)[:, None]
-        half = edges.new_zeros(len(edges), n, n).index_put((batch, first, second), edges)
-        return half + half.mT
+        graph = edges.new_zeros(len(edges), self.num_nodes, self.num_nodes)
+        first, second = torch.triu_indices(self.num_nodes, self.num_nodes, 1, device=edges.device)
+        graph[:, first, second] = graph[:, second, first] = edges
+        return graph
 
     def kl(self, theta: Tensor) -> Tensor:
         """KL to Gumbel(0), each utility once (the code behind the paper's numbers counts both directions)."""
@@ -467,23 +448,26 @@ class MixedLinear(nn.Linear):
     Xavier weights and a bias of 0.1, as Kipf et al. (2018) start their encoder.
     """
 
-    def __init__(self, num_inputs: int, num_outputs: int, precision: torch.dtype | None = None) -> None:
+    def __init__(self, num_inputs: int, num_outputs: int, precision: Precision = "float32") -> None:
         super().__init__(num_inputs, num_outputs)
-        self.precision = precision
+        self.precision: Precision = precision
         nn.init.xavier_normal_(self.weight)
         nn.init.constant_(self.bias, 0.1)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(self.cast(input), self.cast(self.weight), self.cast(self.bias)).to(input.dtype)
+        return mixed_linear(input, self.weight, self.bias, self.precision)
 
-    def cast(self, tensor: Tensor) -> Tensor:
-        return tensor if self.precision is None else tensor.to(self.precision)
+
+def mixed_linear(input: Tensor, weight: Tensor, bias: Tensor | None, precision: Precision) -> Tensor:
+    """An affine map whose matrix product runs in `precision`."""
+    factors = (None if part is None else lowered(part, precision) for part in (input, weight, bias))
+    return F.linear(*factors).to(input.dtype)
 
 
 class Block(nn.Module):
     """ELU of the pre-activations, one more layer, ELU, batch norm over all dimensions but the last."""
 
-    def __init__(self, hidden: int, precision: torch.dtype | None) -> None:
+    def __init__(self, hidden: int, precision: Precision) -> None:
         super().__init__()
         self.linear = MixedLinear(hidden, hidden, precision)
         self.norm = nn.BatchNorm1d(hidden)
@@ -496,18 +480,17 @@ class Block(nn.Module):
 class PairLayer(nn.Module):
     """An affine map of the (sender, receiver) features of every pair, computed once per node and added per pair."""
 
-    def __init__(self, hidden: int, num_skips: int, precision: torch.dtype | None) -> None:
+    def __init__(self, hidden: int, num_skips: int, precision: Precision) -> None:
         super().__init__()
         self.linear = MixedLinear((2 + num_skips) * hidden, hidden, precision)
 
     def forward(self, nodes: Tensor, *skips: Tensor) -> Tensor:
-        cast = self.linear.cast
-        send, receive, *skip_weights = self.linear.weight.chunk(2 + len(skips), 1)
-        sent = F.linear(cast(nodes), cast(send)).to(nodes.dtype)
-        received = F.linear(cast(nodes), cast(receive), cast(self.linear.bias)).to(nodes.dtype)
-        out = pair_sum(sent, received)
+        layer = self.linear
+        send, receive, *skip_weights = layer.weight.chunk(2 + len(skips), 1)
+        sent = mixed_linear(nodes, send, None, layer.precision)
+        out = pair_sum(sent, mixed_linear(nodes, receive, layer.bias, layer.precision))
         for skip, weight in zip(skips, skip_weights, strict=True):
-            out = out + F.linear(cast(skip), cast(weight)).to(nodes.dtype)
+            out = out + mixed_linear(skip, weight, None, layer.precision)
         return out
 
 
@@ -517,7 +500,7 @@ class Encoder(nn.Module):
     The layers at the input and at the output keep float32, whatever the precision.
     """
 
-    def __init__(self, num_frames: int, hidden: int, outputs: int, precision: torch.dtype | None = None) -> None:
+    def __init__(self, num_frames: int, hidden: int, outputs: int, precision: Precision = "float32") -> None:
         super().__init__()
         self.input = MixedLinear(2 * num_frames, hidden)
         self.nodes1 = Block(hidden, precision)
@@ -540,7 +523,7 @@ class Encoder(nn.Module):
 class MessageNetwork(nn.Module):
     """A two-layer message network; the first layer is linear in both nodes, so each node's share is computed once."""
 
-    def __init__(self, hidden: int, precision: torch.dtype | None) -> None:
+    def __init__(self, hidden: int, precision: Precision) -> None:
         super().__init__()
         self.pair = nn.Linear(4, hidden)
         self.message = nn.Linear(hidden, hidden)
@@ -562,7 +545,7 @@ class Decoder(nn.Module):
 
     no_edge: Tensor
 
-    def __init__(self, hidden: int, precision: torch.dtype | None = None) -> None:
+    def __init__(self, hidden: int, precision: Precision = "float32") -> None:
         super().__init__()
         self.absent, self.present = MessageNetwork(hidden, precision), MessageNetwork(hidden, precision)
         self.update = nn.Sequential(
@@ -604,9 +587,8 @@ class GraphLayoutModel(Model):
         super().__init__()
         self.recipe = r = recipe
         self.edges = edge_distribution(r.edges, r.graph_nodes)
-        precision = torch.bfloat16 if r.precision == "bfloat16" else None
-        self.encoder = Encoder(r.num_frames, r.hidden, self.edges.outputs_per_pair, precision)
-        self.decoder = Decoder(r.hidden, precision)
+        self.encoder = Encoder(r.num_frames, r.hidden, self.edges.outputs_per_pair, r.precision)
+        self.decoder = Decoder(r.hidden, r.precision)
         self.estimator = None
         if r.estimator == "reinforce":
             self.estimator = Reinforce(r.baseline_decay)
@@ -697,13 +679,12 @@ def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
 
 
 def messages(
-    sent: Tensor, received: Tensor, weights: Tensor, matrix: Tensor, bias: Tensor, precision: torch.dtype | None = None
+    sent: Tensor, received: Tensor, weights: Tensor, matrix: Tensor, bias: Tensor, precision: Precision = "float32"
 ) -> Tensor:
     """y_r = Σ_s w_sr relu(W relu(a_s + b_r) + c): (B, T, n, h) twice and (B, n(n-1)) -> (B, T, n, h)."""
     batch, frames, num_nodes, _ = sent.shape
-    dtype = matrix.dtype if precision is None else precision
-    hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu().to(dtype)
-    out = (F.linear(hidden, matrix.to(dtype)).to(matrix.dtype) + bias).relu()
+    hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu()
+    out = (mixed_linear(hidden, matrix, None, precision) + bias).relu()
     by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
     return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, frames)))
 

@@ -142,7 +142,8 @@ def test_gradients_are_exact_and_finite_differences_approach_them(relaxation):
 
 
 @pytest.mark.parametrize("encoder", ["simple", "complex"])
-def test_explanations_are_hard_without_noise_and_independent_of_padding(data, encoder):
+def test_explanations_are_hard_without_noise_and_independent_of_padding(data, encoder, monkeypatch):
+    monkeypatch.setattr("sstricks.recipes.l2x.has_bfloat16", lambda device_type: True)
     recipe = tiny(data, temperature=1e6, encoder=encoder)
     model, batch = model_and_batch(recipe)
     selected, rating = model.explain(batch)

@@ -6,6 +6,7 @@ what happened before, so that a run that was killed continues as if it had not b
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
 
+import llvmlite.binding
 import torch
 import tyro
 from torch import Tensor, nn
@@ -83,6 +85,20 @@ def check_finite(what: str, *values: Tensor) -> None:
         raise DivergedError(f"{what} no longer finite. Lower --lr or --clip, or change --temperature or --seed.")
 
 
+@functools.cache
+def has_bfloat16(device_type: str) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = llvmlite.binding.get_host_cpu_features()
+    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
+
+
+def lowered(tensor: Tensor, precision: Precision) -> Tensor:
+    """A factor of a large matrix product: in bfloat16 if that is asked for and the device is fast at it."""
+    return tensor.bfloat16() if precision == "bfloat16" and has_bfloat16(tensor.device.type) else tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
     """An experiment. Subclasses add fields and say what is trained."""
@@ -104,12 +120,14 @@ class Recipe(ABC):
     """Examples a step, over all devices together."""
     lr: float = 1e-3
     """Highest learning rate of Adam."""
+    lr_decay: float = 0.0
+    """Share of the steps, at the end, over which the learning rate falls in a straight line to 0."""
     clip: float = 1000.0
     """Largest gradient norm."""
     weight_decay: float = 0.0
     """Adam's weight decay."""
     precision: Precision = "float32"
-    """Of large hidden matrix products. On a CPU, bfloat16 is faster if the processor has instructions for it."""
+    """Of large hidden matrix products. bfloat16 is used on devices with instructions for it; others keep float32."""
     restarts: int = 1
     """Short trainings from different initial weights, of which the best in validation goes on; 1 for none."""
     restart_steps: int = 100
@@ -161,10 +179,9 @@ class Recipe(ABC):
                 remedy = "pass a very large one, such as 1e30, for no limit" if field.name == "clip" else "pass one"
                 raise ValueError(f"{field.name} is {value}, expected a finite number: {remedy}.")
         self.check_positive("steps", "valid_every", "batch_size", "lr", "clip", "restarts", "restart_steps")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}, expected at least 0: pass such a number.")
-        if self.restart_factor < 2:
-            raise ValueError(f"restart_factor is {self.restart_factor}, expected at least 2: pass a larger number.")
+        self.check_range("weight_decay", least=0)
+        self.check_range("lr_decay", least=0, most=1)
+        self.check_range("restart_factor", least=2)
         decided = self.rounds[-1][0] if self.rounds else 0
         if decided > self.steps:
             raise ValueError(
@@ -184,9 +201,21 @@ class Recipe(ABC):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0: pass a larger {name}.")
 
+    def check_range(self, *names: str, least: float, most: float | str = math.inf, below: float = math.inf) -> None:
+        """Raise unless these fields are from `least` to `most`, a number or another field, and smaller than `below`."""
+        limit, told = (getattr(self, most), f"{most}={getattr(self, most)}") if isinstance(most, str) else (most, most)
+        for name in names:
+            found, option = getattr(self, name), f"--{name.replace('_', '-')}"
+            if not found >= least:
+                raise ValueError(f"{name} is {found}, expected at least {least}: pass a larger {option}.")
+            if not found <= limit:
+                raise ValueError(f"{name} is {found}, expected at most {told}: pass a smaller {option}.")
+            if not found < below:
+                raise ValueError(f"{name} is {found}, expected below {below}: pass a smaller {option}.")
+
     def lr_factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`."""
-        return 1.0
+        return min(1.0, (self.steps - step) / (self.lr_decay * self.steps)) if self.lr_decay else 1.0
 
     @property
     def rounds(self) -> list[tuple[int, int]]:
