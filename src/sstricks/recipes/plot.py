@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -23,12 +23,11 @@ from sstricks.recipes.harness.commands import Flag, recipe_class, recipe_of, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 from sstricks.recipes.harness.metrics import column, read_metrics
 from sstricks.recipes.harness.recipe import Model, Recipe
-from sstricks.recipes.table import NOT_COMPARED, Cell, Layout, Record, Tabulation, find_runs, tabulate
+from sstricks.recipes.table import NOT_COMPARED, Cell, Layout, Paths, Record, Tabulation, find_runs, tabulate
 
 
-@dataclass(frozen=True)
-class Group:
-    """The runs of a cell of a table, with the name and the colour that tell it from the others."""
+class Group(NamedTuple):
+    """The runs of a cell of a table, with the name, the colour and the line that tell it from the others."""
 
     name: str
     cell: Cell
@@ -43,38 +42,30 @@ class Group:
 
 def groups_of(tables: Sequence[Tabulation]) -> list[Group]:
     """The cells of tables, in the paper's order, each named by those of its labels in which it differs from others."""
-    found = []
+    cells, names = [], []
     for table in tables:
         apart = ", ".join(f"{name} {value}" for name, value in sorted(table.distinction.items()))
-        for row in table.rows:
-            for block in table.blocks:
-                if (row, block) in table.cells:
-                    labels = [label.text for label in row]
-                    labels = [text if text != "–" else labels[max(0, i - 1)] for i, text in enumerate(labels)]
-                    found.append(((table.title, apart, *labels, block.text), table.cells[row, block]))
-    names = [labels for labels, _ in found]
+        for (row, block), cell in table.cells.items():
+            labels = [label.text for label in row]
+            labels = [text if text != "–" else labels[max(0, i - 1)] for i, text in enumerate(labels)]
+            cells.append(cell)
+            names.append((table.title, apart, *labels, block.text))
     telling = [part for part in range(len(names[0])) if len({labels[part] for labels in names}) > 1]
     for part in (0, *range(2, len(names[0]) - 2)):  # title and outer labels only if it takes them
         fewer = [other for other in telling if other != part]
         if len({tuple(labels[other] for other in fewer) for labels in names}) == len(names):
             telling = fewer
-    telling = telling or [-2]
-    return [
-        Group(
-            ", ".join(filter(None, dict.fromkeys(labels[part] for part in telling))),
-            cell,
-            COLORS[number % len(COLORS)],
-            STYLES[number // len(COLORS) % len(STYLES)],
-        )
-        for number, (labels, cell) in enumerate(found)
-    ]
+    groups = []
+    for number, (labels, cell) in enumerate(zip(names, cells, strict=True)):
+        name = ", ".join(filter(None, dict.fromkeys(labels[part] for part in telling or [-2])))
+        line, color = divmod(number, len(COLORS))
+        groups.append(Group(name, cell, COLORS[color], STYLES[line % len(STYLES)]))
+    return groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plot:
-    runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
-    ]
+    runs: Paths
     """Folders of runs, or folders that hold such folders (of sweeps, for instance)."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
     """The picture to write: .png, .pdf or .svg."""
@@ -109,8 +100,7 @@ def draw_learning_curves(layout: Layout, groups: Sequence[Group], path: Path) ->
     for group in groups:
         curves = [column(read_metrics(one.folder), metric.name) for one in group.records if one.folder is not None]
         curves = [(steps, [metric.scale * value for value in values]) for steps, values in curves if steps]
-        if curves:
-            drawn.append((group, curves))
+        drawn += [(group, curves)] if curves else []
     if not drawn:
         raise RunError(
             "found no learning curves, expected run folders with a metrics.jsonl that has a line at least. "

@@ -159,10 +159,10 @@ def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -
         if not record.identities & seen:
             kept.append(record)
         seen |= record.identities
-    others, again = len(found) - len(own), len(own) - len(kept)
-    for count, what in ((again, "given more than once"), (others, "of other experiments")):
-        if count:
-            say(console, f"Left out: {_runs(count)} {what}.")
+    if again := len(own) - len(kept):
+        say(console, f"Left out: {_runs(again)} given more than once.")
+    if others := len(found) - len(own):
+        say(console, f"Left out: {_runs(others)} of other experiments.")
     return kept
 
 
@@ -268,22 +268,15 @@ def selection_error(ranked: Sequence[float], counts: np.ndarray) -> float:
     return float(np.sqrt(np.cov(ranked, fweights=counts, ddof=0)))
 
 
-class Estimate(NamedTuple):
-    """What a cell says of a metric, in the table's unit; no error if there is one run only."""
-
-    value: float
-    error: float | None
-
-
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in their seeds and in what is tuned, and what the one that validation selects among them says."""
+    """Runs that differ in their seeds and in what is tuned, and what the one of them that validation selects says."""
 
     facts: Facts  # of one of the runs, complete
     ranked: Sequence[Record]  # those that are finished, the best in validation first
     diverged: Sequence[Record]
     unfinished: Sequence[Record]
-    estimates: Mapping[str, Estimate]  # of the first of `ranked`, by metric
+    estimates: Mapping[str, tuple[float, ...]]  # value and, of several runs, error of the first of `ranked`, by metric
 
 
 @dataclass(frozen=True)
@@ -308,9 +301,8 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
     for record in records:
         facts = {**defaults, **record.facts}
         try:
-            for name in sorted(layout.placing | {"preset"}):
-                if name not in record.facts:
-                    raise ValueError(f"lacks the field {name!r}")
+            if lacking := sorted((layout.placing | {"preset"}) - record.facts.keys()):
+                raise ValueError(f"lacks the field {lacking[0]!r}")
             for name, default in defaults.items():
                 if isinstance(default, int | float) and not isinstance(facts[name], int | float | None):
                     raise ValueError(f"has {name} = {facts[name]!r}, expected a number")
@@ -341,9 +333,9 @@ def _cell(recipe: type[Recipe], layout: Layout, records: Sequence[Record], defau
     for metric in layout.metrics:
         values = [metric.scale * value for one in ranked if (value := one.score(metric.name)) is not None]
         if ranked and ranked[0].score(metric.name) is not None:
-            complete = 1 < len(ranked) == len(values)
-            error = selection_error(values, selected_ranks(len(ranked))) if complete else None
-            estimates[metric.name] = Estimate(values[0], error)
+            estimates[metric.name] = (values[0],)
+            if 1 < len(ranked) == len(values):
+                estimates[metric.name] += (selection_error(values, selected_ranks(len(ranked))),)
     return Cell(
         facts={**defaults, **(ranked or records)[0].facts},
         ranked=ranked,
@@ -377,16 +369,12 @@ def published(recipe: type[Recipe], layout: Layout, facts: Facts) -> dict[str, s
 
 
 class Grid(NamedTuple):
-    """A table as text, with its title and the notes below it.
-
-    The columns of the frame are pairs of a block and a heading, the first `labels` of them labels; its index says which
-    rows are of our runs, and not the paper's.
-    """
+    """A table as text."""
 
     title: str
     notes: str
-    frame: Any
-    labels: int
+    frame: Any  # columns are pairs of block and heading; the index says which rows are our runs', and not the paper's
+    labels: int  # how many columns, at the left, are labels
 
 
 def grid_of(table: Tabulation, *, paper: bool) -> Grid:
@@ -409,8 +397,7 @@ def grid_of(table: Tabulation, *, paper: bool) -> Grid:
         for block in blocks:
             cell, figures = cells.get((row, block)), theirs.get((row, block), {})
             for metric in layout.metrics:
-                estimate = cell.estimates.get(metric.name, ()) if cell else ()
-                line.append(_joined(metric.show(one) for one in estimate if one is not None))
+                line.append(_joined(map(metric.show, cell.estimates.get(metric.name, ()) if cell else ())))
                 beside.append(_joined(figures[one] for one in (metric.name, f"± {metric.name}") if one in figures))
             line += [str(len(cell.ranked)) if cell else ""] * counted
             beside += [""] * counted
@@ -554,7 +541,7 @@ def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
             line |= {"unfinished": len(cell.unfinished), "diverged": len(cell.diverged)}
             line["seeds"] = " ".join(map(str, sorted({one.facts.get("seed", 0) for one in cell.ranked})))
             for metric in layout.metrics:
-                value, error = cell.estimates.get(metric.name, (None, None))
+                value, error, *_ = *cell.estimates.get(metric.name, ()), None, None
                 line |= {metric.heading: value, f"± {metric.heading}": error}
             if paper:
                 figures = published(table.recipe, layout, cell.facts)
@@ -575,6 +562,10 @@ def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
 # -------------------------------------------------------------------------------------------------------- command
 
 
+_NAMED = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
+Paths = Annotated[tyro.conf.Positional[tuple[Path, ...]], _NAMED]
+
+
 @dataclass(frozen=True)
 class Table:
     """Put finished runs into the paper's tables: test metrics of the run that validation selects (App. D.3).
@@ -585,9 +576,7 @@ class Table:
 
     experiment: tyro.conf.Positional[Literal["nri", "listops", "l2x", "parsing"]]
     """Whose tables; runs of other experiments are left out."""
-    runs: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
-    ]
+    runs: Paths
     """Folders of runs, folders that hold such folders (of sweeps, for instance), or JSON files with results."""
     paper: Flag = False
     """Add the paper's figures, in lines of their own."""
@@ -617,17 +606,18 @@ class Table:
         for grid in grids:
             print_grid(console, grid)
         contents = [{**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records]
-        formats: dict[str, Callable[[], str]] = {
+        formats = {
             ".md": lambda: markdown(grids),
             ".tex": lambda: latex(grids),
             ".csv": lambda: comma_separated(tables, paper=self.paper),
             ".json": lambda: json.dumps(contents, indent=1) + "\n",
         }
         for path in self.out:
-            text = formats[path.suffix]()
-            write_atomically(path, lambda file, text=text: file.write(text.encode()))
+            text = formats[path.suffix]().encode()
+            write_atomically(path, lambda file, text=text: file.write(text))
+        written = [str(path) for path in self.out]
         if self.into is not None:
             write_section(self.into, f"table: {self.section}", markdown(grids), "--into")
-        written = [*map(str, self.out), *([] if self.into is None else [f"{self.into}, section {self.section}"])]
+            written.append(f"{self.into}, section {self.section}")
         if written:
             console.print("Written:", *written, sep="\n  ", soft_wrap=True, highlight=False, markup=False)
