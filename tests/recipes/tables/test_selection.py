@@ -34,11 +34,6 @@ def test_counts_and_errors_follow_the_law(n):
     assert selection_error(values, counts) == pytest.approx(exact, rel=0.02)
 
 
-def test_two_runs_by_hand():
-    """Both draws miss the better run with probability 1/4: the value is 10 with 3/4, else 30."""
-    assert selection_error([10.0, 30.0], selected_ranks(2)) == pytest.approx(20 * (3 / 16) ** 0.5, rel=0.01)
-
-
 def test_errors_are_what_the_paper_describes_done_literally():
     rng = np.random.default_rng(7)
     valid, test = rng.normal(size=5), rng.normal(size=5)
