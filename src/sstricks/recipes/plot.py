@@ -151,7 +151,7 @@ def _limit(axis: Axes, groups: Sequence[Sequence[float]], *, falls: bool) -> Non
     outside = int(((values < low - room) | (values > high + room)).sum())
     if outside:
         note = f"{outside} of {len(values)} points are worse than the picture shows"
-        axis.annotate(note, (0.01, 0.97 if falls else 0.02), xycoords="axes fraction", fontsize=8, color=MISSED)
+        axis.text(0.99, 0.97 if falls else 0.02, note, transform=axis.transAxes, ha="right", fontsize=8, color=MISSED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,12 +138,14 @@ def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -
         raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
     found: list[Record] = []
     for path in paths:
-        records = list(_in_file(path) if path.is_file() else _in_folder(path))
+        if not path.exists():
+            raise RunError(f"{path}: found nothing there, expected a folder or a JSON file. Check the path.")
+        if path.is_dir() and (run := next(filter(_is_run, path.resolve().parents), None)):
+            raise RunError(f"{path}: it is part of the run {run}, such as one of its restarts. Name that run instead.")
+        records = list(_walk(path, set()) if path.is_dir() else _in_file(path))
         if not records:
-            raise RunError(
-                f"{path}: found no run there, expected a folder that --out named in `sst train`, a folder of such "
-                "folders, or a JSON file with results. Name one of them."
-            )
+            kinds = "a folder that --out named in `sst train`, a folder of such folders, or a JSON file with results"
+            raise RunError(f"{path}: found no run there, expected {kinds}. Name one of them.")
         found += records
     counts = Counter(str(record.facts["experiment"]) for record in found)
     kinds = ", ".join(f"{count} of {name}" for name, count in sorted(counts.items()))
@@ -168,15 +170,6 @@ def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -
 
 def _runs(count: int) -> str:
     return f"{count} run" if count == 1 else f"{count} runs"
-
-
-def _in_folder(path: Path) -> Iterator[Record]:
-    if not path.is_dir():
-        raise RunError(f"{path}: found nothing there, expected a folder or a JSON file. Check the path.")
-    inside = next(filter(_is_run, path.resolve().parents), None)
-    if inside is not None:
-        raise RunError(f"{path}: it is a part of the run {inside}, such as one of its restarts. Name that run instead.")
-    yield from _walk(path, set())
 
 
 def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
@@ -232,10 +225,8 @@ def _in_file(path: Path) -> Iterator[Record]:
 
 def _checked(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or "experiment" not in content:
-        raise RunError(
-            f"{path}: found something without the field 'experiment', expected what `sst train` writes to "
-            "config.json or result.json. Name other files or folders."
-        )
+        remedy = "expected what `sst train` writes to config.json or result.json. Name other files or folders."
+        raise RunError(f"{path}: found something without the field 'experiment', {remedy}")
     check_metrics(path, content, _REMEDY)
     return content
 
@@ -309,10 +300,9 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
             place = layout.place({**facts, **record.metrics})
         except (KeyError, ValueError, TypeError) as error:
             why = error if isinstance(error, ValueError) else f"has {error}, which is not known here"
-            raise RunError(
-                f"{record.folder or f'a result of {recipe.name}'}: its configuration {why}. Use the version of "
-                "sstricks that started the run, or restore the file."
-            ) from None
+            what = f"{record.folder or f'a result of {recipe.name}'}: its configuration {why}"
+            remedy = "Use the version of sstricks that started the run, or restore the file."
+            raise RunError(f"{what}. {remedy}") from None
         setup = {name: facts[name] for name in compared}
         key = place.table, repr(setup)
         setups[key] = setup
@@ -429,10 +419,8 @@ def _caption(table: Tabulation, theirs: Mapping[Any, Mapping[str, str]]) -> Iter
     if counts == [0]:
         yield "No run has come to its end yet."
     elif counts[-1] > 1:
-        yield (
-            f"Test metrics of the run with the best validation {table.layout.selected_by} in each cell ± the standard "
-            f"error of this selection, from {RESAMPLES:,} bootstrap resamples of the runs."
-        )
+        yield f"Test metrics of the run with the best validation {table.layout.selected_by} in each cell ± the"
+        yield f"standard error of this selection, from {RESAMPLES:,} bootstrap resamples of the runs."
     if 1 in counts:
         only = "Cells with one run have" if counts[-1] > 1 else "Test metrics of one run a cell, so there is"
         yield f"{only} no standard error."
@@ -503,27 +491,17 @@ _LATEX = str.maketrans(
 
 def latex(grids: Sequence[Grid]) -> str:
     """Tables for LaTeX with the package booktabs."""
-    import pandas as pd
-
     parts = ["% needs \\usepackage{booktabs}"]
     for grid in grids:
-        rows = []
-        for ours, *row in grid.frame.itertuples():
-            cells = [cell.translate(_LATEX) for cell in row]
-            rows.append([cell if ours or not cell else f"\\textit{{{cell}}}" for cell in cells])
-        frame = pd.DataFrame(rows, columns=grid.frame.columns)
-        frame = frame.rename(columns=lambda text: text.translate(_LATEX))
+        frame = grid.frame.map(lambda text: text.translate(_LATEX)).rename(columns=lambda text: text.translate(_LATEX))
+        theirs = (frame != "") & ~grid.frame.index.to_numpy()[:, None]
+        frame = frame.mask(theirs, r"\textit{" + frame + "}").reset_index(drop=True)
         if not any(block for block, _ in frame.columns):
             frame = frame.droplevel(0, axis="columns")
-        parts.append(
-            frame.style.hide(axis="index").to_latex(
-                hrules=True,
-                column_format="l" * grid.labels + "r" * (frame.shape[1] - grid.labels),
-                multicol_align="c",
-                caption=f"{grid.title}. {grid.notes}".translate(_LATEX),
-                position_float="centering",
-            )
-        )
+        form = "l" * grid.labels + "r" * (frame.shape[1] - grid.labels)
+        caption = f"{grid.title}. {grid.notes}".translate(_LATEX)
+        style: Any = {"hrules": True, "multicol_align": "c", "position_float": "centering"}
+        parts.append(frame.style.hide(axis="index").to_latex(column_format=form, caption=caption, **style))
     return "\n".join(parts)
 
 
@@ -594,10 +572,8 @@ class Table:
     def run(self, console: Console) -> None:
         check_new_files(self.out, (".md", ".csv", ".tex", ".json"), force=self.force)
         if (self.into is None) != (self.section is None):
-            raise RunError(
-                f"--into is {self.into} and --section is {self.section}, expected both or neither: a page and the "
-                "NAME of a section <!-- table: NAME --> in it."
-            )
+            what = "both or neither: a page and the NAME of a section <!-- table: NAME --> in it"
+            raise RunError(f"--into is {self.into} and --section is {self.section}, expected {what}.")
         if self.into is not None:
             read_section(self.into, f"table: {self.section}", "--into")  # before the work
         records = find_runs(self.runs, self.experiment, console)
