@@ -130,10 +130,7 @@ class Record:
 
 
 def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -> list[Record]:
-    """The runs of one experiment in folders at whatever depth, and in JSON files with results, each once.
-
-    Without a name there must be one experiment only. What was left out is said on the console.
-    """
+    """The runs of an experiment (by default of the only one there) in folders and in JSON files, each once."""
     if not paths:
         raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
     found: list[Record] = []
@@ -295,7 +292,7 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
             if lacking := sorted((layout.placing | {"preset"}) - record.facts.keys()):
                 raise ValueError(f"lacks the field {lacking[0]!r}")
             for name, default in defaults.items():
-                if isinstance(default, int | float) and not isinstance(facts[name], int | float | None):
+                if isinstance(default, int | float) and not isinstance(facts[name], int | float):
                     raise ValueError(f"has {name} = {facts[name]!r}, expected a number")
             place = layout.place({**facts, **record.metrics})
         except (KeyError, ValueError, TypeError) as error:
@@ -326,15 +323,9 @@ def _cell(recipe: type[Recipe], layout: Layout, records: Sequence[Record], defau
             estimates[metric.name] = (values[0],)
             if 1 < len(ranked) == len(values):
                 estimates[metric.name] += (selection_error(values, selected_ranks(len(ranked))),)
-    return Cell(
-        facts={**defaults, **(ranked or records)[0].facts},
-        ranked=ranked,
-        diverged=[
-            one for one, score in zip(records, scores, strict=True) if one.diverged or (one.metrics and score is None)
-        ],
-        unfinished=[one for one in records if not one.metrics and not one.diverged],
-        estimates=estimates,
-    )
+    diverged = [one for one in records if one.diverged or (one.metrics and one.score(recipe.monitor) is None)]
+    unfinished = [one for one in records if not one.metrics and not one.diverged]
+    return Cell({**defaults, **(ranked or records)[0].facts}, ranked, diverged, unfinished, estimates)
 
 
 # ------------------------------------------------------------------------------------------------ the paper's figures
@@ -528,7 +519,7 @@ def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
                 for metric in layout.metrics:
                     line[f"paper {metric.heading}"] = figures.get(metric.name)
                     line[f"paper ± {metric.heading}"] = figures.get(f"± {metric.name}")
-            best = cell.ranked[0] if cell.ranked else None
+            best = next(iter(cell.ranked), None)
             tuned = best and {name: best.facts.get(name) for name in sorted(layout.tuned)}
             line |= {"selected run": best and best.folder, "selected seed": best and best.facts.get("seed", 0)}
             line["selected hyperparameters"] = tuned and json.dumps(tuned)

@@ -162,9 +162,12 @@ def test_layouts(tmp_path, capsys):
     tree = GraphLayout(graph_nodes=6, num_frames=4, hidden=8, train_examples=150, valid_examples=4, test_examples=9)
     for recipe in (tree, replace(tree, edges="independent")):
         untrained(recipe, tmp_path / "runs" / recipe.edges)
+    bare = untrained(replace(tree, edges="top-k"), tmp_path / "runs" / "top-k")
+    (bare / "checkpoints" / "best.ckpt").unlink()
     out = tmp_path / "layout.png"
     command = ["plot", "layout", str(tmp_path / "runs"), "--out", str(out), "--force"]
     assert cli.main(command) == 0
+    assert "Left out for want of a checkpoint: E.F. Ent. Top |V| − 1." in said(capsys)[0]
     width, height = size(out)
     assert cli.main([*command, "--graphs", "9", "2"]) == 0
     assert size(out) == (width, pytest.approx(2 * height, rel=0.3))

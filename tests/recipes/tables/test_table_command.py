@@ -27,6 +27,7 @@ def runs(tmp_path, monkeypatch):
     [
         ({"test/elbo": "low"}, "found 'low' as test/elbo, expected a number or null"),
         ({"seed": "x"}, "its configuration has seed = 'x', expected a number"),
+        ({"restarts": None}, "its configuration has restarts = None, expected a number"),
         ({"edges": ["top-k"]}, "its configuration has"),
         ({"edges": "hexagons"}, "its configuration has 'hexagons', which is not known here"),
     ],
