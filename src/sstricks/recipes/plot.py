@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 import tyro
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from rich.console import Console
 
-from sstricks.recipes.drawing import COLORS, FALSE, INK, MISSED, PICTURES, STYLES, save_figure
+from sstricks.recipes.drawing import COLORS, FALSE, INK, PICTURES, STYLES, finish_axis, focus, save_figure
 from sstricks.recipes.harness.commands import Flag, recipe_class, recipe_of, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 from sstricks.recipes.harness.metrics import column, read_metrics
@@ -107,7 +106,7 @@ class PlotCurves(_Plot):
                 "Results from JSON files have none."
             )
         figure = Figure(figsize=(9.2, 5.2), layout="constrained")
-        axis, handles = figure.subplots(), []
+        axis, handles, bests = figure.subplots(), [], []
         for group, curves in drawn:
             best = better(range(len(curves)), key=lambda i: better(curves[i][1]))
             for i, (steps, values) in enumerate(curves):
@@ -116,18 +115,14 @@ class PlotCurves(_Plot):
                 )
                 axis.plot(steps, values, color=group.color, linestyle=group.style, **heavy)
             steps, values = curves[best]
-            place = values.index(better(values))
-            axis.plot(steps[place], values[place], "o", color=group.color, markersize=6, zorder=4)
+            bests.append(better(values))
+            axis.plot(steps[values.index(bests[-1])], bests[-1], "o", color=group.color, markersize=6, zorder=4)
             label = f"{group.name} ({len(curves)} runs)" if len(curves) > 1 else group.name
             handles.append(Line2D([], [], color=group.color, linestyle=group.style, linewidth=2.2, label=label))
-        _limit(axis, [[value for _, values in curves for value in values] for _, curves in drawn], falls=layout.falls)
         count = sum(len(curves) for _, curves in drawn)
-        axis.set_title(f"{layout.subject}: learning curves of {count} {'run' if count == 1 else 'runs'}", fontsize=12)
-        axis.set_xlim(left=0)
-        axis.set_xlabel("step")
+        finish_axis(axis, f"{layout.subject}: learning curves of {count} {'run' if count == 1 else 'runs'}")
+        focus(axis, [value for _, curves in drawn for _, values in curves for value in values], bests)
         axis.set_ylabel(f"{metric.heading}, {'lower' if layout.falls else 'higher'} is better")
-        axis.grid(color="#DDDDDD", linewidth=0.7)
-        axis.spines[["top", "right"]].set_visible(False)
         figure.legend(
             handles=handles,
             loc="outside lower center",
@@ -136,22 +131,6 @@ class PlotCurves(_Plot):
             title="heavy: the best run, dot: its best checkpoint" if count > len(drawn) else "dot: the best checkpoint",
         )
         save_figure(figure, self.out)
-
-
-def _limit(axis: Axes, groups: Sequence[Sequence[float]], *, falls: bool) -> None:
-    # The first values are often orders of magnitude worse and would flatten the rest; each group's best is inside.
-    values = np.array([value for group in groups for value in group])
-    best, worst = (min, max) if falls else (max, min)
-    limit = worst(values)
-    if len(values) > 8:
-        limit = worst(float(np.quantile(values, 0.85 if falls else 0.15)), *map(best, groups))
-    room = 0.06 * abs(best(values) - limit) or 0.02 * abs(limit) or 1.0
-    low, high = sorted((best(values), limit))
-    axis.set_ylim(low - room, high + room)
-    outside = int(((values < low - room) | (values > high + room)).sum())
-    if outside:
-        note = f"{outside} of {len(values)} points are worse than the picture shows"
-        axis.text(0.99, 0.97 if falls else 0.02, note, transform=axis.transAxes, ha="right", fontsize=8, color=MISSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +155,7 @@ class PlotParallel(_Plot):
         varied = [name for name in names if len({repr(facts[name]) for facts in everything}) > 1]
         if not varied:
             raise RunError("found runs that differ in their seeds only, expected some hyperparameter to vary.")
-        scales = [Scale.of([facts[name] for facts in everything]) for name in varied]
+        scales = [scale_of([facts[name] for facts in everything]) for name in varied]
         figure = Figure(figsize=(max(6.4, 1.75 * len(varied) + 2.2), 5.2), layout="constrained")
         axis, colors = figure.subplots(), colormaps["viridis_r" if not layout.falls else "viridis"]
         values = np.array([value for value, _ in finished])
@@ -184,7 +163,7 @@ class PlotParallel(_Plot):
         norm = Normalize(low, high if high > low else low + 1, clip=True)
 
         def line(facts: Mapping[str, Any], **style: Any) -> None:
-            heights = [scale.place(facts[name]) for name, scale in zip(varied, scales, strict=True)]
+            heights = [scale.places[repr(facts[name])] for name, scale in zip(varied, scales, strict=True)]
             axis.plot(range(len(varied)), heights, **style)
 
         dashed: Any = {"color": FALSE, "linewidth": 1.1, "linestyle": (0, (4, 3))}
@@ -215,33 +194,29 @@ class PlotParallel(_Plot):
         save_figure(figure, self.out)
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Where values are on a vertical axis, from 0 to 1: numbers by size or logarithm, everything else one by one."""
 
-    places: Mapping[str, float]
+    places: Mapping[str, float]  # by repr
     marks: Sequence[tuple[str, float]]
-    log: bool
+    log: bool = False
 
-    @classmethod
-    def of(cls, values: Sequence[Any]) -> "Scale":
-        """Numbers above 0 that differ by a large factor get a logarithmic scale; few values are marked one by one."""
-        distinct = list({repr(value): value for value in values}.values())
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
-        order = sorted(distinct) if numbers else sorted(distinct, key=repr)
-        if not numbers or len(order) <= 6:
-            places = {repr(value): i / max(1, len(order) - 1) for i, value in enumerate(order)}
-            return cls(places, [(_short(value), places[repr(value)]) for value in order], log=False)
-        log = order[0] > 0 and order[-1] > 8 * order[0]
-        norm = (LogNorm if log else Normalize)(order[0], order[-1])
-        powers = [10.0**power for power in range(-12, 13)] if log else []
-        marked = [order[0], *(power for power in powers if 0.08 < norm(power) < 0.92), order[-1]]
-        places = {repr(value): float(norm(value)) for value in order}
-        return cls(places, [(_short(value), float(norm(value))) for value in marked], log)
 
-    def place(self, value: Any) -> float:
-        """Where one of the values is."""
-        return self.places[repr(value)]
+def scale_of(values: Sequence[Any]) -> Scale:
+    """Numbers above 0 that differ by a large factor get a logarithmic scale; few values are marked one by one."""
+    distinct = {repr(value): value for value in values}
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct.values())
+    order = sorted(distinct, key=distinct.__getitem__ if numbers else None)
+    first, last = distinct[order[0]], distinct[order[-1]]
+    if not numbers or len(order) <= 6:
+        places = {name: i / max(1, len(order) - 1) for i, name in enumerate(order)}
+        return Scale(places, [(_short(distinct[name]), height) for name, height in places.items()])
+    log = first > 0 and last > 8 * first
+    norm = (LogNorm if log else Normalize)(first, last)
+    powers = [10.0**power for power in range(-12, 13)] if log else []
+    marked = [first, *(power for power in powers if 0.08 < norm(power) < 0.92), last]
+    places = {name: float(norm(value)) for name, value in distinct.items()}
+    return Scale(places, [(_short(value), float(norm(value))) for value in marked], log)
 
 
 def _short(value: Any) -> str:
@@ -304,11 +279,13 @@ def trained_models(groups: Sequence[Group], console: Console, data: Sequence[str
 
     found = {}
     for group in groups:
-        folders = [one.folder for one in group.records if one.folder and best_checkpoint(one.folder).exists()]
-        if folders:
-            restart = next((one.facts.get("restart", 0) for one in group.records if one.folder == folders[0]), 0)
-            recipe = recipe_of(folders[0])
-            found[group.name] = (recipe.of_restart(restart) if recipe.restarts > 1 else recipe), folders[0]
+        for one in group.records:
+            if one.folder and best_checkpoint(one.folder).exists():
+                recipe = recipe_of(one.folder)
+                if recipe.restarts > 1:
+                    recipe = recipe.of_restart(one.facts.get("restart", 0))
+                found[group.name] = recipe, one.folder
+                break
     missing = [group.name or "these runs" for group in groups if group.name not in found]
     if not found:
         raise RunError("found no checkpoint, expected folders of runs. Results from JSON files have none.")

@@ -55,7 +55,7 @@ class Metric:
 
     def show(self, value: float) -> str:
         """A scaled value, with a minus sign instead of a hyphen."""
-        return f"{value:.{self.digits}f}"
+        return f"{value:.{self.digits}f}".replace("-", "−")
 
 
 class Place(NamedTuple):
@@ -200,11 +200,12 @@ def _is_run(folder: Path) -> bool:
 
 def _not_begun(sweep: Path) -> Iterator[Record]:
     content = read_json(sweep, _REMEDY)
-    if not isinstance(content, dict) or "configuration" not in content or "trials" not in content:
+    if not isinstance(content, dict) or not {"configuration", "trials"} <= content.keys():  # another program's
         return
-    if not (isinstance(content["trials"], list) and all(isinstance(values, dict) for values in content["trials"])):
+    trials = content["trials"]
+    if not (isinstance(trials, list) and all(isinstance(values, dict) for values in trials)):
         raise RunError(f"{sweep}: found no list of trials. {_REMEDY}")
-    for index, values in enumerate(content["trials"]):
+    for index, values in enumerate(trials):
         if not (sweep.parent / f"trial-{index:03d}" / "config.json").is_file():
             config = {**_checked(sweep, content["configuration"]), **values}
             yield Record.of(config, config=config)
@@ -265,6 +266,7 @@ class Cell:
     diverged: Sequence[Record]
     unfinished: Sequence[Record]
     estimates: Mapping[str, tuple[float, ...]]  # value and, of several runs, error of the first of `ranked`, by metric
+    paper: Mapping[str, str]  # what the paper prints for such runs, see `published`
 
 
 @dataclass(frozen=True)
@@ -319,13 +321,14 @@ def _cell(recipe: type[Recipe], layout: Layout, records: Sequence[Record], defau
     estimates = {}
     for metric in layout.metrics:
         values = [metric.scale * value for one in ranked if (value := one.score(metric.name)) is not None]
-        if ranked and ranked[0].score(metric.name) is not None:
+        if 1 < len(ranked) == len(values):
+            estimates[metric.name] = values[0], selection_error(values, selected_ranks(len(ranked)))
+        elif ranked and ranked[0].score(metric.name) is not None:
             estimates[metric.name] = (values[0],)
-            if 1 < len(ranked) == len(values):
-                estimates[metric.name] += (selection_error(values, selected_ranks(len(ranked))),)
     diverged = [one for one in records if one.diverged or (one.metrics and one.score(recipe.monitor) is None)]
     unfinished = [one for one in records if not one.metrics and not one.diverged]
-    return Cell({**defaults, **(ranked or records)[0].facts}, ranked, diverged, unfinished, estimates)
+    facts = {**defaults, **(ranked or records)[0].facts}
+    return Cell(facts, ranked, diverged, unfinished, estimates, published(recipe, layout, facts))
 
 
 # ------------------------------------------------------------------------------------------------ the paper's figures
@@ -363,36 +366,40 @@ def grid_of(table: Tabulation, *, paper: bool) -> Grid:
     import pandas as pd
 
     layout, cells, blocks = table.layout, table.cells, sorted({block for _, block in table.cells})
-    theirs = {where: published(table.recipe, layout, cell.facts) if paper else {} for where, cell in cells.items()}
+    metrics = layout.metrics
     counted = len({len(cell.ranked) for cell in cells.values()}) > 1
-    headings = [metric.heading for metric in layout.metrics] + ["Runs"] * counted
+    headings = [metric.heading for metric in metrics] + ["Runs"] * counted
     columns = [("", name) for name in layout.rows] + [(block.text, name) for block in blocks for name in headings]
     lines, ours, above = [], [], ()
     for row in dict.fromkeys(row for row, _ in cells):
         same = next((i for i, (a, b) in enumerate(zip(above, row, strict=False)) if a != b), 0)
         above, line = row, ["" if i < same else label.text for i, label in enumerate(row)]
-        printed = [(row, block) for block in blocks if theirs.get((row, block))]
-        other = any(layout.other_data(cells[where].facts) for where in printed)
-        beside = [""] * (len(row) - 1)
-        beside += [f"paper, {theirs[where]['table']}" + " (other data)" * other for where in printed[:1]]
-        for block in blocks:
-            cell, figures = cells.get((row, block)), theirs.get((row, block), {})
-            for metric in layout.metrics:
-                line.append(_joined(map(metric.show, cell.estimates.get(metric.name, ()) if cell else ())))
-                beside.append(_joined(figures[one] for one in (metric.name, f"± {metric.name}") if one in figures))
+        here = [cells.get((row, block)) for block in blocks]
+        for cell in here:
+            estimates = cell.estimates if cell else {}
+            line += [_joined(map(metric.show, estimates.get(metric.name, ()))) for metric in metrics]
             line += [str(len(cell.ranked)) if cell else ""] * counted
-            beside += [""] * counted
-        lines += [line, beside] if printed else [line]
-        ours += [True, False] if printed else [True]
+        lines.append(line)
+        ours.append(True)
+        if printed := [cell for cell in here if cell and cell.paper] if paper else []:
+            other = any(layout.other_data(cell.facts) for cell in printed)
+            line = [""] * (len(row) - 1) + [f"paper, {printed[0].paper['table']}" + " (other data)" * other]
+            for cell in here:
+                figures = cell.paper if cell else {}
+                pairs = ((metric.name, f"± {metric.name}") for metric in metrics)
+                line += [_joined(figures[name] for name in pair if name in figures) for pair in pairs]
+                line += [""] * counted
+            lines.append(line)
+            ours.append(False)
     frame = pd.DataFrame(lines, index=ours, columns=pd.MultiIndex.from_tuples(columns))
-    return Grid(table.title, " ".join(_caption(table, theirs)), frame, len(layout.rows))
+    return Grid(table.title, " ".join(_caption(table, paper=paper)), frame, len(layout.rows))
 
 
 def _joined(numbers: Iterable[str]) -> str:
     return " ± ".join(numbers).replace("-", "−") or "–"
 
 
-def _caption(table: Tabulation, theirs: Mapping[Any, Mapping[str, str]]) -> Iterator[str]:
+def _caption(table: Tabulation, *, paper: bool) -> Iterator[str]:
     cells = list(table.cells.values())
     known = next((cell for cell in cells if cell.ranked), cells[0])
     counts = sorted({len(cell.ranked) for cell in cells})
@@ -400,13 +407,10 @@ def _caption(table: Tabulation, theirs: Mapping[Any, Mapping[str, str]]) -> Iter
     seeds = seeds if len(seeds) <= 50 else f"{seeds.count(',') + 1} different ones"
     apart = ", ".join(f"{name} = {str(value)[:16]}" for name, value in sorted(table.distinction.items()))
     setup = table.layout.setup(known.facts)
-    yield (
-        f"{setup[0].upper()}{setup[1:]}; runs per cell: {counts[0]}"
-        + (f" to {counts[-1]}" if len(counts) > 1 else "")
-        + (f"; seeds: {seeds}" if seeds else "")
-        + (f"; unlike in other tables of this title: {apart}" if apart else "")
-        + "."
-    )
+    said = [f"{setup[0].upper()}{setup[1:]}", f"runs per cell: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))}"]
+    said += [f"seeds: {seeds}"] if seeds else []
+    said += [f"unlike in other tables of this title: {apart}"] if apart else []
+    yield "; ".join(said) + "."
     if counts == [0]:
         yield "No run has come to its end yet."
     elif counts[-1] > 1:
@@ -421,9 +425,9 @@ def _caption(table: Tabulation, theirs: Mapping[Any, Mapping[str, str]]) -> Iter
     )
     if left_out := [f"{_runs(count)} {kind}" for kind, count in kinds if count]:
         yield f"Left out: {' and '.join(left_out)}."
-    if beside := [where for where in theirs if theirs[where]]:
-        printed = " and ".join(sorted({theirs[where]["table"] for where in beside}))
-        caution = table.layout.caution(table.cells[beside[0]].facts)
+    if beside := [cell for cell in cells if cell.paper] if paper else []:
+        printed = " and ".join(sorted({cell.paper["table"] for cell in beside}))
+        caution = table.layout.caution(beside[0].facts)
         yield f"Lines marked “paper”: {printed} of Paulus et al. (2020), {caution}."
 
 
@@ -438,22 +442,23 @@ def print_grid(console: Console, grid: Grid) -> None:
     """Print a table with its notes; if there is no room for all blocks side by side, one below the other."""
     from rich.table import Table as RichTable
 
-    columns = list(enumerate(grid.frame.columns))
-    blocks = list(dict.fromkeys(block for _, (block, _) in columns[grid.labels :]))
+    labels, columns = grid.frame.columns[: grid.labels], grid.frame.columns[grid.labels :]
 
-    def table(*some: str) -> RichTable:
+    def table(frame: Any) -> RichTable:
         shown = RichTable(title=Text(grid.title))
-        chosen = [place for place, (block, _) in columns if place < grid.labels or block in some]
-        for place in chosen:
+        for place, (block, heading) in enumerate(frame.columns):
             right: Any = {} if place < grid.labels else {"justify": "right", "no_wrap": True}
-            shown.add_column(Text("\n".join(grid.frame.columns[place]) if blocks[0] else columns[place][1][1]), **right)
-        for ours, *row in grid.frame.itertuples():
-            shown.add_row(*(Text(row[place]) for place in chosen), style=None if ours else "dim italic")
+            shown.add_column(Text(f"{block}\n{heading}" if columns[0][0] else heading), **right)
+        for ours, *row in frame.itertuples():
+            shown.add_row(*map(Text, row), style=None if ours else "dim italic")
         return shown
 
-    everything, unlimited = table(*blocks), console.options.update(width=10_000)
-    fits = len(blocks) == 1 or console.measure(everything, options=unlimited).maximum <= console.width
-    console.print(*([everything] if fits else map(table, blocks)))
+    everything, blocks = table(grid.frame), columns.unique(0)
+    unlimited = console.options.update(width=10_000)
+    if len(blocks) > 1 and console.measure(everything, options=unlimited).maximum > console.width:
+        console.print(*(table(grid.frame[[*labels, *columns[columns.get_loc(block)]]]) for block in blocks))
+    else:
+        console.print(everything)
     console.print(grid.notes, highlight=False, markup=False)
     console.print()
 
@@ -513,17 +518,15 @@ def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
                 value, error, *_ = *cell.estimates.get(metric.name, ()), None, None
                 line |= {metric.heading: value, f"± {metric.heading}": error}
             if paper:
-                figures = published(table.recipe, layout, cell.facts)
                 other = ", other data" if layout.other_data(cell.facts) else ""
-                line["paper"] = f"{figures['table']}{other}" if figures else None
+                line["paper"] = f"{cell.paper['table']}{other}" if cell.paper else None
                 for metric in layout.metrics:
-                    line[f"paper {metric.heading}"] = figures.get(metric.name)
-                    line[f"paper ± {metric.heading}"] = figures.get(f"± {metric.name}")
+                    line[f"paper {metric.heading}"] = cell.paper.get(metric.name)
+                    line[f"paper ± {metric.heading}"] = cell.paper.get(f"± {metric.name}")
             best = next(iter(cell.ranked), None)
             tuned = best and {name: best.facts.get(name) for name in sorted(layout.tuned)}
             line |= {"selected run": best and best.folder, "selected seed": best and best.facts.get("seed", 0)}
-            line["selected hyperparameters"] = tuned and json.dumps(tuned)
-            line["setup"] = json.dumps(table.setup)
+            line |= {"selected hyperparameters": tuned and json.dumps(tuned), "setup": json.dumps(table.setup)}
             lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 

@@ -172,7 +172,7 @@ def test_another_sweep_is_refused(tmp_path, trained, capsys):
 
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "_installed", lambda name: False)
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(command(tmp_path / "sweep", 1)) == 2
     assert "a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'" in words(
         capsys.readouterr().err

@@ -14,7 +14,7 @@ from sstricks.recipes.harness.training import Training
 from sstricks.recipes.l2x import LearningToExplain
 from sstricks.recipes.listops import ListOps
 from sstricks.recipes.nri import GraphLayout
-from sstricks.recipes.plot import Scale, groups_of
+from sstricks.recipes.plot import groups_of, scale_of
 from sstricks.recipes.table import Record, tabulate
 
 
@@ -61,7 +61,7 @@ def test_what_curves_say(runs, tmp_path):
     assert {*named, "heavy: the best run, dot: its best checkpoint"} <= set(found)
     with_curve(run_folder(tmp_path / "run", nri_result()), [-9e4, *range(-1200, -1000, 10)])
     found = texts(["curves", tmp_path / "run"], tmp_path)
-    assert "2 of 21 points are worse than the picture shows" in found
+    assert "step (1 of 21 points are outside)" in found
     assert "dot: the best checkpoint" in found
 
 
@@ -138,17 +138,17 @@ def test_groups_differ_in_colour_or_line():
 
 
 def test_scales_of_a_parallel_view():
-    log = Scale.of([1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2])
+    log = scale_of([1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2])
     assert log.log
-    assert [log.place(value) for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
+    assert [log.places[repr(value)] for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
     assert [text for text, _ in log.marks] == ["0.0001", "0.001", "0.01"]
-    linear = Scale.of([1.0, 1.1, 1.2, 1.3, 1.4, 1.8, 2.0])
+    linear = scale_of([1.0, 1.1, 1.2, 1.3, 1.4, 1.8, 2.0])
     assert not linear.log
-    assert linear.place(1.8) == pytest.approx(0.8)
-    few = Scale.of([0.0, 1e-4, 1e-6, 0.0])
-    assert [few.place(value) for value in (0.0, 1e-6, 1e-4)] == [0, 0.5, 1]
-    words = Scale.of(["top-k", "independent", None, True])
-    assert {words.place(value) for value in ("top-k", "independent", None, True)} == {0, 1 / 3, 2 / 3, 1}
+    assert linear.places["1.8"] == pytest.approx(0.8)
+    few = scale_of([0.0, 1e-4, 1e-6, 0.0])
+    assert [few.places[repr(value)] for value in (0.0, 1e-6, 1e-4)] == [0, 0.5, 1]
+    words = scale_of(["top-k", "independent", None, True])
+    assert set(words.places.values()) == {0, 1 / 3, 2 / 3, 1}
 
 
 def untrained(recipe, folder):
