@@ -184,16 +184,8 @@ def test_help_has_the_options_of_sweep_and_recipe(capsys):
     with pytest.raises(SystemExit):
         cli.main(["sweep", "nri", "--help"])
     printed = words(capsys.readouterr().out)
-    for text in (
-        "--trials INT",
-        "--asha",
-        "--jobs",
-        "--ray-address",
-        "--out",
-        "--edges",
-        "--restarts INT",
-        "--lr FLOAT",
-    ):
+    options = ("--trials INT", "--asha", "--jobs", "--ray-address", "--out", "--edges", "--restarts INT", "--lr FLOAT")
+    for text in options:
         assert text in printed
     assert "--resume" not in printed
 
