@@ -59,39 +59,36 @@ def draw_curves(folders: Mapping[str, Path], panels: Mapping[str, Mapping[str, s
                 axis.plot(steps, values, marker="o" if len(rows) < 3 else "", label=named, **style)
                 drawn.append(values)
         values = [value for curve in drawn for value in curve]
+        finish_axis(axis, title)
+        axis.legend(frameon=False, loc="best")
         if values and min(values) >= 0 and max(values) <= 1:
             axis.set_ylim(0, 1)
         else:
-            focus(axis, drawn)
-        finish_axis(axis, title)
+            focus(axis, values, [value for curve in drawn for value in curve[-3:]])
     return save_figure(figure, path)
 
 
-def focus(axis: Axes, curves: Sequence[Sequence[float]]) -> None:
-    """Limit an axis to what is interesting, as first values are often orders of magnitude worse; say what is outside.
+def focus(axis: Axes, points: Sequence[float], inside: Sequence[float]) -> None:
+    """Limit an axis to the values of interest, as first ones are often orders of magnitude worse; say what is outside.
 
-    The end of every curve is inside.
+    The values `inside` are never left out.
     """
-    values = np.array([value for curve in curves for value in curve])
-    ends = [value for curve in curves for value in curve[-3:]]
+    values = np.array(points)
     if len(values) > 8:
-        low, high = min(float(np.quantile(values, 0.25)), *ends), max(float(np.quantile(values, 0.75)), *ends)
+        low, high = min(float(np.quantile(values, 0.25)), *inside), max(float(np.quantile(values, 0.75)), *inside)
         room = 0.6 * (high - low) + 0.02 * abs(high)
-        outside = int(((values < low - room) | (values > high + room)).sum())
         axis.set_ylim(max(low - room, values.min() - 0.1 * room), min(high + room, values.max() + 0.1 * room))
-        if outside:
-            note = f"{outside} of {len(values)} points are outside"
-            axis.annotate(note, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color=MISSED)
+        if outside := int(((values < low - room) | (values > high + room)).sum()):
+            axis.set_xlabel(f"step ({outside} of {len(values)} points are outside)")
 
 
 def finish_axis(axis: Axes, title: str) -> None:
-    """Title, grid, legend and the label of steps."""
+    """Title, grid and the label of steps."""
     axis.set_title(title, fontsize=11)
     axis.set_xlabel("step")
     axis.set_xlim(left=0)
     axis.grid(color="#DDDDDD", linewidth=0.7)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="best")
 
 
 def visible(weight: float) -> tuple[float, float]:
@@ -137,15 +134,6 @@ def draw_recovered_graph(axis: Axes, places: Tensor, true: Edges, found: Edges) 
     draw_nodes(axis, places)
 
 
-def draw_words(axis: Axes, words: Sequence[str], width: float | None = None) -> None:
-    """Write words in a row, one at each whole number, with room for arcs above and below."""
-    for place, word in enumerate(words):
-        axis.text(place, 0, word, ha="center", va="center", family="monospace", fontsize=10)
-    axis.set_xlim(-0.8, (len(words) if width is None else width) - 0.2)
-    axis.set_ylim(-4.2, 4.2)
-    axis.set_axis_off()
-
-
 def draw_arcs(axis: Axes, edges: Iterable[tuple[int, int]], side: int, color: str, **style: Any) -> None:
     """Draw arcs from heads to modifiers, above the words (side 1) or below them (side -1)."""
     label = 0.42  # half the height that a row of words takes
@@ -162,7 +150,11 @@ def draw_arcs(axis: Axes, edges: Iterable[tuple[int, int]], side: int, color: st
 
 def draw_parse(axis: Axes, words: Sequence[str], gold: Edges, found: Edges, aside: Edges = frozenset()) -> None:  # pyright: ignore[reportArgumentType]
     """Draw a tree over words: gold arcs above, those that were found below; those `aside` do not count."""
-    draw_words(axis, words)
+    for place, word in enumerate(words):
+        axis.text(place, 0, word, ha="center", va="center", family="monospace", fontsize=10)
+    axis.set_xlim(-0.8, len(words) - 0.2)
+    axis.set_ylim(-4.2, 4.2)
+    axis.set_axis_off()
     draw_arcs(axis, gold, 1, INK, linewidth=1.6)
     draw_arcs(axis, aside, -1, LIGHT, linewidth=0.8)
     draw_arcs(axis, gold - found, -1, MISSED, linewidth=1.2, linestyle=DASHED)

@@ -5,6 +5,7 @@ extended. Each trial is a run in a folder of its own, and what is finished is to
 record: whatever is killed, the same command continues, nothing finished is lost, and nothing is counted twice.
 """
 
+import importlib.util
 import json
 import logging
 import math
@@ -83,17 +84,11 @@ class Trial:
         files = {"finished": "result.json", "diverged": "diverged.json", "stopped": "stopped.json"}
         return next((state for state, file in files.items() if (self.path / file).exists()), "unfinished")
 
-    def result(self) -> dict[str, Any] | None:
-        """What it came to, if it is finished."""
-        from sstricks.recipes.harness.run import read_result
-
-        return read_result(self.path) if self.state == "finished" else None
-
 
 def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
     """`sst sweep NAME`."""
-    if missing := [name for name in ("ray",) if not _installed(name)]:
-        raise RunError(f"a sweep needs {missing[0]}, which is not installed. Run: pip install 'sstricks[sweep]'")
+    if importlib.util.find_spec("ray") is None:
+        raise RunError("a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'")
     recipe, options, given = parse(cls, SweepOptions, prog, words)
     for option, found, least in (
         ("--trials", options.trials, 1),
@@ -102,9 +97,25 @@ def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
     ):
         if found is not None and found < least:
             raise RunError(f"{option} is {found}, expected at least {least}: pass a larger number.")
-    out = options.out.resolve()
+    out, trials, failures = options.out.resolve(), [], {}
     with hold(out):
-        trials, failures = _search(recipe, given, out, options, console)
+        drawn = draw_trials(recipe, given, out, options.trials)
+        for index, values in enumerate(drawn[: options.trials]):
+            trials.append(Trial(index, out / f"trial-{index:03d}", values, replace(recipe, **values)))
+            try:
+                trials[-1].recipe.check()
+            except ValueError as error:
+                raise RunError(f"trial {index}: {error}") from None
+        unfinished = [trial for trial in trials if trial.state == "unfinished"]
+        if len(drawn) > len(trials):
+            say(console, f"{out}: the sweep has {len(drawn)} trials, of which these are the first {len(trials)}.")
+        if not unfinished:
+            say(console, f"{out}: all {len(trials)} trials are finished; nothing was trained.")
+        else:
+            if len(unfinished) < len(trials):
+                say(console, f"{out}: {len(trials) - len(unfinished)} of {len(trials)} trials are finished and kept.")
+            say(console, f"{out}: starting Ray; trials to train: {len(unfinished)}.")
+            failures = train_on_ray(unfinished, options)
     print_trials(console, trials)
     if failures:
         told = "; ".join(f"trial {index}: {why}" for index, why in sorted(failures.items()))
@@ -112,36 +123,6 @@ def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
             f"{len(failures)} of {len(trials)} trials could not be trained to the end ({told.rstrip('.')}). "
             "The others are kept; mend the cause and give the same command again to continue."
         )
-
-
-def _installed(name: str) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec(name) is not None
-
-
-def _search(
-    recipe: Recipe, given: frozenset[str], out: Path, options: SweepOptions, console: Console
-) -> tuple[list[Trial], dict[int, str]]:
-    drawn = draw_trials(recipe, given, out, options.trials)
-    trials = []
-    for index, values in enumerate(drawn[: options.trials]):
-        chosen = replace(recipe, **values)
-        try:
-            chosen.check()
-        except ValueError as error:
-            raise RunError(f"trial {index}: {error}") from None
-        trials.append(Trial(index, out / f"trial-{index:03d}", values, chosen))
-    unfinished = [trial for trial in trials if trial.state == "unfinished"]
-    if len(drawn) > len(trials):
-        say(console, f"{out}: the sweep has {len(drawn)} trials, of which these are the first {len(trials)}.")
-    if not unfinished:
-        say(console, f"{out}: all {len(trials)} trials are finished; nothing was trained.")
-        return trials, {}
-    if len(unfinished) < len(trials):
-        say(console, f"{out}: {len(trials) - len(unfinished)} of {len(trials)} trials are finished and kept.")
-    say(console, f"{out}: starting Ray; trials to train: {len(unfinished)}.")
-    return trials, train_on_ray(unfinished, options)
 
 
 def draw_trials(recipe: Recipe, given: frozenset[str], out: Path, count: int) -> list[dict[str, Any]]:
@@ -312,22 +293,19 @@ def _explained(trial: Trial, failure: str) -> str:
 
 def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     """A table of trials: hyperparameters, what was measured, and which of them is best in validation."""
-    recipe, results = trials[0].recipe, {trial.index: trial.result() for trial in trials}
-    scores = {
-        index: -math.inf if result[recipe.monitor] is None else result[recipe.monitor]
-        for index, result in results.items()
-        if result is not None
-    }
-    best = max(scores, key=scores.__getitem__, default=None)
-    metrics = recipe.layout().metrics
+    from sstricks.recipes.harness.run import read_result  # Lightning takes seconds to load
+
+    recipe, metrics = trials[0].recipe, trials[0].recipe.layout().metrics
+    results = {trial.index: read_result(trial.path) for trial in trials if trial.state == "finished"}
+    scores = {index: result[recipe.monitor] for index, result in results.items()}
+    best = max(scores, key=lambda index: -math.inf if scores[index] is None else scores[index], default=None)
     searched = [name for name in trials[0].values if name != "seed"]
     table = Table(title=f"{recipe.title}: {len(trials)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("trial", *searched, recipe.monitor, *(f"test {metric.heading}" for metric in metrics), "time"):
         table.add_column(heading.replace("_", " ").replace("/", " "), justify="right", overflow="fold")
     for trial in trials:
-        values, result = [f"{trial.values[name]:g}" for name in searched], results[trial.index]
-        measured = [trial.state]
-        if result is not None:
+        values, measured = [f"{trial.values[name]:g}" for name in searched], [trial.state]
+        if result := results.get(trial.index):
             scaled = [(metric, result[metric.name]) for metric in metrics]
             measured = [number(result[recipe.monitor], ".4g")]
             measured += ["–" if value is None else metric.show(metric.scale * value) for metric, value in scaled]

@@ -172,7 +172,7 @@ def test_another_sweep_is_refused(tmp_path, trained, capsys):
 
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sweep, "_installed", lambda name: False)
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(command(tmp_path / "sweep", 1)) == 2
     assert "a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'" in words(
         capsys.readouterr().err
@@ -184,16 +184,8 @@ def test_help_has_the_options_of_sweep_and_recipe(capsys):
     with pytest.raises(SystemExit):
         cli.main(["sweep", "nri", "--help"])
     printed = words(capsys.readouterr().out)
-    for text in (
-        "--trials INT",
-        "--asha",
-        "--jobs",
-        "--ray-address",
-        "--out",
-        "--edges",
-        "--restarts INT",
-        "--lr FLOAT",
-    ):
+    options = ("--trials INT", "--asha", "--jobs", "--ray-address", "--out", "--edges", "--restarts INT", "--lr FLOAT")
+    for text in options:
         assert text in printed
     assert "--resume" not in printed
 
