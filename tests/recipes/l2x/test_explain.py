@@ -121,6 +121,7 @@ PREPARE = ["prepare", "synthetic", "--out", "{out}"]
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         ([*PREPARE, "--train-reviews", "0"], "--train-reviews is 0, expected at least 1"),
+        ([*PREPARE, "--seed", "-1"], "--seed is -1, expected at least 0"),
         ([*PREPARE, "--valid-reviews", "1"], "--valid-reviews is 1, expected at least 2"),
     ],
 )
@@ -131,8 +132,3 @@ def test_what_cannot_be_done_is_told(data, runs, tmp_path, capsys, command, mess
     assert cli.main([word.format(**places) for word in command]) == 2
     assert message.format(**places) in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_the_reference_is_printed(data, capsys):
-    assert cli.main(["reference", "--data", data, "--aspect", "rooms", "--k", "3"]) == 0
-    assert "ridge on word indicators" in capsys.readouterr().out
