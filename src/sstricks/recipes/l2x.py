@@ -14,7 +14,7 @@ large is the error, and how many of the words lie in sentences about the aspect?
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -94,17 +94,16 @@ class LearningToExplain(Recipe):
         vectors, unrolled = reviews.choose_embeddings(self.embeddings), self.relaxation in ("ef-top-k", "corr-top-k")
         paper = replace(self, data_digest=digest, source=manifest["source"], embeddings=vectors, lr=3e-3)
         paper = replace(paper, steps=10 * epoch, valid_every=epoch, restart_steps=epoch)
-        paper = replace(paper, gradient="finite-difference" if unrolled else self.gradient)
         if self.preset == "paper":
-            return paper
-        cpu = replace(paper, gradient=self.gradient, steps=4 * epoch, precision="bfloat16", clip=1.0)
+            return replace(paper, gradient="finite-difference") if unrolled else paper
+        cpu = replace(paper, steps=4 * epoch, precision="bfloat16", clip=1.0)
         half = -(-epoch // 2)
         return cpu if self.preset == "cpu" else replace(cpu, steps=2 * half, valid_every=half, restart_steps=half)
 
     def check(self) -> None:
         super().check()
-        epsilon = [] if self.finite_difference_eps is None else ["finite_difference_eps"]
-        self.check_positive("k", "max_words", "temperature", *epsilon)
+        eps = self.finite_difference_eps
+        self.check_positive("k", "max_words", "temperature", *([] if eps is None else ["finite_difference_eps"]))
         for name, below in (("dropout", 1.0), ("lr_final", 1.01), ("lr_share", 1.01)):
             if not 0 <= getattr(self, name) < below:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1: pass such a one.")
@@ -113,8 +112,8 @@ class LearningToExplain(Recipe):
         if self.gradient == "finite-difference" and RELAXATIONS[self.relaxation][1] is None:
             trick = f"{self.relaxation}, which is no stochastic softmax trick"
             raise ValueError(f"gradient is {self.gradient}, expected exact for {trick}: change either.")
-        if epsilon and self.gradient == "exact":
-            found = f"finite_difference_eps is {self.finite_difference_eps}, expected no ε for the exact gradient"
+        if eps is not None and self.gradient == "exact":
+            found = f"finite_difference_eps is {eps}, expected no ε for the exact gradient"
             raise ValueError(f"{found}: choose the gradient finite-difference.")
         self.data()
 
@@ -158,10 +157,9 @@ class LearningToExplain(Recipe):
 
     def facts(self) -> dict[str, Any]:
         """Sizes of the data, and what words at random would score."""
-        data = self.data()
-        sizes = {f"{name}_reviews": len(split) for name, split in vars(data).items()}
-        precision, length = chance_scores(data.test, self.k)
-        return {**sizes, "chance/subset_precision": precision, "chance/run_length": length}
+        splits = vars(self.data())
+        sizes = {f"{name}_reviews": len(split) for name, split in splits.items()}
+        return {**sizes, **chance_scores(splits["test"], self.k)}
 
     def draw(self, model: Model, folder: Path) -> list[Path]:
         from sstricks.recipes.drawing import draw_curves
@@ -185,7 +183,7 @@ class LearningToExplain(Recipe):
             placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient")),
             tuned=TUNED,
             setup=describe_setup,
-            caution=lambda facts: f"25 runs of ten epochs a cell{OTHER if facts['source'] != 'beer' else ''}",
+            caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else OTHER}",
             counterpart=lambda facts: facts if facts["source"] == "beer" else {**facts, "aspect": "aroma"},
             other_data=lambda facts: facts["source"] != "beer",
         )
@@ -195,7 +193,7 @@ TUNED = frozenset(
     ("lr", "lr_final", "lr_share", "weight_decay", "temperature", "finite_difference_eps", "clip", "dropout")
 )
 OTHER = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
-RELAXATIONS = {
+RELAXATIONS: dict[str, tuple[str, Any]] = {
     "l2x": ("L2X", None),
     "soft-sub": ("SoftSub", None),
     "euclid": ("Euclid. Top k", sst.Euclidean()),
@@ -229,6 +227,7 @@ def describe_setup(facts: Facts) -> str:
 # ---------------------------------------------------------------------------------------------------------- subsets
 
 
+@dataclass(frozen=True)
 class WordSubsets:
     """A distribution over the subsets of k words of a review: soft in training, hard in evaluation.
 
@@ -239,21 +238,22 @@ class WordSubsets:
     and return (B, L). A review of at most k words is its own explanation, however it is relaxed: all are chosen.
     """
 
-    def __init__(self, relaxation: str, k: int, solver: sst.Solver | None = None) -> None:
-        self.relaxation, self.k, self.solver = relaxation, k, solver
+    relaxation: str
+    k: int
+    temperature: float = 1.0
+    solver: sst.Solver | None = None
 
-    def relaxed(self, theta: Tensor, present: Tensor, temperature: float) -> Tensor:
+    def relaxed(self, theta: Tensor, present: Tensor) -> Tensor:
         """A relaxed sample, differentiable in θ."""
         candidates, structure, utility = self._parts(theta, present)
         if self.relaxation == "l2x":
-            subset = sst.baselines.l2x(theta.masked_fill(~candidates, -torch.inf), self.k, temperature)
+            subset = sst.baselines.l2x(theta.masked_fill(~candidates, -torch.inf), self.k, self.temperature)
         elif self.relaxation == "soft-sub":
             noisy = utility.rsample().masked_fill(~candidates, -torch.inf)
-            subset = sst.baselines.soft_sub(noisy, self.k, temperature)
+            subset = sst.baselines.soft_sub(noisy, self.k, self.temperature)
         else:
             regularizer = RELAXATIONS[self.relaxation][1]
-            assert regularizer is not None
-            trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, regularizer, solver=self.solver)
+            trick = sst.StochasticSoftmaxTrick(structure, utility, self.temperature, regularizer, solver=self.solver)
             subset = trick.rsample()
         return self._only_words(subset, present)
 
@@ -365,26 +365,20 @@ class ExplainingModel(Model):
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=not r.train_embeddings, padding_idx=reviews.PAD)
         self.decoder, self.encoder = Decoder(r), Encoder(r)
         solver = sst.FiniteDifference(eps=r.finite_difference_eps) if r.gradient == "finite-difference" else None
-        self.subsets = WordSubsets(r.relaxation, r.k, solver)
+        self.subsets = WordSubsets(r.relaxation, r.k, r.temperature, solver)
 
-    def theta(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        vectors = self.embedding(batch.words)
-        theta = self.encoder(vectors, batch.present)
+    def predict(self, batch: Batch, *choices: Callable[[Tensor, Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The words that each method of `subsets` chooses, (B, L), and the ratings that they lead to, (B,)."""
+        vectors, present = self.embedding(batch.words), batch.present
+        theta = self.encoder(vectors, present)
         check_finite("the encoder's outputs are", theta)
-        return theta, vectors
+        subsets = [choose(theta, present) for choose in choices]
+        return [(subset, self.decoder(vectors, subset, present)) for subset in subsets]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        (theta, vectors), present = self.theta(batch), batch.present
-        selected = self.subsets.relaxed(theta, present, self.recipe.temperature)
-        loss = F.mse_loss(self.decoder(vectors, selected, present), batch.ratings)
+        ((_, ratings),) = self.predict(batch, self.subsets.relaxed)
+        loss = F.mse_loss(ratings, batch.ratings)
         return loss, {"mse": loss, "mse_x100": 100 * loss}
-
-    @torch.no_grad()
-    def explain(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The words that explain ratings best, bool (B, L), and the ratings that they lead to, (B,)."""
-        (theta, vectors), present = self.theta(batch), batch.present
-        selected = self.subsets.mode(theta, present)
-        return selected > 0, self.decoder(vectors, selected, present)
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Errors and subsets; NaN where a review has no rating, or no annotation.
@@ -392,13 +386,12 @@ class ExplainingModel(Model):
         As the authors of L2X and SoftSub evaluate theirs, metrics without a prefix are of the most preferred subset,
         that of the utilities without their noise; `sampled_` is of subsets that are drawn.
         """
-        (theta, vectors), present = self.theta(batch), batch.present
         found = {"rating": batch.ratings}
-        for prefix, choose in (("", self.subsets.mode), ("sampled_", self.subsets.sample)):
-            selected = choose(theta, present)
-            precision = subset_precision(selected > 0, batch.relevant)
-            found[f"{prefix}mse"] = (self.decoder(vectors, selected, present) - batch.ratings).square()
-            found[f"{prefix}run_length"] = run_length(selected > 0)
+        predicted = self.predict(batch, self.subsets.mode, self.subsets.sample)
+        for prefix, (subset, ratings) in zip(("", "sampled_"), predicted, strict=True):
+            precision = subset_precision(subset > 0, batch.relevant)
+            found[f"{prefix}mse"] = (ratings - batch.ratings).square()
+            found[f"{prefix}run_length"] = run_length(subset > 0)
             found[f"{prefix}subset_precision"] = precision.masked_fill(~batch.annotated, math.nan)
         return found
 
@@ -426,116 +419,99 @@ def run_length(selected: Tensor) -> Tensor:
 
 
 def chance_run_length(length: int, k: int) -> float:
-    """The expected k / R of R runs of k random words of n: P(R = r) = C(k - 1, r - 1) C(n - k + 1, r) / C(n, k)."""
+    """The expected k / R of R runs of k random words of n, where P(R = r) = C(k - 1, r - 1) C(n - k + 1, r) / C(n, k).
+
+    As k C(k - 1, r - 1) = r C(k, r), Vandermonde's identity makes it C(n + 1, k) / C(n, k) - 1 / C(n, k).
+    """
     k = min(k, length)
-    ways = [math.comb(k - 1, runs - 1) * math.comb(length - k + 1, runs) for runs in range(1, k + 1)]
-    return sum(k / runs * way for runs, way in enumerate(ways, start=1)) / math.comb(length, k)
+    return (length + 1) / (length + 1 - k) - 1 / math.comb(length, k)
 
 
-def chance_scores(split: Any, k: int) -> tuple[float | None, float]:
-    """The mean precision of k words that are chosen at random, none without annotations, and their mean run length."""
+def chance_scores(split: Reviews, k: int) -> dict[str, float | None]:
+    """What k words at random score on average; there is no precision without annotations."""
     batch = split[torch.arange(len(split))]
-    shares = batch.relevant.sum(-1).double() / batch.lengths
-    lengths, counts = batch.lengths.unique(return_counts=True)
-    runs = sum(n * chance_run_length(length, k) for length, n in zip(lengths.tolist(), counts.tolist(), strict=True))
-    return shares[batch.annotated].mean().item() if batch.annotated.any() else None, runs / len(batch)
+    shares = (batch.relevant.sum(-1).double() / batch.lengths)[batch.annotated]
+    lengths = [chance_run_length(length, k) for length in batch.lengths.tolist()]
+    precision = shares.mean().item() if len(shares) else None
+    return {"chance/subset_precision": precision, "chance/run_length": sum(lengths) / len(lengths)}
 
 
-# ------------------------------------------------------------------------------------------------------ explanations
+# ---------------------------------------------------------------------------------------------------------- commands
 
 
-Explanation = tuple[Text, Text, list[str]]  # a heading, the text with selected words marked, what to know beforehand
+def explain(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int) -> list[list[Text]]:
+    """For each model a heading, the text with the words marked that explain its rating, and what to know of it.
+
+    Args:
+        models: recipes and trained models by name.
+        chosen: the text, or the number of one of the test reviews of the first model.
+    """
+    text = chosen if isinstance(chosen, str) else read_test_review(next(iter(models.values()))[0], chosen)
+    tokens, words, explanations = reviews.tokenize(text), reviews.words_of(text), []
+    if not tokens:
+        raise RunError("the review has no words. Give some text.")
+    for name, (recipe, model) in models.items():
+        vocabulary, read = recipe.corpus()[0], min(len(tokens), recipe.max_words)
+        split = replace(Reviews.of([(words[:read], math.nan, None)], vocabulary), min_width=recipe.k)
+        with torch.no_grad():
+            ((subset, rating),) = model.predict(split[torch.tensor([0])], model.subsets.mode)
+        count, notes = int(subset.sum()), []
+        if read < len(tokens):
+            notes.append(f"Only the first {read} of {len(tokens)} words are read (--max-words in training).")
+        if unknown := [word for word in words[:read] if word not in vocabulary]:
+            some = list(dict.fromkeys(unknown))
+            listed = " ".join([*some[:10], *["…"] * (len(some) > 10)])
+            notes.append(f"{len(unknown)} of {read} words are unknown and all the same to the model: {listed}")
+        color = "#D55E00" if recipe.relaxation == "corr-top-k" else "#0072B2"  # as in Fig. 4
+        heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
+        marked = Text(text)
+        for selected, run in itertools.groupby(zip(tokens, subset[0].tolist(), strict=False), lambda pair: pair[1]):
+            if selected:
+                places = [token.span() for token, _ in run]
+                marked.stylize(f"bold underline {color}", places[0][0], places[-1][1])
+        explanations.append([Text(heading, f"bold {color}"), marked, *(Text(note, "dim") for note in notes)])
+    return explanations
 
 
-def find_text(recipe: LearningToExplain, chosen: str | int) -> str:
-    """A text, or the test review of a number: in lower case, its tokens with blanks between."""
-    if isinstance(chosen, str):
-        return chosen
+def read_test_review(recipe: LearningToExplain, number: int) -> str:
+    """A test review in lower case, its tokens with blanks between."""
     vocabulary, (*_, test) = recipe.corpus()
-    if not 0 <= chosen < len(test):
-        raise RunError(f"--review {chosen}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
-    names, start, end = dict(enumerate(vocabulary, start=2)), test.offsets[chosen], test.offsets[chosen + 1]
+    if not 0 <= number < len(test):
+        raise RunError(f"--review {number}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
+    names, start, end = dict(enumerate(vocabulary, start=2)), test.offsets[number], test.offsets[number + 1]
     return " ".join(names.get(word, "\ufffd") for word in test.words[start:end].tolist())
 
 
-def explain(name: str, recipe: LearningToExplain, model: "ExplainingModel", text: str) -> Explanation:
-    """Let a trained model select the words of a text that say most about its rating."""
-    tokens, spoken, vocabulary = reviews.tokenize(text), reviews.words_of(text), recipe.corpus()[0]
-    if not tokens:
-        raise RunError("the review has no words. Give some text.")
-    one = Reviews.of([(vocabulary.encode(spoken), math.nan, None)])
-    batch = replace(one, max_words=recipe.max_words, min_width=recipe.k)[torch.tensor([0])]
-    selected, rating = model.explain(batch)
-    count, read, notes = int(selected.sum()), int(batch.lengths), []
-    if read < len(tokens):
-        notes.append(f"Only the first {read} of {len(tokens)} words are read (--max-words in training).")
-    if unknown := [word for word in spoken[:read] if word not in vocabulary]:
-        different = list(dict.fromkeys(unknown))
-        some = " ".join([*different[:10], *["…"] * (len(different) > 10)])
-        notes.append(f"{len(unknown)} of {read} words are unknown and all the same to the model: {some}")
-    color = "#D55E00" if recipe.relaxation == "corr-top-k" else "#0072B2"  # as in Fig. 4
-    marked = Text(text)
-    for is_selected, run in itertools.groupby(zip(tokens, selected[0].tolist(), strict=False), lambda pair: pair[1]):
-        if is_selected:
-            places = [token.span() for token, _ in run]
-            marked.stylize(f"bold underline {color}", places[0][0], places[-1][1])
-    heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
-    return Text(heading, style=f"bold {color}"), marked, notes
-
-
-def print_explanations(console: Console, explanations: Sequence[Explanation]) -> None:
+def print_explanations(console: Console, explanations: Sequence[list[Text]]) -> None:
     """Print texts with runs of selected words in colour, or in brackets for a pipe."""
-    for heading, text, notes in explanations:
-        console.print(heading)
+    for heading, text, *notes in explanations:
         if not console.is_terminal:
-            plain = text.plain
-            for span in reversed(text.spans):
-                plain = f"{plain[: span.start]}[{plain[span.start : span.end]}]{plain[span.end :]}"
-            text = Text(plain)
-        console.print(text)
-        for note in notes:
-            console.print(note, style="dim", highlight=False, markup=False)
-        console.print()
+            cuts = [place for span in text.spans for place in (span.start, span.end)]
+            text = Text("".join(f"[{part}]" if part.spans else part.plain for part in text.divide(cuts)))
+        console.print(heading, text, *notes, sep="\n", end="\n\n")
 
 
-def draw_words(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int, path: Path) -> Path:
-    """Draw a text, or the test review of a number, once for each model, with the words that explain its rating.
-
-    Models are recipes and trained models by name; the review is one of those that the first was tested on.
-    """
+def draw_words(explanations: Sequence[list[Text]], path: Path) -> Path:
+    """Draw texts in lines, selected words in colour."""
     from matplotlib.figure import Figure
 
     from sstricks.recipes import drawing
 
     columns, width, line_height = 92, 0.077, 0.27  # of a line, inches of one, inches between lines
-    text = find_text(next(iter(models.values()))[0], chosen)
-    parts = [explain(name, *pair, text)[:2] for name, pair in models.items()]
-    parts = [(heading, marked.wrap(Console(width=columns), columns)) for heading, marked in parts]
-    height = line_height * sum(len(lines) + 2 for _, lines in parts) + 0.2
+    wrapped = [(heading, text.wrap(Console(width=columns), columns)) for heading, text, *_ in explanations]
+    height = line_height * sum(len(lines) + 2 for _, lines in wrapped) + 0.2
     figure, top = Figure(figsize=(width * columns + 0.4, height)), height - 0.2
-    for heading, lines in parts:
-        color = str(heading.style).split()[1]
-        style: dict[str, Any] = {"fontsize": 9, "va": "top"}
-        figure.text(0.02, top / height, heading.plain, color=color, weight="bold", **style)
+    for heading, lines in wrapped:
+        bold: dict[str, Any] = {"fontsize": 9, "va": "top", "weight": "bold", "color": str(heading.style).split()[1]}
+        figure.text(0.02, top / height, heading.plain, **bold)
         for line in lines:
             top -= line_height
             inside = {place for span in line.spans for place in range(span.start, span.end)}
-            for selected, ink, weight in ((False, drawing.INK, "normal"), (True, color, "bold")):
+            for selected, style in ((False, {**bold, "weight": "normal", "color": drawing.INK}), (True, bold)):
                 layer = "".join(c if (place in inside) == selected else " " for place, c in enumerate(line.plain))
-                figure.text(0.02, top / height, layer.rstrip(), family="monospace", color=ink, weight=weight, **style)
+                figure.text(0.02, top / height, layer.rstrip(), family="monospace", **style)
         top -= 2 * line_height
     return drawing.save_figure(figure, path)
-
-
-def load_trained(folder: Path) -> tuple[LearningToExplain, Any]:
-    """The recipe and the best model of a run."""
-    from sstricks.recipes.harness.training import load_best
-
-    recipe = recipe_of(folder)
-    if not isinstance(recipe, LearningToExplain):
-        raise RunError(f"{folder / 'config.json'}: the run is of experiment {recipe.name!r}, expected 'l2x'.")
-    recipe = replace(recipe, embeddings="random")  # the checkpoint has its own, and GloVe need not be installed
-    return recipe, load_best(recipe, folder)
 
 
 @dataclass(frozen=True)
@@ -560,18 +536,21 @@ class Explain:
     def run(self, console: Console) -> None:
         """Explain, and print the review with the selected words marked."""
         from sstricks.recipes.drawing import PICTURES
+        from sstricks.recipes.harness.training import load_best
 
         for option, path, suffixes in (("--html", self.html, (".html", ".htm")), ("--picture", self.picture, PICTURES)):
             check_new_files([path] if path else [], suffixes, force=self.force, option=option)
         models: dict[str, tuple[LearningToExplain, Any]] = {}
         for folder in filter(None, (self.folder, self.beside)):
-            recipe, model = load_trained(folder)
+            recipe = recipe_of(folder)
+            if not isinstance(recipe, LearningToExplain):
+                raise RunError(f"{folder / 'config.json'}: the run is of experiment {recipe.name!r}, expected 'l2x'.")
+            recipe = replace(recipe, embeddings="random")  # the checkpoint has its own, and GloVe need not be installed
             more = ["complex encoder"] * (recipe.encoder == "complex")
             more += ["finite differences"] * (recipe.gradient == "finite-difference")
             name = ", ".join((recipe.relaxation, f"k = {recipe.k}", *more))
-            models[f"{name} ({folder})" if name in models else name] = recipe, model
-        text = find_text(next(iter(models.values()))[0], self.review if self.text is None else self.text)
-        explanations = [explain(name, *pair, text) for name, pair in models.items()]
+            models[f"{name} ({folder})" if name in models else name] = recipe, load_best(recipe, folder)
+        explanations = explain(models, self.review if self.text is None else self.text)
         print_explanations(console, explanations)
         if self.html:
             page = Console(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=100)
@@ -579,10 +558,7 @@ class Explain:
             content = page.export_html(inline_styles=True).encode()
             write_atomically(self.html, lambda file: file.write(content))
         if self.picture:
-            draw_words(models, text, self.picture)
-
-
-# -------------------------------------------------------------------------------------------------- ridge reference
+            draw_words(explanations, self.picture)
 
 
 def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> dict[str, Any]:
@@ -592,27 +568,24 @@ def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> d
     """
     from sklearn.linear_model import Ridge
 
-    def common(batch: Batch) -> Tensor:  # the vocabulary is in order of frequency
-        return batch.words.where(batch.words < features + 2, reviews.PAD)
-
-    def indicators(batch: Batch) -> Any:
-        return torch.zeros(len(batch), features + 2).scatter_(1, common(batch), 1.0)[:, 2:].numpy()
-
     def error(batch: Batch, guess: Any) -> float:
         return (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
 
     train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
-    x, x_valid = indicators(train), indicators(valid)
-    ridges = [Ridge(alpha=a).fit(x, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
+    words = [batch.words.clamp(max=features + 2) for batch in (train, valid, test)]  # the commonest are first
+    x_train, x_valid, x_test = (
+        torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
+    )
+    ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
     best = min(ridges, key=lambda ridge: error(valid, ridge.predict(x_valid)))
-    weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 0))[common(test)].masked_fill(~test.present, -1.0)
+    weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
     selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
     precision = subset_precision(selected, test.relevant)[test.annotated].mean().item()
     return {
-        "chance_precision": chance_scores(splits[2], k)[0],
+        "chance_precision": chance_scores(splits[2], k)["chance/subset_precision"],
         "ridge_precision": precision if test.annotated.any() else None,
         "constant_mse": error(test, train.ratings.double().mean()),
-        "ridge_mse": error(test, best.predict(indicators(test))),
+        "ridge_mse": error(test, best.predict(x_test)),
         "ridge_valid_mse": error(valid, best.predict(x_valid)),
         "penalty": best.alpha,
     }
@@ -634,20 +607,18 @@ class Reference:
         if self.k < 1:
             raise RunError(f"--k {self.k}: expected at least 1.")
         found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
-        numbers = (Column(name, justify="right") for name in ("MSE×100", f"precision of {self.k}"))
-        table = Table("predictor", *numbers, title="Without a model of subsets: test split")
+        table = Table("predictor", title="Without a model of subsets: test split")
+        for heading in ("MSE×100", f"precision of {self.k}"):
+            table.add_column(heading, justify="right")
         chance, precision = (number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
         table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
         table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
         console.print(table)
         if found["chance_precision"] is None:
             console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
-        penalty, error = f"{found['penalty']:g}", f"{100 * found['ridge_valid_mse']:.2f}"
-        console.print(
-            f"The ridge regression has penalty {penalty}, chosen by validation, where its MSE×100 is {error}; its "
-            f"precision is that of the {self.k} words of a review that weigh most.",
-            highlight=False,
-        )
+        valid = f"chosen by validation, where its MSE×100 is {100 * found['ridge_valid_mse']:.2f}"
+        weigh = f"its precision is that of the {self.k} words of a review that weigh most"
+        console.print(f"The ridge regression has penalty {found['penalty']:g}, {valid}; {weigh}.", highlight=False)
 
 
 if __name__ == "__main__":

@@ -267,10 +267,10 @@ class PlotWords(_Plot):
     """Which test review, from 0, as in `sst explain`."""
 
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
-        from sstricks.recipes.l2x import draw_words
+        from sstricks.recipes.l2x import draw_words, explain
 
         models: Any = trained_models(groups, console, ())
-        draw_words(models, self.review, self.out)
+        draw_words(explain(models, self.review), self.out)
 
 
 def trained_models(groups: Sequence[Group], console: Console, data: Sequence[str]) -> dict[str, tuple[Recipe, Model]]:

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import importlib.util
 import io
-import itertools
 import json
 import math
 import re
@@ -50,23 +49,17 @@ def words_of(text: str) -> list[str]:
     return [token.group().lower() for token in tokenize(text)]
 
 
-class Vocabulary(dict[str, int]):
-    """The numbers of words, from 2 on; that of any other word is `UNKNOWN`."""
+Vocabulary = dict[str, int]  # the numbers of words, from 2 on
 
-    def __init__(self, words: Iterable[str]) -> None:
-        super().__init__({word: number for number, word in enumerate(words, start=2)})
 
-    def __missing__(self, word: str) -> int:
-        return UNKNOWN
+def number_words(words: Iterable[str]) -> Vocabulary:
+    return {word: number for number, word in enumerate(words, start=2)}
 
-    @classmethod
-    def of(cls, reviews: Iterable[Sequence[str]], least: int = 3) -> "Vocabulary":
-        """The words that come at least so often in all, the commonest first."""
-        counts = Counter(word for review in reviews for word in review)
-        return cls(sorted((w for w, n in counts.items() if n >= least), key=lambda word: (-counts[word], word)))
 
-    def encode(self, words: Iterable[str]) -> list[int]:
-        return [self[word] for word in words]
+def common_words(reviews: Iterable[Sequence[str]], least: int = 3) -> Vocabulary:
+    """The words that come at least so often in all, the commonest first."""
+    counts = Counter(word for review in reviews for word in review)
+    return number_words(sorted((w for w, n in counts.items() if n >= least), key=lambda word: (-counts[word], word)))
 
 
 def choose_embeddings(asked: str | None) -> str:
@@ -94,7 +87,7 @@ def initial_vectors(vocabulary: Vocabulary, embeddings: str | None) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------- reviews
 
 # Words; the rating in [0, 1], NaN if unknown; for each word whether its sentence is about the aspect, if somebody said.
-Review = tuple[list[int], float, Any]
+Review = tuple[list[str], float, list[bool] | None]
 
 
 @dataclass(frozen=True)
@@ -148,12 +141,12 @@ class Reviews:
         return Batch(words, lengths, self.ratings[chosen], self.relevant[at] & present, self.annotated[chosen])
 
     @classmethod
-    def of(cls, reviews: Iterable[Review]) -> "Reviews":
+    def of(cls, reviews: Iterable[Review], vocabulary: Vocabulary) -> "Reviews":
         """Put reviews one after the other; those without a word are left out."""
         kept = [review for review in reviews if review[0]]
         marks = [mark for words, _, marks in kept for mark in marks or [False] * len(words)]
         return cls(
-            torch.tensor([number for words, *_ in kept for number in words], dtype=torch.int32),
+            torch.tensor([vocabulary.get(word, UNKNOWN) for words, *_ in kept for word in words], dtype=torch.int32),
             torch.tensor([0, *(len(words) for words, *_ in kept)]).cumsum(0),
             torch.tensor([rating for _, rating, _ in kept], dtype=torch.float32),
             torch.tensor(marks, dtype=torch.bool),
@@ -191,10 +184,9 @@ def write_corpus(corpus: Corpus, source: str, folder: Path) -> None:
 
 def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
     """What a prepared folder says of itself, and the checksum of an aspect's reviews."""
+    fields = {"source": str, "aspects": dict, "sha256": dict}
     try:
-        manifest = read_object(
-            folder / "manifest.json", "Prepare the data again.", source=str, aspects=dict, sha256=dict
-        )
+        manifest = read_object(folder / "manifest.json", "Prepare the data again.", **fields)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"--data {folder}: it holds no manifest.json. Make such a folder with `sst prepare`.") from None
     known = [name for name in sorted(manifest["aspects"]) if f"{name}.npz" in manifest["sha256"]]
@@ -215,17 +207,17 @@ def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, S
         contents.append((folder / name).read_bytes() if (folder / name).exists() else b"")
         if hashlib.sha256(contents[-1]).hexdigest() != checksums.get(name):
             raise RunError(f"--data {folder}: {name} is missing or was changed since. Prepare the data again.")
-    vocabulary, arrays = Vocabulary(json.loads(contents[0])), np.load(io.BytesIO(contents[1]))
-    columns: Any = ([torch.from_numpy(arrays[f"{part}_{name}"]) for name in _COLUMNS] for part in LEAST)
-    splits = tuple(Reviews(*one) for one in columns)
-    for (name, least), reviews in zip(LEAST.items(), splits, strict=True):
-        rated = reviews.ratings[~reviews.ratings.isnan()]
+    vocabulary, arrays, splits = number_words(json.loads(contents[0])), np.load(io.BytesIO(contents[1])), []
+    for part, least in LEAST.items():
+        columns: Any = (torch.from_numpy(arrays[f"{part}_{name}"]) for name in _COLUMNS)
+        splits.append(Reviews(*columns))
+        rated = splits[-1].ratings[~splits[-1].ratings.isnan()]
         if (different := len(rated.unique())) < least:
             raise RunError(
-                f"--data {folder}: the {name} split of {aspect} has {len(rated)} rated reviews with {different} "
+                f"--data {folder}: the {part} split of {aspect} has {len(rated)} rated reviews with {different} "
                 f"different ratings, expected at least {least}. Prepare more reviews."
             )
-    return vocabulary, splits
+    return vocabulary, tuple(splits)
 
 
 # ----------------------------------------------------------------------------------------------------------- sources
@@ -336,27 +328,27 @@ class PrepareHotels(Prepare):
         words, generator = [words_of(row.text) for row in rows], np.random.default_rng(self.seed)
         ratings = np.array([[row.ratings[aspect] / 5 for aspect in HOTEL_ASPECTS] for row in rows])
         chosen = [least_explained(ratings, i, count, generator) for i in range(4)]
-        vocabulary = Vocabulary.of(words[row] for row in {row for rows in chosen for row in rows[heldout:]})
+        vocabulary = common_words(words[row] for row in {row for rows in chosen for row in rows[heldout:]})
         opinion: Any = create_model("Opinion", category=(str, ...))
         sentence: Any = create_model("Sentence", tokens=(list[str], ...), opinions=(list[opinion], ...))  # pyright: ignore[reportInvalidTypeForm]
         tests = read_objects(self.source / "annotated_test.jsonl.gz", stars=stars, sentences=(list[sentence], ...))
         tests, aspects = list(tests), {}
         for i, (aspect, about) in enumerate(HOTEL_ASPECTS.items()):
-            reviews = [(vocabulary.encode(words[row]), ratings[row, i], None) for row in chosen[i]]
-            test = reviews[self.valid_reviews : heldout]
+            reviews: list[Review] = [(words[row], ratings[row, i], None) for row in chosen[i]]
+            valid, test, train = reviews[: self.valid_reviews], reviews[self.valid_reviews : heldout], reviews[heldout:]
             for row in (row for row in tests if 1 <= row.stars.get(aspect, 0) <= 5):
-                parts = [words_of(TORN.sub("'", " ".join(part.tokens))) for part in row.sentences]
-                marks = [any(re.match(about, one.category) for one in part.opinions) for part in row.sentences]
-                review = annotated(parts, marks, vocabulary)
+                sentences = [words_of(TORN.sub("'", " ".join(one.tokens))) for one in row.sentences]
+                marks = [any(re.match(about, opinion.category) for opinion in one.opinions) for one in row.sentences]
+                review = annotated(zip(sentences, marks, strict=True))
                 test += [review] if any(review[2]) else []
-            aspects[aspect] = tuple(map(Reviews.of, (reviews[heldout:], reviews[: self.valid_reviews], test)))
+            aspects[aspect] = tuple(Reviews.of(split, vocabulary) for split in (train, valid, test))
         return vocabulary, aspects
 
 
-def annotated(parts: Sequence[Sequence[str]], marks: Sequence[bool], vocabulary: Vocabulary) -> Review:
+def annotated(parts: Iterable[tuple[list[str], bool]]) -> tuple[list[str], float, list[bool]]:
     """A review without a rating, of parts of which each is about the aspect or not."""
-    relevant = [mark for part, mark in zip(parts, marks, strict=True) for _ in part]
-    return vocabulary.encode(itertools.chain(*parts)), math.nan, relevant
+    marked = [(word, mark) for words, mark in parts for word in words]
+    return [word for word, _ in marked], math.nan, [mark for _, mark in marked]
 
 
 def least_explained(ratings: np.ndarray, column: int, count: int, generator: np.random.Generator) -> list[int]:
@@ -392,32 +384,30 @@ class PrepareBeer(Prepare):
         first = 0 if 0 in numbered else 1
         files = {BEER_ASPECTS[number - first]: path for number, path in sorted(numbered.items())[:5]}
         training = {aspect: read_beer(path, aspect) for aspect, path in files.items()}
-        vocabulary = Vocabulary.of(words for reviews in training.values() for words, _ in reviews)
+        vocabulary = common_words(words for reviews in training.values() for words, *_ in reviews)
         spans: Any = {aspect: (list[tuple[int, int]], Field([], alias=str(i))) for i, aspect in enumerate(BEER_ASPECTS)}
         tests, aspects = list(read_objects(self.source / "annotations.json", x=(list[str], ...), **spans)), {}
         for aspect, path in files.items():
-            heldout = path.with_name(path.name.replace("train", "heldout"))
-            rows = read_beer(heldout, aspect) if heldout.exists() else training[aspect]
+            heldout, train = path.with_name(path.name.replace("train", "heldout")), training[aspect]
+            rows = read_beer(heldout, aspect) if heldout.exists() else train
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed % 2**64)).tolist()
-            both: Any = (training[aspect], [rows[i] for i in order])
-            train, rows = ([(vocabulary.encode(words), rating, None) for words, rating in part] for part in both)
+            rows = [rows[i] for i in order]
             if heldout.exists():
                 valid, test = rows[: len(rows) // 2], rows[len(rows) // 2 :]
             else:
                 n = len(rows) // 10
                 train, valid, test = rows[: -2 * n], rows[-2 * n : -n], rows[-n:]
             for row in tests:
-                parts = [words_of(token) for token in row.x]
-                marks = [any(start <= i < end for start, end in getattr(row, aspect)) for i in range(len(parts))]
-                test.append(annotated(parts, marks, vocabulary))
-            aspects[aspect] = tuple(map(Reviews.of, (train, valid, test)))
+                marks = [any(start <= i < end for start, end in getattr(row, aspect)) for i in range(len(row.x))]
+                test.append(annotated(zip(map(words_of, row.x), marks, strict=True)))
+            aspects[aspect] = tuple(Reviews.of(split, vocabulary) for split in (train, valid, test))
         return vocabulary, aspects
 
 
-def read_beer(path: Path, aspect: str) -> list[tuple[list[str], float]]:
+def read_beer(path: Path, aspect: str) -> list[Review]:
     """Words and rating of the reviews that have a word."""
 
-    def parse(line: str) -> tuple[list[str], float]:
+    def parse(line: str) -> Review:
         ratings, tab, text = line.partition("\t")
         values = [float(value) for value in ratings.split()]
         if not tab or len(values) != len(BEER_ASPECTS):
@@ -425,7 +415,7 @@ def read_beer(path: Path, aspect: str) -> list[tuple[list[str], float]]:
         rating = values[BEER_ASPECTS.index(aspect)]
         if not 0 <= rating <= 1:
             raise ValueError(f"the rating of {aspect} is {rating}, expected a number in [0, 1]")
-        return words_of(text), rating
+        return words_of(text), rating, None
 
     return [review for review in read_lines(path, parse) if review[0]]
 
@@ -450,17 +440,12 @@ class PrepareSynthetic(Prepare):
         """
         generator = np.random.default_rng(self.seed)
         counts = (self.train_reviews, self.valid_reviews, self.test_reviews)
-        made = [[make_up(generator) for _ in range(count)] for count in counts]
-        vocabulary = Vocabulary.of((words for words, _, _ in made[0]), least=1)
-
-        aspects = {}
+        train, valid, test = ([make_up(generator) for _ in range(count)] for count in counts)
+        vocabulary, aspects = common_words((words for words, _, _ in train), least=1), {}
         for aspect in LEXICON:
-            train, valid, test = (
-                [(vocabulary.encode(w), ratings[aspect], [a == aspect for a in abouts]) for w, abouts, ratings in part]
-                for part in made
-            )
-            bare = ([(words, rating, None) for words, rating, _ in part] for part in (train, valid))
-            aspects[aspect] = tuple(map(Reviews.of, (*bare, test)))
+            bare = [[(words, ratings[aspect], None) for words, _, ratings in split] for split in (train, valid)]
+            marked = [(words, ratings[aspect], [one == aspect for one in about]) for words, about, ratings in test]
+            aspects[aspect] = tuple(Reviews.of(split, vocabulary) for split in (*bare, marked))
         return vocabulary, aspects
 
 

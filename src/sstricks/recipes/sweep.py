@@ -10,6 +10,8 @@ import json
 import logging
 import math
 import os
+import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -178,10 +180,23 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
+    class MarkStopped(tune.Callback):
+        """Says at once that ASHA ended a trial, since this command may be killed before the others end."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            ours, report = by_index[trial.config["trial"]], trial.last_result or {}
+            if ours.state == "unfinished" and not report.get("refused"):
+                write_json(ours.path / "stopped.json", {"step": report.get("step"), "by": "ASHA"})
+
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told at the end, once
     recipe, by_index = trials[0].recipe, {trial.index: trial for trial in trials}
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    for left_behind in trials[0].path.parent.glob(".ray-tune-*"):  # by a command that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     try:
+        host, _, port = (options.ray_address or "").rpartition(":")
+        if host and port.isdecimal():  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         if options.ray_address is None:
             ray.init("local", include_dashboard=False, object_store_memory=80 * 2**20, **quiet)
         else:
@@ -204,7 +219,7 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
             time_attr="step",
             metric=recipe.monitor,
             mode="max",
-            max_t=recipe.steps + 1,  # the last validation does not stop a trial before its test
+            max_t=recipe.steps,
             grace_period=max(recipe.valid_every, recipe.steps // 8),
             reduction_factor=2,
         )
@@ -220,6 +235,7 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=options.max_failures),
+                    callbacks=[MarkStopped()],
                     stop=lambda _, report: bool(report.get("refused")),
                     progress_reporter=tune.CLIReporter(
                         metric_columns={"step": "step", recipe.monitor: recipe.monitor}, max_report_frequency=30
@@ -237,8 +253,6 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
             failures[trial.index] = _explained(trial, str(result.error))
         elif report.get("refused"):
             failures[trial.index] = report["refused"]
-        elif trial.state == "unfinished":
-            write_json(trial.path / "stopped.json", {"step": report.get("step"), "by": "ASHA"})
     return failures
 
 
@@ -255,7 +269,13 @@ def _train(config: dict[str, int], *, trials: Mapping[int, Trial], threads: int)
 
     keep_freed_memory()
     torch.set_num_threads(threads)
-    if refusal := train_trial(trials[config["trial"]], tune.report):
+    trial = trials[config["trial"]]
+
+    def report(metrics: dict[str, Any]) -> None:
+        if metrics["step"] < trial.recipe.steps:  # after the last validation comes the test: nothing may stop it
+            tune.report(metrics)
+
+    if refusal := train_trial(trial, report):
         tune.report({"refused": refusal})
 
 
@@ -306,7 +326,7 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     for trial in trials:
         values, measured = [f"{trial.values[name]:g}" for name in searched], [trial.state]
         if result := results.get(trial.index):
-            scaled = [(metric, result[metric.name]) for metric in metrics]
+            scaled = [(metric, result.get(metric.name)) for metric in metrics]
             measured = [number(result[recipe.monitor], ".4g")]
             measured += ["–" if value is None else metric.show(metric.scale * value) for metric, value in scaled]
             measured.append(clock(result["seconds"]))

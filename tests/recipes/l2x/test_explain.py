@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 import sstricks_cli as cli
-from sstricks.recipes.l2x import Explain, draw_words, load_trained
+from sstricks.recipes.l2x import Explain
 
 TEXT = "The Staff wasn't friendly <really>, sad."
 SMALL = ("--batch-size", "20", "--steps", "4", "--valid-every", "2", "--aspect", "rooms", "--embeddings", "random")
@@ -43,16 +43,8 @@ def test_help_names_the_choices(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "l2x", "--help"])
     printed = capsys.readouterr().out
-    for text in (
-        "--data PATH",
-        "--aspect",
-        "soft-sub",
-        "corr-top-k",
-        "finite-difference",
-        "--embeddings",
-        "--lr FLOAT",
-    ):
-        assert text in printed
+    options = ("--data PATH", "--aspect", "soft-sub", "corr-top-k", "finite-difference", "--embeddings", "--lr FLOAT")
+    assert all(text in printed for text in options)
 
 
 def test_a_text_is_explained_in_brackets_on_a_page_and_in_a_picture(runs, tmp_path, explained):
@@ -100,13 +92,14 @@ def test_words_that_are_not_read_or_not_known_are_told(runs, explained):
     assert printed.rstrip().endswith("qj …")
 
 
-def test_a_long_review_is_drawn_in_lines_and_dollars_as_they_are(runs, tmp_path):
-    models, heights = {"a": load_trained(Path(runs["ef-top-k"]))}, []
+def test_a_long_review_is_drawn_in_lines_and_dollars_as_they_are(runs, tmp_path, explained):
+    picture, heights = tmp_path / "picture.png", []
     for text in ("Paid $40_^ for a $room_", "a long review " * 40):
-        content = draw_words(models, text, tmp_path / "picture.png").read_bytes()
-        heights.append(int.from_bytes(content[20:24], "big"))
+        explained(runs["ef-top-k"], text, "--picture", str(picture), "--force")
+        heights.append(int.from_bytes(picture.read_bytes()[20:24], "big"))
     assert heights[1] > 2 * heights[0]
-    assert draw_words({**models, "b": models["a"]}, 0, tmp_path / "picture.svg").stat().st_size > 0
+    explained(runs["ef-top-k"], "--picture", str(picture.with_suffix(".svg")), "--beside", runs["corr-top-k"])
+    assert picture.with_suffix(".svg").stat().st_size > 0
 
 
 TRAIN = ["train", "l2x", "--data", "{data}", "--aspect", "rooms", "--out", "{out}"]
@@ -128,6 +121,7 @@ PREPARE = ["prepare", "synthetic", "--out", "{out}"]
         (["explain", "{run}", "--review", "20"], "there are 20 test reviews"),
         (["reference", "--data", "{data}", "--aspect", "rooms", "--k", "0"], "expected at least 1"),
         ([*PREPARE, "--train-reviews", "0"], "--train-reviews is 0, expected at least 1"),
+        ([*PREPARE, "--seed", "-1"], "--seed is -1, expected at least 0"),
         ([*PREPARE, "--valid-reviews", "1"], "--valid-reviews is 1, expected at least 2"),
     ],
 )
@@ -138,8 +132,3 @@ def test_what_cannot_be_done_is_told(data, runs, tmp_path, capsys, command, mess
     assert cli.main([word.format(**places) for word in command]) == 2
     assert message.format(**places) in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_the_reference_is_printed(data, capsys):
-    assert cli.main(["reference", "--data", data, "--aspect", "rooms", "--k", "3"]) == 0
-    assert "ridge on word indicators" in capsys.readouterr().out

