@@ -15,12 +15,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import tyro
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn import functional as F
 
 import sstricks as sst
@@ -111,33 +110,26 @@ class ListOps(Recipe):
     def check(self) -> None:
         """Raise ValueError for values that make no sense."""
         super().check()
-        if (self.network == "lstm") != (self.edges is None):
+        learnt = self.edges not in (None, "ground-truth")
+        if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
             raise ValueError(
-                f"model is {self.network!r} and edges is {self.edges!r}, expected edges for the network that passes "
-                "messages and none for the LSTM: change either."
-            )
-        if (self.edges not in (None, "ground-truth")) != (self.utility is not None):
-            raise ValueError(
-                f"edges is {self.edges!r} and utility is {self.utility!r}, expected a utility where edges are learnt, "
-                "and none elsewhere: change either."
+                f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}, expected edges "
+                "for the network that passes messages and none for the LSTM, a utility where edges are learnt and none "
+                "elsewhere: change one of them."
             )
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
             raise ValueError(
                 "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
                 "present where their utility is positive: choose one of these, or edges that form a tree."
             )
-        self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "message_steps")
-        self.check_positive("temperature", *(["final_temperature"] if self.final_temperature is not None else []))
-        for name, below in (("dropout", 1.0), ("negligible", 0.5), ("lr_decay", 1.01)):
-            if not 0 <= getattr(self, name) < below:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected from 0 to below {below}: pass such a one.")
-        for name in ("train_share", "valid_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected a share above 0 and at most 1: pass such a one."
-                )
-        if self.data_seed < 0:
-            raise ValueError(f"data_seed is {self.data_seed}, expected at least 0: pass a larger data_seed.")
+        positive = ["train_examples", "valid_examples", "test_examples", "train_share", "valid_share", "temperature"]
+        self.check_positive(*positive, "hidden", "message_steps")
+        if self.final_temperature is not None:
+            self.check_positive("final_temperature")
+        most = {"dropout": 0.99, "negligible": 0.5, "lr_decay": 1, "train_share": 1, "valid_share": 1}
+        for name, limit in {**most, "data_seed": math.inf}.items():
+            if not 0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected from 0 to {limit}: pass such a number.")
         self.specification.check()
 
     @property
@@ -174,17 +166,12 @@ class ListOps(Recipe):
     def data(self) -> Data:
         """Generated expressions. The depths take turns, so that a share has all of them in equal parts."""
         train, valid, test, _ = make_splits(self.specification)
-        count = math.ceil(self.valid_share * len(valid))
-        return Data(train[: self.used_examples], valid[:count], test)
-
-    @property
-    def used_examples(self) -> int:
-        """How many training expressions are used."""
-        return math.ceil(self.train_share * self.train_examples)
+        used, checked = math.ceil(self.train_share * len(train)), math.ceil(self.valid_share * len(valid))
+        return Data(train[:used], valid[:checked], test)
 
     def facts(self) -> dict[str, Any]:
         """How often the training saw an expression."""
-        epoch = math.ceil(self.used_examples / self.batch_size)
+        epoch = math.ceil(math.ceil(self.train_share * self.train_examples) / self.batch_size)
         return {"epochs": round(self.steps / epoch, 2)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
@@ -213,15 +200,15 @@ class ListOps(Recipe):
             rows=("Model", "Edge Distribution"),
             place=place_in_table,
             placing=frozenset({"network", "edges", "utility"}),
-            tuned=TUNED,
+            tuned=frozenset(
+                {"lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip"}
+            )
+            | {"dropout"},
             setup=describe_setup,
             caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",
         )
 
 
-TUNED = frozenset(
-    ("lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip", "dropout")
-)
 ROWS = {
     None: (Label(0, "LSTM"), Label(0, "–")),
     "independent-undirected": (Label(1, "GNN on latent graph"), Label(0, "Indep. Undirected Edges")),
@@ -285,34 +272,26 @@ class EdgeDistribution:
 @functools.lru_cache(maxsize=256)
 def structure_of(edges: str, length: int, device: torch.device) -> tuple[sst.Structure, Tensor, Tensor]:
     """A structure over pairs of tokens, and the first and second token of each pair."""
-    if edges == "arborescence":
-        structure = sst.Arborescence.complete(length)  # from the first token
-        pairs = structure.edges
-    elif edges == "spanning-tree":
-        structure = sst.SpanningTree.complete(length)
-        pairs = structure.edges
-    elif edges == "independent-directed":
-        pairs = (~torch.eye(length, dtype=torch.bool)).nonzero().T
+    if edges.startswith("independent"):
+        distinct = ~torch.eye(length, dtype=torch.bool)
+        pairs = (distinct if edges == "independent-directed" else distinct.triu()).nonzero().T
         structure = sst.Subset(pairs.shape[1])
     else:
-        pairs = torch.triu_indices(length, length, 1)
-        structure = sst.Subset(pairs.shape[1])
+        family = sst.Arborescence if edges == "arborescence" else sst.SpanningTree
+        structure = family.complete(length)  # arborescences begin at the first token
+        pairs = structure.edges
     first, second = pairs.to(device)
     return structure, first, second
-
-
-def negative_exponential(theta: Tensor) -> Distribution:
-    """Their rates are the softplus of theta: a small rate is a low utility.
-
-    Below -40 an edge is absent anyway, and the gradient of its utility, E / rate², would leave float32's range.
-    """
-    return sst.NegativeExponential(F.softplus(theta.clamp(min=-40.0)), validate_args=False)
 
 
 UTILITIES: Mapping[str, Any] = {
     "gumbel": sst.Gumbel,
     "normal": lambda theta: torch.distributions.Normal(theta, 1.0, validate_args=False),
-    "negative-exponential": negative_exponential,
+    # Rates are the softplus of theta: a small rate is a low utility. Below -40 an edge is absent anyway, and the
+    # gradient of its utility, E / rate², would leave float32's range.
+    "negative-exponential": lambda theta: sst.NegativeExponential(
+        F.softplus(theta.clamp(min=-40.0)), validate_args=False
+    ),
 }
 """Laws with location theta. An edge on its own is present if its utility is positive: with Gumbel utilities, if its
 own exceeds that of its absence, and the difference of the two is logistic."""
@@ -338,15 +317,9 @@ def edge_scores(graphs: Tensor, sentences: Expressions) -> tuple[Tensor, Tensor]
 # --------------------------------------------------------------------------------------------------------- messages
 
 
-class Links(NamedTuple):
-    """The messages of a batch of B graphs over L tokens each; token i of sentence b is node b·L + i.
-
-    They are sorted by receiver, and run against the edges, from operand to operator: the answer is read at the root.
-    """
-
-    senders: Tensor
-    receivers: Tensor
-    weights: Tensor
+Links = tuple[Tensor, Tensor, Tensor]
+"""Senders, receivers and weights of the messages of B graphs over L tokens; token i of sentence b is node b·L + i. They
+are sorted by receiver, and run against the edges, from operand to operator: the answer is read at the root."""
 
 
 def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
@@ -359,17 +332,7 @@ def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
     present = (flat.detach() > negligible).nonzero().squeeze(-1)
     receivers = present // length
     senders = receivers // length * length + present % length
-    return Links(senders, receivers, flat.index_select(0, present))
-
-
-def messages(
-    sent: Tensor, received: Tensor, links: Links, matrix: Tensor, bias: Tensor, precision: torch.dtype | None = None
-) -> Tensor:
-    """y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c): (N, h) twice -> (N, h), with W's product in `precision`."""
-    dtype = precision or matrix.dtype
-    hidden = sent.index_select(0, links.senders).add_(received.index_select(0, links.receivers)).relu_().to(dtype)
-    out = F.linear(hidden, matrix.to(dtype), bias.to(dtype)).relu_()
-    return torch.zeros_like(sent).index_add(0, links.receivers, links.weights.unsqueeze(-1) * out)
+    return senders, receivers, flat.index_select(0, present)
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -427,8 +390,9 @@ class SequenceNetwork(nn.Module):
 
 
 class MessageNetwork(nn.Module):
-    """A two-layer message network; the first layer is linear in both nodes, so each node's share is computed once.
+    """Messages y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c), with W's product in `precision`.
 
+    The first layer is linear in both nodes, so each node's shares a and b are computed once.
     Dropout after the first layer takes the same hidden units from all messages of a sentence: one mask for each message
     would be more random numbers than all else together.
     """
@@ -446,8 +410,11 @@ class MessageNetwork(nn.Module):
             hidden = nodes.shape[-1]
             kept = F.dropout(ends.new_ones(len(nodes) // length, 1, hidden), self.dropout)  # relu(m x) = m relu(x)
             ends = (ends.view(-1, length, 2, hidden) * kept.unsqueeze(2)).view_as(ends)
-        sent, received = ends.chunk(2, -1)
-        return messages(sent, received, links, self.message.weight, self.message.bias, self.precision)
+        (sent, received), (senders, receivers, weights) = ends.chunk(2, -1), links
+        dtype = self.precision or nodes.dtype
+        hidden = sent.index_select(0, senders).add_(received.index_select(0, receivers)).relu_().to(dtype)
+        out = F.linear(hidden, self.message.weight.to(dtype), self.message.bias.to(dtype)).relu_()
+        return torch.zeros_like(sent).index_add(0, receivers, weights.unsqueeze(-1) * out)
 
 
 class GraphNetwork(nn.Module):
@@ -483,13 +450,19 @@ class ListOpsModel(Model):
             precision = torch.bfloat16 if r.precision == "bfloat16" else None
             self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, precision)
 
-    def trick(self, batch: Expressions, step: int) -> sst.StochasticSoftmaxTrick:
-        """The trick at a step of the training."""
-        assert self.encoder is not None
-        assert self.edges is not None
+    def graphs(self, batch: Expressions, step: int | None = None) -> Tensor | None:
+        """Graphs (B, L, L), entry ij for an edge i -> j: relaxed at a step of the training, else hard.
+
+        They are the gold ones if these are given, and none for the LSTM.
+        """
+        if self.edges is None or self.encoder is None:
+            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        return self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step))
+        relaxed = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        hard = sst.StochasticArgmaxTrick(relaxed.structure, relaxed.utility)
+        sample = hard.sample() if step is None else relaxed.rsample()
+        return self.edges.graph(sample, batch.tokens.shape[1])
 
     def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:
         """Of the values, (B, 10)."""
@@ -499,26 +472,14 @@ class ListOpsModel(Model):
 
     def loss(self, batch: Expressions, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross-entropy over relaxed graphs."""
-        if self.edges:
-            graphs = self.edges.graph(self.trick(batch, step).rsample(), batch.tokens.shape[1])
-        else:
-            graphs = self.sample_graphs(batch)
-        logits = self.logits(batch, graphs)
+        logits = self.logits(batch, self.graphs(batch, step))
         loss = F.cross_entropy(logits, batch.answers)
         check_finite("its loss is", loss)
         return loss, {"loss": loss, "accuracy": (logits.argmax(-1) == batch.answers).float().mean()}
 
-    def sample_graphs(self, batch: Expressions) -> Tensor | None:
-        """Hard graphs (B, L, L), entry ij for an edge i -> j; the gold ones if they are given, none for the LSTM."""
-        if self.edges is None:
-            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
-        trick = self.trick(batch, self.recipe.steps)
-        hard = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample()
-        return self.edges.graph(hard, batch.tokens.shape[1])
-
     def evaluate(self, batch: Expressions) -> dict[str, Tensor]:
         """Accuracy on hard graphs, and how much of the gold trees these recover."""
-        graphs = self.sample_graphs(batch)
+        graphs = self.graphs(batch)
         logits = self.logits(batch, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
@@ -553,44 +514,32 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
     """Draw test expressions with gold edges above and each model's hard sample below.
 
     Args:
-        models: recipes and trained models by name, all on the same data; those without edges are left out.
+        models: recipes and trained models by name, all with edges and on the same data.
         path: the picture.
         example: which of the readable examples, from 1; by default all.
     """
-    from matplotlib.figure import Figure
-
     from sstricks.recipes import drawing
 
-    models = {name: (recipe, model) for name, (recipe, model) in models.items() if recipe.edges}
-    if not models:
-        raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
     sentences = readable_examples(make_splits(next(iter(models.values()))[0].specification).test)
     if example is not None and not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
-    rows = list(range(len(sentences))) if example is None else [example - 1]
-    count = len(models) * len(rows)
-    figure = Figure(figsize=(11.5, 2.9 * count + 0.7), layout="constrained")
-    axes = iter(figure.subplots(count, 1, squeeze=False)[:, 0])
+    parses = []
     for name, (recipe, model) in models.items():
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
             batch = sentences.to(next(iter(model.parameters())).device)
-            graphs = model.eval().sample_graphs(batch)
+            graphs = model.eval().graphs(batch)
             assert graphs is not None
             answers = model.logits(batch, graphs).argmax(-1).tolist()
         precision, recall = (scores.tolist() for scores in edge_scores(graphs > 0.5, batch))
-        for row in rows:
-            axis, text = next(axes), [TOKENS[token] for token in sentences.tokens[row].tolist() if token]
-            gold, found = ({(int(a), int(b)) for a, b in g[row].nonzero()} for g in (gold_graphs(sentences), graphs))
-            aside = {(a, b) for a, b in found if "]" in (text[a], text[b])}
-            drawing.draw_parse(axis, text, gold, found, aside)
-            axis.set_xlim(-0.8, max(16, int(sentences.lengths[rows].max())) - 0.2)
+        for row in range(len(sentences)) if example is None else [example - 1]:
+            words = [TOKENS[token] for token in sentences.tokens[row].tolist() if token]
             scores = f"edge precision {precision[row]:.0%}, recall {recall[row]:.0%}"
             title = f"{name}: value {int(sentences.answers[row])}, predicted {answers[row]}; {scores}"
-            axis.set_title(title, fontsize=10, loc="left")
-    drawing.explain_edges(figure, {"gold": drawing.INK, "of a closing bracket, not counted": drawing.LIGHT})
-    figure.suptitle("Parses of test expressions: gold above, found below", fontsize=12)
-    return drawing.save_figure(figure, path)
+            parses.append((title, words, gold_graphs(sentences)[row], graphs[row]))
+    heading = "Parses of test expressions: gold above, found below"
+    longest = max(16, *(len(words) for _, words, *_ in parses))
+    return drawing.draw_parses(parses, heading, path, longest, {"]": "of a closing bracket, not counted"})
 
 
 if __name__ == "__main__":
