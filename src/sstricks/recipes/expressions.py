@@ -354,10 +354,10 @@ def columns(*splits: Expressions) -> dict[str, np.ndarray]:
 def checksum(columns: Mapping[str, np.ndarray]) -> str:
     """SHA-256 in hexadecimal: of each split the number of expressions (8 bytes, little-endian), then its columns."""
     digest = hashlib.sha256()
-    for split in ("train", "valid", "test"):
-        lengths, *others = (columns[f"{split}_{column}"] for column in ("lengths", "answers", "tokens"))
-        for part in (len(lengths).to_bytes(8, "little"), lengths, *others):
-            digest.update(part)
+    for name in ("train", "valid", "test"):
+        digest.update(len(columns[f"{name}_lengths"]).to_bytes(8, "little"))
+        for column in ("lengths", "answers", "tokens"):
+            digest.update(columns[f"{name}_{column}"].tobytes())
     return digest.hexdigest()
 
 

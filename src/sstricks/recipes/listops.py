@@ -368,11 +368,9 @@ class EdgeEncoder(nn.Module):
         return self.heads(tokens) @ self.modifiers(tokens).mT
 
 
-class Readout(nn.Sequential):
+def readout(hidden: int, dropout: float) -> nn.Sequential:
     """From one vector of an expression to the logits of its value, by one hidden layer."""
-
-    def __init__(self, hidden: int, dropout: float) -> None:
-        super().__init__(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 10))
+    return nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 10))
 
 
 class SequenceNetwork(nn.Module):
@@ -382,7 +380,7 @@ class SequenceNetwork(nn.Module):
         super().__init__()
         self.tokens = TokenLSTM(token_embedding(hidden), dropout)
         self.positions = nn.Linear(max_length * hidden, hidden)
-        self.readout = Readout(hidden, dropout)
+        self.readout = readout(hidden, dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         outputs = (self.tokens(tokens) * (tokens != 0).unsqueeze(-1)).flatten(1)
@@ -407,9 +405,10 @@ class MessageNetwork(nn.Module):
         """What each node receives: (N, h) -> (N, h)."""
         ends = self.ends(nodes)
         if self.training and self.dropout > 0:
-            hidden = nodes.shape[-1]
-            kept = F.dropout(ends.new_ones(len(nodes) // length, 1, hidden), self.dropout)  # relu(m x) = m relu(x)
-            ends = (ends.view(-1, length, 2, hidden) * kept.unsqueeze(2)).view_as(ends)
+            kept = F.dropout(ends.new_ones(len(nodes) // length, 1, 1, nodes.shape[-1]), self.dropout)
+            ends = (ends.unflatten(0, (-1, length)).unflatten(-1, (2, -1)) * kept).view_as(
+                ends
+            )  # relu(m x) = m relu(x)
         (sent, received), (senders, receivers, weights) = ends.chunk(2, -1), links
         dtype = self.precision or nodes.dtype
         hidden = sent.index_select(0, senders).add_(received.index_select(0, receivers)).relu_().to(dtype)
@@ -426,7 +425,7 @@ class GraphNetwork(nn.Module):
         self.embedding = token_embedding(hidden)
         self.messages = MessageNetwork(hidden, dropout, precision)
         self.unit = nn.GRUCell(hidden, hidden)
-        self.readout = Readout(hidden, dropout)
+        self.readout = readout(hidden, dropout)
 
     def forward(self, tokens: Tensor, links: Links) -> Tensor:
         batch, length = tokens.shape
@@ -459,9 +458,9 @@ class ListOpsModel(Model):
             return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        relaxed = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
-        hard = sst.StochasticArgmaxTrick(relaxed.structure, relaxed.utility)
-        sample = hard.sample() if step is None else relaxed.rsample()
+        trick = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        hard = step is None  # whatever the temperature
+        sample = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample() if hard else trick.rsample()
         return self.edges.graph(sample, batch.tokens.shape[1])
 
     def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:

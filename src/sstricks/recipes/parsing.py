@@ -222,23 +222,23 @@ def read_treebank(folder: str) -> tuple[Sentences, Sentences, Sentences]:
     """Training, validation and test split of a folder, with one vocabulary; ValueError unless each has one file."""
     if not folder:
         raise ValueError("found no treebank, expected a folder: pass --data.")
-    splits = [read_sentences(_file_of(Path(folder), split)) for split in ("train", "dev", "test")]
+    splits = []
+    for split in ("train", "dev", "test"):
+        files = [
+            file for file in sorted(Path(folder).glob(f"*{split}*")) if file.name.endswith((".conllu", ".jsonl.gz"))
+        ]
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
+            raise ValueError(
+                f"{folder}: found {names}, expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
+            )
+        splits.append(read_sentences(files[0]))
     counts = Counter(word.lower() for one in splits[0] for word in one.words)
     words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
     tags = {tag: number for number, tag in enumerate(sorted({tag for one in splits[0] for tag in one.tags}))}
     vocabulary = Vocabulary(words, tags)
     train, valid, test = (Sentences(split, vocabulary) for split in splits)
     return train, valid, test
-
-
-def _file_of(folder: Path, split: str) -> Path:
-    found = [path for path in sorted(folder.glob(f"*{split}*")) if path.name.endswith((".conllu", ".jsonl.gz"))]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(
-            f"{folder}: found {names}, expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
-        )
-    return found[0]
 
 
 def read_sentences(file: Path) -> list[Sentence]:
