@@ -135,7 +135,7 @@ def draw_regularizers(folder: Path) -> Path:
         "exponential family": sst.ExponentialFamilyEntropy(),
     }
     points = {name: sst.KSubset(5, 2).softmax(u, 1.0, f) for name, f in regularizers.items()}
-    return draw_panels({"utility U": u, **points}, bars("abcde"), (2.3, 2.0), folder / "regularizers.png")
+    return draw_panels({"utility U": u, **points}, bars(tuple("abcde")), (2.3, 2.0), folder / "regularizers.png")
 
 
 # ----------------------------------------------------------------------------------------------- how points look
