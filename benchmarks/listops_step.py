@@ -43,8 +43,8 @@ def _rendition(batch: Expressions) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        assert model.edges is not None
-        graph = model.edges.graph(model.trick(batch, 0).rsample(), batch.tokens.shape[1])
+        graph = model.graphs(batch, 0)
+        assert graph is not None
         loss(dense, batch.tokens, graph, batch.answers).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sstricks.recipes.listops import Readout, token_embedding
+from sstricks.recipes.listops import readout, token_embedding
 
 
 class DenseNetwork(nn.Module):
@@ -24,7 +24,7 @@ class DenseNetwork(nn.Module):
             nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU()
         )
         self.unit = nn.GRUCell(hidden, hidden)
-        self.readout = Readout(hidden, dropout)
+        self.readout = readout(hidden, dropout)
 
     def forward(self, tokens: Tensor, graph: Tensor) -> Tensor:
         """Tokens (B, L) and weights (B, L, L) of the edges i -> j -> logits (B, 10)."""

@@ -12,7 +12,7 @@ import torch
 import sstricks as sst
 import sstricks_cli as cli
 from sstricks.recipes import field_guide
-from sstricks.recipes.field_guide import Exhibit, FieldGuide, best_paths, exhibits, lattice, table_of_pairs
+from sstricks.recipes.field_guide import Exhibit, best_paths, exhibits, lattice, table_of_pairs
 from sstricks.recipes.harness.files import read_section, write_section
 from sstricks.solvers import look_up
 
@@ -108,10 +108,6 @@ def test_a_page_without_markers_is_left_alone(tmp_path, capsys):
     assert not (tmp_path / "pictures").exists()
     with pytest.raises(ValueError, match="found no file"):
         write_section(tmp_path / "absent.md", NAME, "")
-
-
-def test_defaults():
-    assert FieldGuide() == FieldGuide(out=Path("field-guide"), seed=0, page=None)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):

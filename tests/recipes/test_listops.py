@@ -18,11 +18,11 @@ from sstricks.recipes.listops import (
     EdgeEncoder,
     GraphNetwork,
     ListOps,
+    MessageNetwork,
     SequenceNetwork,
     edge_scores,
     gold_graphs,
     links_of,
-    messages,
 )
 
 TEXTS = ("[MAX 3 [MIN 8 2 ] ]", "[MED 1 4 ]", "[MIN [MAX 1 9 ] 5 [MED 2 2 7 ] 6 ]", "[MAX [MIN [MED 3 1 ] 8 ] 0 ]")
@@ -160,20 +160,24 @@ def by_definition(sent, received, graph, matrix, bias):
 def test_messages_and_their_gradients_are_those_of_the_definition(precision, error, monkeypatch):
     monkeypatch.setattr("sstricks.recipes.harness.recipe.has_bfloat16", lambda device_type: True)
     torch.manual_seed(0)
-    arguments = [torch.randn(s, dtype=torch.float64) for s in ((18, 4), (18, 4), (3, 6, 6), (4, 4), (4,))]
-    arguments[2].clamp_(min=0)  # absent edges
-    sent, received, graph, *layer = (x.requires_grad_() for x in arguments)
-    outputs = messages(sent, received, links_of(graph), *layer, precision), by_definition(*arguments)
+    network = MessageNetwork(4, 0.0, precision).double()
+    nodes = torch.randn(18, 4, dtype=torch.float64, requires_grad=True)
+    graph = torch.randn(3, 6, 6, dtype=torch.float64).clamp_(min=0).requires_grad_()  # with absent edges
+    outputs = (
+        network(nodes, links_of(graph), 6),
+        by_definition(*network.ends(nodes).chunk(2, -1), graph, *network.message.parameters()),
+    )
+    arguments = [nodes, *network.parameters(), graph]
     found, expected = ([y, *torch.autograd.grad(y.square().sum(), arguments)] for y in outputs)
-    expected[3] = expected[3] * (graph > 0)  # an absent edge gets no gradient
+    expected[-1] = expected[-1] * (graph > 0)  # an absent edge gets no gradient
     for one, other in zip(found, expected, strict=True):
         assert (one - other).norm() <= error * other.norm()
 
 
 def test_a_message_runs_from_operand_to_operator():
-    links = links_of(gold_graphs(parse(*TEXTS[:2])).float())
-    assert links.senders.tolist() == [1, 2, 3, 4, 8, 9]
-    assert links.receivers.tolist() == [0, 0, 2, 2, 7, 7]
+    senders, receivers, _ = links_of(gold_graphs(parse(*TEXTS[:2])).float())
+    assert senders.tolist() == [1, 2, 3, 4, 8, 9]
+    assert receivers.tolist() == [0, 0, 2, 2, 7, 7]
 
 
 def test_graphs_without_edges_pass_no_messages():
@@ -186,7 +190,7 @@ def test_negligible_edges_change_little():
     network, tokens, graph = GraphNetwork(8, 2, 0.0), parse(*TEXTS).tokens, torch.rand(4, 13, 13)
     graph[graph < 0.3] *= 1e-6
     exact, fewer = links_of(graph), links_of(graph, 1e-6)
-    assert len(fewer.senders) < 0.8 * len(exact.senders)
+    assert len(fewer[0]) < 0.8 * len(exact[0])
     torch.testing.assert_close(network(tokens, fewer), network(tokens, exact), atol=1e-4, rtol=0)
 
 
@@ -300,7 +304,7 @@ def test_evaluation_takes_hard_graphs_whatever_the_temperature():
     for t in (1e6, 1e-3):
         recipe = tiny(temperature=t)
         torch.manual_seed(0)
-        graphs.append(recipe.model().eval().sample_graphs(recipe.data().test[:20]))
+        graphs.append(recipe.model().eval().graphs(recipe.data().test[:20]))
         assert set(graphs[-1].unique().tolist()) == {0.0, 1.0}
     assert torch.equal(*graphs)
 
@@ -318,22 +322,24 @@ def test_diverged_parameters_are_told():
         for parameter in model.encoder.parameters():
             parameter.fill_(math.nan)
     with pytest.raises(DivergedError, match="Lower --lr"):
-        model.sample_graphs(recipe.data().test[:20])
+        model.graphs(recipe.data().test[:20])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"network": "lstm"}, "none for the LSTM"),
-        ({"edges": None, "utility": None}, "edges is None, expected edges"),
-        ({"utility": None}, "expected a utility where edges are learnt"),
+        ({"edges": None, "utility": None}, "edges is None, expected edges for the network"),
+        ({"utility": None}, "utility is None .* a utility where edges are learnt"),
         ({"edges": "ground-truth"}, "and none elsewhere"),
         ({"edges": "independent-directed", "utility": "negative-exponential"}, "where their utility is positive"),
-        ({"dropout": 1.0}, "dropout is 1.0, expected from 0 to below 1.0"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected below 1"),
         ({"negligible": -0.1}, "negligible is -0.1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected a number above 0"),
-        ({"train_share": 2.0}, "train_share is 2.0, expected a share above 0 and at most 1"),
-        ({"valid_share": 0.0}, "valid_share is 0.0, expected a share above 0 and at most 1"),
+        ({"final_temperature": 0.0}, "final_temperature is 0.0, expected a number above 0"),
+        ({"data_seed": -1}, "data_seed is -1, expected at least 0"),
+        ({"train_share": 2.0}, "train_share is 2.0, expected at most 1"),
+        ({"valid_share": 0.0}, "valid_share is 0.0, expected a number above 0"),
         ({"restarts": 4, "restart_steps": 6}, "steps is 8, expected at least 12"),
     ],
 )

@@ -37,7 +37,6 @@ def test_defaults_follow_from_what_is_given(tmp_path, capsys, arguments, expecte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "lstm", "--edges", "spanning-tree"], "expected edges for the network that passes messages"),
         (["--train-examples", "2000000"], "take 400016 different expressions of depth 1, of which there are 333300"),
         (["--train-share", "-inf"], "train_share is -inf, expected a finite number"),
     ],

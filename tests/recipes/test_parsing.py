@@ -47,9 +47,9 @@ def test_both_formats_are_read_alike(folder, tmp_path):
     file = tmp_path / "en-train.conllu"
     file.write_text(conllu(3 * SENTENCES))
     assert read_sentences(file) == read_sentences(folder / "train.jsonl.gz")
-    bank = read_treebank(str(folder))
+    bank, *_ = read_treebank(str(folder))
     assert "hearing" in bank.vocabulary.words  # it occurs in three copies
-    assert [is_projective(one.heads) for one in bank.train.sentences[:5]] == [True, True, True, True, False]
+    assert [is_projective(one.heads) for one in bank.sentences[:5]] == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,31 @@ def explain_edges(figure: Figure, more: Mapping[str, str] | None = None) -> None
         *(Line2D([], [], color=color, linewidth=1.2, label=label) for label, color in (more or {}).items()),
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=5, frameon=False, handlelength=3.2)
+
+
+def draw_parses(
+    parses: Sequence[tuple[str, Sequence[str], Tensor, Tensor]],
+    heading: str,
+    path: Path,
+    room: int = 0,
+    aside: Mapping[str, str] | None = None,
+) -> Path:
+    """Draw trees over words below each other: gold edges above the words, found ones below them.
+
+    Args:
+        parses: title, words, and gold and found edges, (L, L) with entry ij for i -> j, of each.
+        heading: of the picture.
+        path: the picture.
+        room: for how many words there is room at least.
+        aside: words whose found edges do not count, with what the legend says of these.
+    """
+    figure = Figure(figsize=(13, 2.9 * len(parses) + 0.7), layout="constrained")
+    aside, axes = aside or {}, figure.subplots(len(parses), 1, squeeze=False)[:, 0]
+    for axis, (title, words, *graphs) in zip(axes, parses, strict=True):
+        gold, found = ({(int(a), int(b)) for a, b in graph.nonzero()} for graph in graphs)
+        draw_parse(axis, words, gold, found, {(a, b) for a, b in found if aside.keys() & {words[a], words[b]}})
+        axis.set_xlim(-0.8, max(room, len(words)) - 0.2)
+        axis.set_title(title, fontsize=10, loc="left")
+    explain_edges(figure, {"gold": INK, **dict.fromkeys(aside.values(), LIGHT)})
+    figure.suptitle(heading, fontsize=12)
+    return save_figure(figure, path)

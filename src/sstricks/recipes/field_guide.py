@@ -6,7 +6,7 @@ graph, arcs over a sentence. The table of what has a solver is read from the reg
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,25 +73,24 @@ class Exhibit:
         trick = sst.StochasticSoftmaxTrick(self.structure, utility, 1.0, self.regularizer, solver=self.solver)
         with torch.no_grad():
             u = trick.draw(generator=torch.Generator().manual_seed(seed % 2**64)).utility
-        points = {
-            "utility U": u,
-            **{
-                f"t = {t:g}": self.structure.softmax(u, t, self.regularizer, solver=self.solver)
-                for t in (5.0, 1.0, 0.2)
-            },
-            "argmax, t = 0": self.structure.argmax(u),
-        }
-        (width, height), count = self.size, len(points)
-        stacked = width > 4 * height  # panels of sentences stand below each other
-        figure = Figure(figsize=(width, height * count) if stacked else (width * count, height), layout="constrained")
-        axes = figure.subplots(*((count, 1) if stacked else (1, count)), sharey=not stacked)
-        for axis, (title, x) in zip(axes, points.items(), strict=True):
-            if stacked:
-                axis.annotate(title, (-0.005, 0.63), xycoords="axes fraction", ha="right", va="center", fontsize=10)
-            else:
-                axis.set_title(title, fontsize=11)
-            self.paint(axis, x, title == "utility U")
-        return save_figure(figure, folder / f"{self.name}.png", dpi=110)
+        points = {f"t = {t:g}": self.structure.softmax(u, t, self.regularizer, solver=self.solver) for t in (5, 1, 0.2)}
+        points = {"utility U": u, **points, "argmax, t = 0": self.structure.argmax(u)}
+        return draw_panels(points, self.paint, self.size, folder / f"{self.name}.png")
+
+
+def draw_panels(points: Mapping[str, Tensor], paint: Paint, size: tuple[float, float], path: Path) -> Path:
+    """Draw points beside each other, a panel of this size for each title, the utility first."""
+    (width, height), count = size, len(points)
+    stacked = width > 4 * height  # panels of sentences stand below each other
+    figure = Figure(figsize=(width, height * count) if stacked else (width * count, height), layout="constrained")
+    axes = figure.subplots(*((count, 1) if stacked else (1, count)), sharey=not stacked)
+    for axis, (title, x) in zip(axes, points.items(), strict=True):
+        if stacked:
+            axis.annotate(title, (-0.005, 0.63), xycoords="axes fraction", ha="right", va="center", fontsize=10)
+        else:
+            axis.set_title(title, fontsize=11)
+        paint(axis, x, title == "utility U")
+    return save_figure(figure, path, dpi=110)
 
 
 def exhibits() -> list[Exhibit]:
@@ -99,11 +98,8 @@ def exhibits() -> list[Exhibit]:
     review = ["pours", "a", "deep", "amber", "with", "a", "sweet", "malty", "nose", "and", "a", "dry", "finish"]
     people, tasks = ("Ada", "Ben", "Cleo", "Dan", "Eve"), ("cook", "wash", "shop", "sweep", "rest")
     n, parsed, heads = len(review), ("root", "she", "reads", "old", "maps", "daily"), (-1, 2, 0, 4, 2, 2)
-    trees, rooted, projective = (
-        sst.SpanningTree.complete(7),
-        sst.Arborescence.complete(6),
-        sst.ProjectiveArborescence(len(parsed)),
-    )
+    trees, rooted = sst.SpanningTree.complete(7), sst.Arborescence.complete(6)
+    projective = sst.ProjectiveArborescence(len(parsed))
     log_odds = torch.tensor([0.5, -2.5, 1.0, -2.0, 0.0])
     things = bars(("umbrella", "gloves", "sunglasses", "scarf", "camera"))
     pairs = sst.ChainUtility(sst.Gumbel(torch.zeros(n).double()), torch.full((n - 1,), 1.5).double())
@@ -112,32 +108,19 @@ def exhibits() -> list[Exhibit]:
     paths = sst.LinearOracle(lambda u: best_paths(u, streets), (streets.shape[1],))
     ends = ["A", *[""] * (len(crossings) - 2), "B"]
     town = graph(streets, crossings, ends, directed=True, filled=(0, len(crossings) - 1))
+    directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,))
+    plausible = sst.Gumbel(2 * gold.double())  # so that the parse makes some sense
     return [
         Exhibit("one-hot", sst.OneHot(5), bars(("bus", "tram", "bicycle", "taxi", "on foot")), (2.3, 2.0)),
         Exhibit("subset", sst.Subset(5), things, (2.3, 2.0), sst.Logistic(log_odds)),
         Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
         Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
         Exhibit(
-            "matching",
-            sst.Matching(5),
-            bipartite(people, tasks),
-            (2.35, 2.1),
-            regularizer=sst.CategoricalEntropy(),
+            "matching", sst.Matching(5), bipartite(people, tasks), (2.35, 2.1), regularizer=sst.CategoricalEntropy()
         ),
         Exhibit("spanning-tree", trees, graph(trees.edges, circle(7), "ABCDEFG"), (2.5, 2.3)),
-        Exhibit(
-            "arborescence",
-            rooted,
-            graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,)),
-            (2.5, 2.3),
-        ),
-        Exhibit(
-            "projective-arborescence",
-            projective,
-            arcs(projective.edges, parsed),
-            (2.75, 1.45),
-            sst.Gumbel(2 * gold.double()),  # so that the parse makes some sense
-        ),
+        Exhibit("arborescence", rooted, directed, (2.5, 2.3)),
+        Exhibit("projective-arborescence", projective, arcs(projective.edges, parsed), (2.75, 1.45), plausible),
         Exhibit("linear-oracle", paths, town, (2.5, 2.3), regularizer=sst.Euclidean(), solver=sst.FrankWolfe()),
     ]
 
@@ -145,19 +128,14 @@ def exhibits() -> list[Exhibit]:
 def draw_regularizers(folder: Path) -> Path:
     """Draw the relaxations of the best two of five under every regularizer, at t = 1."""
     u = torch.tensor([1.6, 0.9, 0.6, -0.4, -1.2], dtype=torch.float64)
-    points = {"utility U": u}
-    for name, f in {
+    regularizers = {
         "Euclidean": sst.Euclidean(),
         "categorical": sst.CategoricalEntropy(),
         "binary": sst.BinaryEntropy(),
         "exponential family": sst.ExponentialFamilyEntropy(),
-    }.items():
-        points[name] = sst.KSubset(5, 2).softmax(u, 1.0, f)
-    figure, paint = Figure(figsize=(11.5, 2.0), layout="constrained"), bars(("a", "b", "c", "d", "e"))
-    for axis, (title, x) in zip(figure.subplots(1, 5, sharey=True), points.items(), strict=True):
-        axis.set_title(title, fontsize=11)
-        paint(axis, x, title == "utility U")
-    return save_figure(figure, folder / "regularizers.png", dpi=110)
+    }
+    points = {name: sst.KSubset(5, 2).softmax(u, 1.0, f) for name, f in regularizers.items()}
+    return draw_panels({"utility U": u, **points}, bars(tuple("abcde")), (2.3, 2.0), folder / "regularizers.png")
 
 
 # ----------------------------------------------------------------------------------------------- how points look
@@ -205,6 +183,13 @@ def weighted(draw: Callable[[Axes, Tensor, str], None]) -> Paint:
     return paint
 
 
+def seen(edges: Tensor, weights: Tensor) -> Iterator[tuple[int, int, float, float, float]]:
+    """Ends, weight, width and opacity of edges that have some weight."""
+    for a, b, weight in zip(*edges.tolist(), weights.tolist(), strict=True):
+        if weight > LEAST:
+            yield a, b, weight, *visible(weight)
+
+
 def sentence(words: Sequence[str]) -> Paint:
     """Words, marked as a pen marks them; a bridge between two words is the coordinate of their pair."""
 
@@ -236,15 +221,13 @@ def sentence(words: Sequence[str]) -> Paint:
 
 def bipartite(rows: Sequence[str], columns: Sequence[str]) -> Paint:
     """Two columns of names, and lines between them as wide and as dark as their coordinates."""
+    pairs = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(len(columns))).T
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
         left, right = ([1 - (i + 0.5) / len(names) for i in range(len(names))] for names in (rows, columns))
-        for i, row in enumerate(weights.tolist()):
-            for j, weight in enumerate(row):
-                if weight > LEAST:
-                    width, alpha = visible(weight)
-                    line = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 1 + weight}
-                    axis.plot([0, 1], [left[i], right[j]], color=color, **line)
+        for i, j, weight, width, alpha in seen(pairs, weights.flatten()):
+            line = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 1 + weight}
+            axis.plot([0, 1], [left[i], right[j]], color=color, **line)
         for x, places, names, side in ((0, left, rows, "right"), (1, right, columns, "left")):
             axis.scatter([x] * len(places), places, s=34, color="#FFFFFF", edgecolors=INK, linewidths=1.1, zorder=3)
             for y, name in zip(places, names, strict=True):
@@ -270,14 +253,12 @@ def graph(
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
         at = places.tolist()
-        for a, b, weight in zip(*edges.tolist(), weights.tolist(), strict=True):
-            if weight > LEAST:
-                width, alpha = visible(weight)
-                arrow = {"arrowstyle": ARROW, "shrinkA": 7, "shrinkB": 8, "linewidth": 0.7 * width}
-                line = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": width}
-                shape = {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
-                shape |= arrow if directed else line
-                axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, zorder=1 + weight / 2, **shape))
+        for a, b, weight, width, alpha in seen(edges, weights):
+            arrow = {"arrowstyle": ARROW, "shrinkA": 7, "shrinkB": 8, "linewidth": 0.7 * width}
+            line = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": width}
+            shape = {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
+            shape |= arrow if directed else line
+            axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, zorder=1 + weight / 2, **shape))
         draw_nodes(axis, places, names, filled)
 
     return weighted(draw)
@@ -287,14 +268,12 @@ def arcs(edges: Tensor, words: Sequence[str]) -> Paint:
     """A sentence, and arcs above it from each head to its dependents; node 0 is the root."""
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
-        for head, dependent, weight in zip(*edges.tolist(), weights.tolist(), strict=True):
-            if weight > LEAST:
-                width, alpha = visible(weight)
-                # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
-                start, rad = (head + 0.22, -0.6) if dependent > head else (head - 0.22, 0.6)
-                shape = {"arrowstyle": ARROW, "connectionstyle": f"arc3,rad={rad}", "mutation_scale": 4 + 5 * weight}
-                shape |= {"shrinkA": 1, "shrinkB": 0, "linewidth": 0.65 * width, "zorder": 1 + weight}
-                axis.add_patch(FancyArrowPatch((start, 0), (dependent, 0), color=color, alpha=alpha, **shape))
+        for head, dependent, weight, width, alpha in seen(edges, weights):
+            # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
+            start, rad = (head + 0.22, -0.6) if dependent > head else (head - 0.22, 0.6)
+            shape = {"arrowstyle": ARROW, "connectionstyle": f"arc3,rad={rad}", "mutation_scale": 4 + 5 * weight}
+            shape |= {"shrinkA": 1, "shrinkB": 0, "linewidth": 0.65 * width, "zorder": 1 + weight}
+            axis.add_patch(FancyArrowPatch((start, 0), (dependent, 0), color=color, alpha=alpha, **shape))
         for node, word in enumerate(words):
             axis.annotate(word, (node, -0.14), ha="center", va="top", fontsize=7.5)
         axis.set_xlim(-0.5, len(words) - 0.5)
@@ -343,11 +322,8 @@ def table_of_pairs() -> str:
         *(sst.SeparableRegularizer, sst.ExponentialFamilyEntropy),
     )
     public = [getattr(sst, name) for name in sorted(sst.__all__)]
-    structures = [
-        one
-        for one in public
-        if isinstance(one, type) and issubclass(one, sst.Structure) and not inspect.isabstract(one)
-    ]
+    classes = [one for one in public if isinstance(one, type) and issubclass(one, sst.Structure)]
+    structures = [one for one in classes if not inspect.isabstract(one)]
     head = ("structure", *(f"`{f.__name__}`" for f in regularizers), "`log_partition`, `entropy`", "`sample`")
     rows, reasons = [head, ("---",) * len(head)], []
     for structure in structures:

@@ -104,11 +104,9 @@ class LearningToExplain(Recipe):
         super().check()
         eps = self.finite_difference_eps
         self.check_positive("k", "max_words", "temperature", *([] if eps is None else ["finite_difference_eps"]))
-        for name, below in (("dropout", 1.0), ("lr_final", 1.01), ("lr_share", 1.01)):
-            if not 0 <= getattr(self, name) < below:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a share from 0 to 1: pass such a one.")
-        if self.k > self.max_words:
-            raise ValueError(f"k is {self.k}, expected at most max_words={self.max_words}: change either.")
+        self.check_range("dropout", least=0, below=1)
+        self.check_range("lr_final", "lr_share", least=0, most=1)
+        self.check_range("k", least=1, most="max_words")
         if self.gradient == "finite-difference" and RELAXATIONS[self.relaxation][1] is None:
             trick = f"{self.relaxation}, which is no stochastic softmax trick"
             raise ValueError(f"gradient is {self.gradient}, expected exact for {trick}: change either.")
@@ -122,9 +120,10 @@ class LearningToExplain(Recipe):
         return f"{self.relaxation} {self.k} {self.aspect}"
 
     def lr_factor(self, step: int) -> float:
-        """In a straight line from 1 to `lr_final`, and constant from there (App. D.6)."""
+        """In a straight line from 1 to `lr_final`, and constant from there (App. D.6), times what `lr_decay` says."""
         falls = round(self.lr_share * self.steps)
-        return self.lr_final if step >= falls else 1 + (self.lr_final - 1) * step / falls
+        share = self.lr_final if step >= falls else 1 + (self.lr_final - 1) * step / falls
+        return super().lr_factor(step) * share
 
     def space(self) -> dict[str, Any]:
         """The paper's values (App. D.6); 5 to 10 of its ten epochs are half to all of the training."""

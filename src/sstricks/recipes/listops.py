@@ -15,12 +15,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 import tyro
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn import functional as F
 
 import sstricks as sst
@@ -70,8 +69,6 @@ class ListOps(Recipe):
     """Rounds of messages."""
     dropout: float = 0.1
     """Share of hidden units that are set to zero in training."""
-    lr_decay: float = 0.0
-    """Share of the steps, at the end, over which the learning rate falls to 0."""
     temperature: float = 1.0
     """Temperature of the relaxation, at the start."""
     final_temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -111,33 +108,26 @@ class ListOps(Recipe):
     def check(self) -> None:
         """Raise ValueError for values that make no sense."""
         super().check()
-        if (self.network == "lstm") != (self.edges is None):
+        learnt = self.edges not in (None, "ground-truth")
+        if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
             raise ValueError(
-                f"model is {self.network!r} and edges is {self.edges!r}, expected edges for the network that passes "
-                "messages and none for the LSTM: change either."
-            )
-        if (self.edges not in (None, "ground-truth")) != (self.utility is not None):
-            raise ValueError(
-                f"edges is {self.edges!r} and utility is {self.utility!r}, expected a utility where edges are learnt, "
-                "and none elsewhere: change either."
+                f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}, expected edges "
+                "for the network that passes messages and none for the LSTM, a utility where edges are learnt and none "
+                "elsewhere: change one of them."
             )
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
             raise ValueError(
                 "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
                 "present where their utility is positive: choose one of these, or edges that form a tree."
             )
-        self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "message_steps")
-        self.check_positive("temperature", *(["final_temperature"] if self.final_temperature is not None else []))
-        for name, below in (("dropout", 1.0), ("negligible", 0.5), ("lr_decay", 1.01)):
-            if not 0 <= getattr(self, name) < below:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected from 0 to below {below}: pass such a one.")
-        for name in ("train_share", "valid_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected a share above 0 and at most 1: pass such a one."
-                )
-        if self.data_seed < 0:
-            raise ValueError(f"data_seed is {self.data_seed}, expected at least 0: pass a larger data_seed.")
+        positive = ["train_examples", "valid_examples", "test_examples", "train_share", "valid_share", "temperature"]
+        self.check_positive(*positive, "hidden", "message_steps")
+        if self.final_temperature is not None:
+            self.check_positive("final_temperature")
+        self.check_range("data_seed", least=0)
+        self.check_range("train_share", "valid_share", least=0, most=1)
+        self.check_range("dropout", least=0, below=1)
+        self.check_range("negligible", least=0, below=0.5)
         self.specification.check()
 
     @property
@@ -156,10 +146,6 @@ class ListOps(Recipe):
         final = self.temperature if self.final_temperature is None else self.final_temperature
         return self.temperature * (final / self.temperature) ** (step / self.steps)
 
-    def lr_factor(self, step: int) -> float:
-        """Constant at first, then in a straight line to 0."""
-        return min(1.0, (self.steps - step) / (self.lr_decay * self.steps)) if self.lr_decay else 1.0
-
     def space(self) -> dict[str, Any]:
         """What the paper varied (App. D.5.3); it does not print the bounds. These have the presets inside."""
         from ray import tune
@@ -174,17 +160,12 @@ class ListOps(Recipe):
     def data(self) -> Data:
         """Generated expressions. The depths take turns, so that a share has all of them in equal parts."""
         train, valid, test, _ = make_splits(self.specification)
-        count = math.ceil(self.valid_share * len(valid))
-        return Data(train[: self.used_examples], valid[:count], test)
-
-    @property
-    def used_examples(self) -> int:
-        """How many training expressions are used."""
-        return math.ceil(self.train_share * self.train_examples)
+        used, checked = math.ceil(self.train_share * len(train)), math.ceil(self.valid_share * len(valid))
+        return Data(train[:used], valid[:checked], test)
 
     def facts(self) -> dict[str, Any]:
         """How often the training saw an expression."""
-        epoch = math.ceil(self.used_examples / self.batch_size)
+        epoch = math.ceil(math.ceil(self.train_share * self.train_examples) / self.batch_size)
         return {"epochs": round(self.steps / epoch, 2)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
@@ -213,15 +194,15 @@ class ListOps(Recipe):
             rows=("Model", "Edge Distribution"),
             place=place_in_table,
             placing=frozenset({"network", "edges", "utility"}),
-            tuned=TUNED,
+            tuned=frozenset(
+                {"lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip"}
+            )
+            | {"dropout"},
             setup=describe_setup,
             caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",
         )
 
 
-TUNED = frozenset(
-    ("lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip", "dropout")
-)
 ROWS = {
     None: (Label(0, "LSTM"), Label(0, "–")),
     "independent-undirected": (Label(1, "GNN on latent graph"), Label(0, "Indep. Undirected Edges")),
@@ -285,34 +266,26 @@ class EdgeDistribution:
 @functools.lru_cache(maxsize=256)
 def structure_of(edges: str, length: int, device: torch.device) -> tuple[sst.Structure, Tensor, Tensor]:
     """A structure over pairs of tokens, and the first and second token of each pair."""
-    if edges == "arborescence":
-        structure = sst.Arborescence.complete(length)  # from the first token
-        pairs = structure.edges
-    elif edges == "spanning-tree":
-        structure = sst.SpanningTree.complete(length)
-        pairs = structure.edges
-    elif edges == "independent-directed":
-        pairs = (~torch.eye(length, dtype=torch.bool)).nonzero().T
+    if edges.startswith("independent"):
+        distinct = ~torch.eye(length, dtype=torch.bool)
+        pairs = (distinct if edges == "independent-directed" else distinct.triu()).nonzero().T
         structure = sst.Subset(pairs.shape[1])
     else:
-        pairs = torch.triu_indices(length, length, 1)
-        structure = sst.Subset(pairs.shape[1])
+        family = sst.Arborescence if edges == "arborescence" else sst.SpanningTree
+        structure = family.complete(length)  # arborescences begin at the first token
+        pairs = structure.edges
     first, second = pairs.to(device)
     return structure, first, second
-
-
-def negative_exponential(theta: Tensor) -> Distribution:
-    """Their rates are the softplus of theta: a small rate is a low utility.
-
-    Below -40 an edge is absent anyway, and the gradient of its utility, E / rate², would leave float32's range.
-    """
-    return sst.NegativeExponential(F.softplus(theta.clamp(min=-40.0)), validate_args=False)
 
 
 UTILITIES: Mapping[str, Any] = {
     "gumbel": sst.Gumbel,
     "normal": lambda theta: torch.distributions.Normal(theta, 1.0, validate_args=False),
-    "negative-exponential": negative_exponential,
+    # Rates are the softplus of theta: a small rate is a low utility. Below -40 an edge is absent anyway, and the
+    # gradient of its utility, E / rate², would leave float32's range.
+    "negative-exponential": lambda theta: sst.NegativeExponential(
+        F.softplus(theta.clamp(min=-40.0)), validate_args=False
+    ),
 }
 """Laws with location theta. An edge on its own is present if its utility is positive: with Gumbel utilities, if its
 own exceeds that of its absence, and the difference of the two is logistic."""
@@ -338,15 +311,9 @@ def edge_scores(graphs: Tensor, sentences: Expressions) -> tuple[Tensor, Tensor]
 # --------------------------------------------------------------------------------------------------------- messages
 
 
-class Links(NamedTuple):
-    """The messages of a batch of B graphs over L tokens each; token i of sentence b is node b·L + i.
-
-    They are sorted by receiver, and run against the edges, from operand to operator: the answer is read at the root.
-    """
-
-    senders: Tensor
-    receivers: Tensor
-    weights: Tensor
+Links = tuple[Tensor, Tensor, Tensor]
+"""Senders, receivers and weights of the messages of B graphs over L tokens; token i of sentence b is node b·L + i. They
+are sorted by receiver, and run against the edges, from operand to operator: the answer is read at the root."""
 
 
 def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
@@ -359,16 +326,7 @@ def links_of(graph: Tensor, negligible: float = 0.0) -> Links:
     present = (flat.detach() > negligible).nonzero().squeeze(-1)
     receivers = present // length
     senders = receivers // length * length + present % length
-    return Links(senders, receivers, flat.index_select(0, present))
-
-
-def messages(
-    sent: Tensor, received: Tensor, links: Links, matrix: Tensor, bias: Tensor, precision: Precision = "float32"
-) -> Tensor:
-    """y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c): (N, h) twice -> (N, h), with W's product in `precision`."""
-    hidden = sent.index_select(0, links.senders).add_(received.index_select(0, links.receivers)).relu_()
-    out = F.linear(*(lowered(part, precision) for part in (hidden, matrix, bias))).relu_()
-    return torch.zeros_like(sent).index_add(0, links.receivers, links.weights.unsqueeze(-1) * out)
+    return senders, receivers, flat.index_select(0, present)
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -404,11 +362,9 @@ class EdgeEncoder(nn.Module):
         return self.heads(tokens) @ self.modifiers(tokens).mT
 
 
-class Readout(nn.Sequential):
+def readout(hidden: int, dropout: float) -> nn.Sequential:
     """From one vector of an expression to the logits of its value, by one hidden layer."""
-
-    def __init__(self, hidden: int, dropout: float) -> None:
-        super().__init__(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 10))
+    return nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 10))
 
 
 class SequenceNetwork(nn.Module):
@@ -418,7 +374,7 @@ class SequenceNetwork(nn.Module):
         super().__init__()
         self.tokens = TokenLSTM(token_embedding(hidden), dropout)
         self.positions = nn.Linear(max_length * hidden, hidden)
-        self.readout = Readout(hidden, dropout)
+        self.readout = readout(hidden, dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         outputs = (self.tokens(tokens) * (tokens != 0).unsqueeze(-1)).flatten(1)
@@ -426,8 +382,9 @@ class SequenceNetwork(nn.Module):
 
 
 class MessageNetwork(nn.Module):
-    """A two-layer message network; the first layer is linear in both nodes, so each node's share is computed once.
+    """Messages y_r = Σ_{s → r} w_sr relu(W relu(a_s + b_r) + c), with W's product in `precision`.
 
+    The first layer is linear in both nodes, so each node's shares a and b are computed once.
     Dropout after the first layer takes the same hidden units from all messages of a sentence: one mask for each message
     would be more random numbers than all else together.
     """
@@ -443,11 +400,14 @@ class MessageNetwork(nn.Module):
         """What each node receives: (N, h) -> (N, h)."""
         ends = self.ends(nodes)
         if self.training and self.dropout > 0:
-            hidden = nodes.shape[-1]
-            kept = F.dropout(ends.new_ones(len(nodes) // length, 1, hidden), self.dropout)  # relu(m x) = m relu(x)
-            ends = (ends.view(-1, length, 2, hidden) * kept.unsqueeze(2)).view_as(ends)
-        sent, received = ends.chunk(2, -1)
-        return messages(sent, received, links, self.message.weight, self.message.bias, self.precision)
+            kept = F.dropout(ends.new_ones(len(nodes) // length, 1, 1, nodes.shape[-1]), self.dropout)
+            parted = ends.unflatten(0, (-1, length)).unflatten(-1, (2, -1))
+            ends = (parted * kept).view_as(ends)  # relu(m x) = m relu(x)
+        (sent, received), (senders, receivers, weights) = ends.chunk(2, -1), links
+        hidden = sent.index_select(0, senders).add_(received.index_select(0, receivers)).relu_()
+        factors = (hidden, self.message.weight, self.message.bias)
+        out = F.linear(*(lowered(part, self.precision) for part in factors)).relu_()
+        return torch.zeros_like(sent).index_add(0, receivers, weights.unsqueeze(-1) * out)
 
 
 class GraphNetwork(nn.Module):
@@ -459,14 +419,17 @@ class GraphNetwork(nn.Module):
         self.embedding = token_embedding(hidden)
         self.messages = MessageNetwork(hidden, dropout, precision)
         self.unit = nn.GRUCell(hidden, hidden)
-        self.readout = Readout(hidden, dropout)
+        self.readout = readout(hidden, dropout)
 
     def forward(self, tokens: Tensor, links: Links) -> Tensor:
-        batch, length = tokens.shape
-        nodes = self.embedding(tokens.int()).flatten(0, 1)
-        for _ in range(self.steps):
+        length, nodes = tokens.shape[1], self.embedding(tokens.int()).flatten(0, 1)
+        for _ in range(self.steps - 1):
             nodes = self.unit(self.messages(nodes, links, length), nodes)
-        return self.readout(nodes.view(batch, length, -1)[:, 0])
+        # Only the first tokens are read, so in the last round only the messages to them matter.
+        last = (links[1] % length == 0).nonzero().squeeze(-1)
+        senders, receivers, weights = (column.index_select(0, last) for column in links)
+        received = self.messages(nodes, (senders, receivers, weights), length)
+        return self.readout(self.unit(received[::length], nodes[::length]))
 
 
 class ListOpsModel(Model):
@@ -482,13 +445,19 @@ class ListOpsModel(Model):
         else:
             self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision)
 
-    def trick(self, batch: Expressions, step: int) -> sst.StochasticSoftmaxTrick:
-        """The trick at a step of the training."""
-        assert self.encoder is not None
-        assert self.edges is not None
+    def graphs(self, batch: Expressions, step: int | None = None) -> Tensor | None:
+        """Graphs (B, L, L), entry ij for an edge i -> j: relaxed at a step of the training, else hard.
+
+        They are the gold ones if these are given, and none for the LSTM.
+        """
+        if self.edges is None or self.encoder is None:
+            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        return self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step))
+        trick = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        hard = step is None  # whatever the temperature
+        sample = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample() if hard else trick.rsample()
+        return self.edges.graph(sample, batch.tokens.shape[1])
 
     def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:
         """Of the values, (B, 10)."""
@@ -498,26 +467,14 @@ class ListOpsModel(Model):
 
     def loss(self, batch: Expressions, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross-entropy over relaxed graphs."""
-        if self.edges:
-            graphs = self.edges.graph(self.trick(batch, step).rsample(), batch.tokens.shape[1])
-        else:
-            graphs = self.sample_graphs(batch)
-        logits = self.logits(batch, graphs)
+        logits = self.logits(batch, self.graphs(batch, step))
         loss = F.cross_entropy(logits, batch.answers)
         check_finite("its loss is", loss)
         return loss, {"loss": loss, "accuracy": (logits.argmax(-1) == batch.answers).float().mean()}
 
-    def sample_graphs(self, batch: Expressions) -> Tensor | None:
-        """Hard graphs (B, L, L), entry ij for an edge i -> j; the gold ones if they are given, none for the LSTM."""
-        if self.edges is None:
-            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
-        trick = self.trick(batch, self.recipe.steps)
-        hard = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample()
-        return self.edges.graph(hard, batch.tokens.shape[1])
-
     def evaluate(self, batch: Expressions) -> dict[str, Tensor]:
         """Accuracy on hard graphs, and how much of the gold trees these recover."""
-        graphs = self.sample_graphs(batch)
+        graphs = self.graphs(batch)
         logits = self.logits(batch, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
@@ -552,44 +509,32 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
     """Draw test expressions with gold edges above and each model's hard sample below.
 
     Args:
-        models: recipes and trained models by name, all on the same data; those without edges are left out.
+        models: recipes and trained models by name, all with edges and on the same data.
         path: the picture.
         example: which of the readable examples, from 1; by default all.
     """
-    from matplotlib.figure import Figure
-
     from sstricks.recipes import drawing
 
-    models = {name: (recipe, model) for name, (recipe, model) in models.items() if recipe.edges}
-    if not models:
-        raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
     sentences = readable_examples(make_splits(next(iter(models.values()))[0].specification).test)
     if example is not None and not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
-    rows = list(range(len(sentences))) if example is None else [example - 1]
-    count = len(models) * len(rows)
-    figure = Figure(figsize=(11.5, 2.9 * count + 0.7), layout="constrained")
-    axes = iter(figure.subplots(count, 1, squeeze=False)[:, 0])
+    parses = []
     for name, (recipe, model) in models.items():
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
             batch = sentences.to(next(iter(model.parameters())).device)
-            graphs = model.eval().sample_graphs(batch)
+            graphs = model.eval().graphs(batch)
             assert graphs is not None
             answers = model.logits(batch, graphs).argmax(-1).tolist()
         precision, recall = (scores.tolist() for scores in edge_scores(graphs > 0.5, batch))
-        for row in rows:
-            axis, text = next(axes), [TOKENS[token] for token in sentences.tokens[row].tolist() if token]
-            gold, found = ({(int(a), int(b)) for a, b in g[row].nonzero()} for g in (gold_graphs(sentences), graphs))
-            aside = {(a, b) for a, b in found if "]" in (text[a], text[b])}
-            drawing.draw_parse(axis, text, gold, found, aside)
-            axis.set_xlim(-0.8, max(16, int(sentences.lengths[rows].max())) - 0.2)
+        for row in range(len(sentences)) if example is None else [example - 1]:
+            words = [TOKENS[token] for token in sentences.tokens[row].tolist() if token]
             scores = f"edge precision {precision[row]:.0%}, recall {recall[row]:.0%}"
             title = f"{name}: value {int(sentences.answers[row])}, predicted {answers[row]}; {scores}"
-            axis.set_title(title, fontsize=10, loc="left")
-    drawing.explain_edges(figure, {"gold": drawing.INK, "of a closing bracket, not counted": drawing.LIGHT})
-    figure.suptitle("Parses of test expressions: gold above, found below", fontsize=12)
-    return drawing.save_figure(figure, path)
+            parses.append((title, words, gold_graphs(sentences)[row], graphs[row]))
+    heading = "Parses of test expressions: gold above, found below"
+    longest = max(16, *(len(words) for _, words, *_ in parses))
+    return drawing.draw_parses(parses, heading, path, longest, {"]": "of a closing bracket, not counted"})
 
 
 if __name__ == "__main__":
