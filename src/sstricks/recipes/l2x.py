@@ -32,9 +32,20 @@ import sstricks as sst
 from sstricks.recipes import reviews
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, has_bfloat16, number
+from sstricks.recipes.harness.recipe import (
+    Data,
+    Facts,
+    Label,
+    Layout,
+    Metric,
+    Model,
+    Place,
+    Recipe,
+    check_finite,
+    has_bfloat16,
+    number,
+)
 from sstricks.recipes.reviews import Batch, Reviews
-from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
 
 # ---------------------------------------------------------------------------------------------------------- options
 

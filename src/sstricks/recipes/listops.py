@@ -26,8 +26,20 @@ import sstricks as sst
 from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, fold_in, lowered
-from sstricks.recipes.table import Facts, Label, Layout, Metric, Place
+from sstricks.recipes.harness.recipe import (
+    Data,
+    Facts,
+    Label,
+    Layout,
+    Metric,
+    Model,
+    Place,
+    Precision,
+    Recipe,
+    check_finite,
+    fold_in,
+    lowered,
+)
 
 # ---------------------------------------------------------------------------------------------------------- options
 

@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,19 @@ import sstricks as sst
 from sstricks.estimators import NVIL, Reinforce
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, fold_in, lowered
-
-if TYPE_CHECKING:
-    from sstricks.recipes.table import Layout
+from sstricks.recipes.harness.recipe import (
+    Data,
+    Label,
+    Layout,
+    Metric,
+    Model,
+    Place,
+    Precision,
+    Recipe,
+    check_finite,
+    fold_in,
+    lowered,
+)
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -172,10 +181,8 @@ class GraphLayout(Recipe):
         return [graphs, draw_curves({"": folder}, panels, folder / "curves.png")]
 
     @classmethod
-    def layout(cls) -> "Layout":
+    def layout(cls) -> Layout:
         """Table 1 for stochastic softmax tricks, Table 7 for score-function estimators."""
-        from sstricks.recipes.table import Label, Layout, Metric, Place
-
         names = {
             "independent": Label(0, "Indep. Directed Edges"),
             "top-k": Label(2, "Top |V| − 1"),
@@ -460,8 +467,8 @@ class MixedLinear(nn.Linear):
 
 def mixed_linear(input: Tensor, weight: Tensor, bias: Tensor | None, precision: Precision) -> Tensor:
     """An affine map whose matrix product runs in `precision`."""
-    factors = (None if part is None else lowered(part, precision) for part in (input, weight, bias))
-    return F.linear(*factors).to(input.dtype)
+    bias = None if bias is None else lowered(bias, precision)
+    return F.linear(lowered(input, precision), lowered(weight, precision), bias).to(input.dtype)
 
 
 class Block(nn.Module):
@@ -527,7 +534,7 @@ class MessageNetwork(nn.Module):
         super().__init__()
         self.pair = nn.Linear(4, hidden)
         self.message = nn.Linear(hidden, hidden)
-        self.precision = precision
+        self.precision: Precision = precision
 
     def forward(self, positions: Tensor, weights: Tensor) -> Tensor:
         """What each node receives: (B, T, n, 2) and pair weights (B, n(n-1)) -> (B, T, n, h)."""

@@ -28,8 +28,7 @@ import sstricks as sst
 from sstricks.estimators import Reinforce
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, fold_in
-from sstricks.recipes.table import Label, Layout, Metric, Place
+from sstricks.recipes.harness.recipe import Data, Label, Layout, Metric, Model, Place, Recipe, check_finite, fold_in
 
 Trees = sst.Arborescence | sst.ProjectiveArborescence
 PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none

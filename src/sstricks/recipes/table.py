@@ -10,7 +10,7 @@ import functools
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,59 +31,7 @@ from sstricks.recipes.harness.files import (
     write_atomically,
     write_section,
 )
-from sstricks.recipes.harness.recipe import Recipe
-
-Facts = Mapping[str, Any]
-"""What a result says: configuration and more, by name."""
-
-
-class Label(NamedTuple):
-    """A heading and its place among its like: `Label(10, "k = 10")` comes before `Label(15, "k = 15")`."""
-
-    rank: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as a table shows it: values times `scale`, with so many `digits`."""
-
-    name: str
-    heading: str
-    digits: int
-    scale: float = 1.0
-
-    def show(self, value: float) -> str:
-        """A scaled value, with a minus sign instead of a hyphen."""
-        return f"{value:.{self.digits}f}".replace("-", "−")
-
-
-class Place(NamedTuple):
-    """Where a run belongs: the table's title, the labels of its row from the outermost, and the block of columns."""
-
-    table: Label
-    row: tuple[Label, ...]
-    block: Label
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the tables of an experiment are made."""
-
-    subject: str  # what titles of pictures call the experiment
-    selected_by: str  # what a caption calls the metric that selects runs
-    validation: Metric  # what learning curves show
-    falls: bool  # whether that is better the smaller it is
-    metrics: tuple[Metric, ...]  # the columns of a block
-    rows: tuple[str, ...]  # headings of the columns with row labels
-    place: Callable[[Facts], Place]  # given facts and metrics; KeyError if a value is not known to this version
-    placing: frozenset[str]  # the fields that `place` reads
-    tuned: frozenset[str]  # what a search may vary; runs that differ in any other field are not comparable
-    setup: Callable[[Facts], str]  # what a caption says of runs that are
-    caution: Callable[[Facts], str | None]  # and beside the paper's figures; None if they are not comparable at all
-    counterpart: Callable[[Facts], Facts] = lambda facts: facts  # by which a run is looked up in `paper/*.csv`
-    other_data: Callable[[Facts], bool] = lambda facts: False  # whether the paper's figures are of other data
-
+from sstricks.recipes.harness.recipe import Facts, Label, Layout, Recipe
 
 # ------------------------------------------------------------------------------------------------- runs on disk
 

@@ -11,10 +11,10 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import llvmlite.binding
 import torch
@@ -22,9 +22,6 @@ import tyro
 from torch import Tensor, nn
 
 from sstricks.recipes.harness.files import RunError
-
-if TYPE_CHECKING:
-    from sstricks.recipes.table import Layout
 
 Precision = Literal["float32", "bfloat16"]
 _OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
@@ -83,6 +80,58 @@ def check_finite(what: str, *values: Tensor) -> None:
     """Raise `DivergedError` unless all numbers are finite."""
     if not all(bool(value.isfinite().all()) for value in values):
         raise DivergedError(f"{what} no longer finite. Lower --lr or --clip, or change --temperature or --seed.")
+
+
+Facts = Mapping[str, Any]
+"""What a result says: configuration and more, by name."""
+
+
+class Label(NamedTuple):
+    """A heading and its place among its like: `Label(10, "k = 10")` comes before `Label(15, "k = 15")`."""
+
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as a table shows it: values times `scale`, with so many `digits`."""
+
+    name: str
+    heading: str
+    digits: int
+    scale: float = 1.0
+
+    def show(self, value: float) -> str:
+        """A scaled value, with a minus sign instead of a hyphen."""
+        return f"{value:.{self.digits}f}".replace("-", "−")
+
+
+class Place(NamedTuple):
+    """Where a run belongs: the table's title, the labels of its row from the outermost, and the block of columns."""
+
+    table: Label
+    row: tuple[Label, ...]
+    block: Label
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the tables of an experiment are made."""
+
+    subject: str  # what titles of pictures call the experiment
+    selected_by: str  # what a caption calls the metric that selects runs
+    validation: Metric  # what learning curves show
+    falls: bool  # whether that is better the smaller it is
+    metrics: tuple[Metric, ...]  # the columns of a block
+    rows: tuple[str, ...]  # headings of the columns with row labels
+    place: Callable[[Facts], Place]  # given facts and metrics; KeyError if a value is not known to this version
+    placing: frozenset[str]  # the fields that `place` reads
+    tuned: frozenset[str]  # what a search may vary; runs that differ in any other field are not comparable
+    setup: Callable[[Facts], str]  # what a caption says of runs that are
+    caution: Callable[[Facts], str | None]  # and beside the paper's figures; None if they are not comparable at all
+    counterpart: Callable[[Facts], Facts] = lambda facts: facts  # by which a run is looked up in `paper/*.csv`
+    other_data: Callable[[Facts], bool] = lambda facts: False  # whether the paper's figures are of other data
 
 
 @functools.cache
@@ -168,7 +217,7 @@ class Recipe(ABC):
 
     @classmethod
     @abstractmethod
-    def layout(cls) -> "Layout":
+    def layout(cls) -> Layout:
         """How the command line and `sst table` arrange results."""
 
     def check(self) -> None:
