@@ -191,6 +191,23 @@ class Structure(Oracle):
             infinite = infinite & self.placed("mask", u.device)
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
 
+    def marginals(self, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+        """The means of the exponential family p(x) ∝ exp(uᵀx/t): the softmax with `ExponentialFamilyEntropy` (eq. 8).
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            temperature: t ≥ 0.
+
+        Raises:
+            NoSolverError: The marginals of this structure are intractable.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+
+        Example:
+            >>> sst.SpanningTree.complete(3).marginals(torch.zeros(3))
+            tensor([0.6667, 0.6667, 0.6667])
+        """
+        return self.softmax(u, temperature, ExponentialFamilyEntropy())
+
     def entropy(self, u: Tensor) -> Tensor:
         r"""The entropy of the exponential family p(x) ∝ exp(uᵀx), in nats, shape (*batch), differentiable in u.
 
