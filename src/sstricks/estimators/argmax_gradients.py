@@ -43,7 +43,7 @@ class _Argmax(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]  # once_differentiable hides the names
         u, x = ctx.saved_tensors
         present = ctx.estimator.present(u)  # an absent coordinate has no gradient, whatever the loss makes of its zero
         found = ctx.estimator.gradient(u, x, torch.where(present, grad[0], 0.0))
@@ -222,7 +222,10 @@ class Identity(ArgmaxEstimator):
         c, g = centred(u), centred(g)
         if not self.normalize:
             return g
-        length = _norm(c, self.structure).clamp(min=torch.finfo(u.dtype).tiny)
+        length = _norm(c, self.structure)
+        length = torch.where(
+            length > 0, length, 1.0
+        )  # at the origin, as at the start of a training, no factor is known
         c = c / length
         return (g - c * (c * g).sum(events, keepdim=True)) / length
 

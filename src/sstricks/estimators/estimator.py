@@ -87,7 +87,7 @@ class Sampler(Estimator):
             return self.structure.argmax(theta).expand(*shape, *theta.shape)
         if self.structure.mask is not None:  # an absent coordinate has no gradient
             theta = torch.where(self.structure.placed("mask", theta.device), theta, theta.detach())
-        return self.sample(theta, shape, generator)
+        return self.sample(theta, shape, generator).to(theta.dtype)  # half precision is drawn in float32
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The loss of one sample of each example."""

@@ -97,7 +97,7 @@ class GumbelRao(Sampler):
             chosen = law.sample(shape).unsqueeze(-1)
             x = torch.zeros(*chosen.shape[:-1], theta.shape[-1], dtype=theta.dtype, device=theta.device)
             x.scatter_(-1, chosen, 1.0)
-            # m = log Z − log E is the largest; others are −log(E_i / exp θ_i + exp(−m)) = θ_i − log(E_i + exp(θ_i − m)).
+            # The largest is m = log Z − log E, others −log(E_i / exp θ_i + exp(−m)) = θ_i − log(E_i + exp(θ_i − m)).
             noise = standard_exponential(logits, torch.Size((self.samples, *x.shape)))
             largest = (
                 logits.logsumexp(-1, keepdim=True) - noise.gather(-1, chosen.expand(self.samples, *chosen.shape)).log()
