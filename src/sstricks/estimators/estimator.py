@@ -1,5 +1,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class Estimator(nn.Module, ABC):
     Raises:
         ValueError: It is none.
     """
+
+    law: Literal["argmax", "family", "sparse"] = "argmax"
+    """Of which law of X the gradient is: that of the argmax of a random utility, the exponential family on 𝒳, or a
+    mixture of few vertices."""
 
     def __init__(self, structure: Structure) -> None:
         super().__init__()

@@ -31,6 +31,8 @@ class MarginalStraightThrough(Sampler):
         tensor([ 0.2500, -0.0833, -0.0833, -0.0833])
     """
 
+    law = "family"
+
     def __init__(self, structure: Structure) -> None:
         super().__init__(structure, None)
         solver_for(structure, ExponentialFamilyEntropy(), None)

@@ -39,12 +39,12 @@ class PerturbedArgmax(Sampler):
 
     def __init__(self, structure: Structure, samples: int = 10, utility: Law = Gumbel) -> None:
         super().__init__(structure, utility)
-        self.law = utility
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """The mean of the vertices."""
-        trick = StochasticArgmaxTrick(self.structure, self.law(theta))
+        assert self.utility is not None
+        trick = StochasticArgmaxTrick(self.structure, self.utility(theta))
         with torch.no_grad():
             u = trick.sample_utility(torch.Size((self.samples, *shape)), generator)
             x = trick.vertex(u)

@@ -58,6 +58,7 @@ class ScoreFunction(Estimator):
             raise invalid("action", repr(action), f"one of {', '.join(map(repr, _ACTIONS))}", "Utilities always work.")
         self.score = RLOO() if score is None else score
         self.action, self.utility = action, utility
+        self.law = "family" if action == "family" else "argmax"
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The mean of the losses, with the score's gradient."""

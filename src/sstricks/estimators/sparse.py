@@ -30,6 +30,8 @@ class SparseMarginalization(Estimator):
         tensor([-0.5000,  0.5000,  0.0000])
     """
 
+    law = "sparse"
+
     def __init__(
         self,
         structure: Structure,

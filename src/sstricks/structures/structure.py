@@ -167,6 +167,8 @@ class Structure(Oracle):
                 x = self.argmax(u)
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
             return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
+        if is_readable(temperature) and temperature.numel() and temperature.detach().amin() > 0:  # as nearly always
+            return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
         frozen = temperature == 0
         x = self._returned(solver(self, regularizer, self.scaled(u, torch.where(frozen, 1.0, temperature))), u)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
