@@ -1,5 +1,6 @@
 """Estimators whose samples carry a gradient: values, gradients against formulas and enumeration, training."""
 
+import itertools
 import sys
 from functools import partial
 
@@ -9,6 +10,7 @@ from torch.distributions import Normal
 
 import sstricks as sst
 from sstricks import estimators as est
+from sstricks.estimators.trace import trace_log_prob
 
 STRUCTURES = {
     "one-hot": sst.OneHot(4),
@@ -267,7 +269,7 @@ def test_gumbel_rao_has_the_mean_of_straight_through_and_less_variance():
 # Estimators of a loss
 
 
-@pytest.mark.parametrize("action", ["utility", "vertex", "family"])
+@pytest.mark.parametrize("action", ["utility", "vertex", "trace", "family"])
 def test_score_functions_are_unbiased(action):
     structure, theta = STRUCTURES["k-subset"], utilities(STRUCTURES["k-subset"])
     values = torch.randn(5, dtype=torch.float64, generator=seeded(1))
@@ -284,6 +286,58 @@ def test_score_functions_are_unbiased(action):
     estimator = est.ScoreFunction(structure, samples=60_000, action=action)
     found = torch.autograd.grad(estimator.surrogate(theta, loss, generator=seeded()), theta)[0]
     assert torch.allclose(found, expected, atol=0.02)
+
+
+def orders_of(structure, tree):
+    """Every order of a tree's edges, as utilities that Kruskal's algorithm takes in this order."""
+    edges = tree.nonzero().squeeze(-1).tolist()
+    for order in itertools.permutations(edges):
+        u = torch.full(structure.event_shape, -10.0, dtype=torch.float64)
+        u[list(order)] = -torch.arange(len(order), dtype=torch.float64)
+        yield u
+
+
+def test_traces_of_all_orders_have_probability_one():
+    trees, theta = STRUCTURES["trees"], utilities(STRUCTURES["trees"])
+    orders = torch.stack([u for tree in trees.enumerate_support() for u in orders_of(trees, tree)])
+    log_prob = trace_log_prob(trees, theta, orders)
+    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
+    assert torch.autograd.gradcheck(lambda theta: trace_log_prob(trees, theta, orders), theta)
+
+
+def test_the_trace_of_a_subset_is_plackett_and_luce_s():
+    subset, theta = STRUCTURES["k-subset"], utilities(STRUCTURES["k-subset"])
+    orders = torch.stack([u for x in subset.enumerate_support() for u in orders_of(subset, x)])
+    vertices = subset.argmax(orders)
+    found = torch.stack([trace_log_prob(subset, theta, u).exp() for u in orders])
+    law = sst.StochasticArgmaxTrick(subset, sst.Gumbel(theta))
+    for x in subset.enumerate_support().double():
+        same = (vertices == x).all(-1)
+        torch.testing.assert_close(found[same].sum(), law.log_prob(x).exp())
+
+
+def test_traces_know_masks_and_graphs_without_all_nodes():
+    trees = sst.SpanningTree.complete(4)
+    nodes = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    masked, theta = trees.masked(trees.edge_mask(nodes)), utilities(trees, 2)
+    u = masked.argmax(theta) + theta.detach()
+    found = trace_log_prob(masked, theta, u)
+    assert found[0] < 0
+    assert found[1] == 0
+    (gradient,) = torch.autograd.grad(found.sum(), theta)
+    assert gradient.isfinite().all()
+    assert (gradient[~trees.edge_mask(nodes)] == 0).all()
+
+
+def test_the_trace_has_less_variance_than_the_utility():
+    trees = STRUCTURES["trees"]
+    rows = utilities(trees).detach().expand(4000, 6).clone().requires_grad_()
+    spread = {}
+    for action in ("utility", "trace"):
+        estimator = est.ScoreFunction(trees, 4, action=action)
+        value = estimator.surrogate(rows, lambda x: x[..., 0] * x[..., 3] + x[..., 1], generator=seeded())
+        spread[action] = (4000 * torch.autograd.grad(value, rows)[0]).var(0).sum()
+    assert spread["trace"] < 0.9 * spread["utility"]
 
 
 @pytest.mark.parametrize("name", ["one-hot", "trees", "matchings"])
@@ -327,6 +381,7 @@ def test_sparse_marginalization_never_shows_the_loss_an_empty_slot():
         (lambda: est.Relaxation(sst.OneHot(3), temperature=-1.0), "temperature: found -1.0"),
         (lambda: est.Blackbox(sst.OneHot(3), utility=torch.zeros(3)), "utility: found a Tensor"),
         (lambda: est.ScoreFunction(sst.OneHot(3), action="edge"), "action: found 'edge'"),
+        (lambda: est.ScoreFunction(sst.Matching(3), action="trace"), "action: found 'trace' for Matching"),
         (lambda: est.Blackbox(sst.OneHot(3))(torch.zeros(4)), r"theta: found shape \(4,\)"),
         (lambda: est.Blackbox(sst.OneHot(3))(torch.zeros(3, dtype=torch.long)), "theta: found dtype torch.int64"),
         (lambda: sst.nn.TemperatureSchedule(torch.nn.Linear(2, 2), lambda step: 1.0), "model: found a Linear"),
