@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_integer
-from sstricks.ops.oracles import Oracle
+from sstricks.ops.oracles import Oracle, best_vertices
 
 
 class Best(NamedTuple):
@@ -23,15 +23,14 @@ class _Conditioned:
     # subtracting more than all utilities together can make up for; where no vertex fits, the value is −∞.
 
     def __init__(self, structure: Oracle, u: Tensor) -> None:
-        self.structure, self.depth = structure, len(structure.event_shape)
-        self.u = u.flatten(-self.depth)
+        self.handle, self.u = structure.handle(), u.flatten(-len(structure.event_shape))
         self.finite = torch.where(self.u.isfinite(), self.u, 0.0)
         self.force = 2 * (self.finite.abs().sum(-1, keepdim=True) + 1)
 
     def __call__(self, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
         """Vertices (candidates, *batch, n) and their values (candidates, *batch)."""
         bound = self.u + self.force * (inside.to(self.u.dtype) - outside.to(self.u.dtype))
-        x = self.structure._argmax(bound.unflatten(-1, self.structure.event_shape)).flatten(-self.depth)
+        x = best_vertices(self.handle, bound.flatten(0, -2)).view_as(bound)
         fits = ~((inside & (x == 0)) | (outside & (x != 0))).any(-1)
         return x, torch.where(fits, (self.finite * x).sum(-1), -torch.inf)
 
