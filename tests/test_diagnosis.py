@@ -270,6 +270,10 @@ def free_pairs() -> sst.StochasticSoftmaxTrick:
             {"loss": lambda x: (x[:, 0] > 0.5).double()},
             "loss: found a value without a gradient",
         ),
+        (
+            {"estimators": {"I-MLE": sst.estimators.IMLE(sst.OneHot(4))}},
+            "estimators: found IMLE.* as 'I-MLE', expected estimators of the trick's own structure",
+        ),
         ({"trick": sst.OneHot(4)}, "trick: found a OneHot, expected an argmax or softmax trick"),
         ({"trick": counts()}, r"trick: found .*Poisson.*not reparameterised.*StochasticArgmaxTrick"),
         ({"loss": lambda x: (x * x.log()).sum(-1)}, r"loss: found nan at x = \[.*\], expected a finite number"),
@@ -277,7 +281,7 @@ def free_pairs() -> sst.StochasticSoftmaxTrick:
     ],
     ids=[
         *("temperatures", "samples", "half a sample", "group", "half a group", "truth", "loss", "parameters", "batch"),
-        *("loss number", "loss without gradient", "no trick", "not reparameterised", "loss not finite"),
+        *("loss number", "loss without gradient", "estimators", "no trick", "not reparameterised", "loss not finite"),
         "not of the density",
     ],
 )
@@ -303,6 +307,38 @@ def test_the_table_is_shown_with_and_without_rich(found: Diagnosis, monkeypatch,
     assert capsys.readouterr().out == f"{found}\n"
     with pytest.raises(ImportError, match=r"sstricks\[recipes\]"):
         found.plot("nowhere.png")
+
+
+def test_further_estimators_are_held_against_the_gradient_of_their_law():
+    structure = sst.KSubset(4, 2)
+    theta = torch.tensor([0.5, 0.0, -0.5, 1.0], dtype=torch.float64, requires_grad=True)
+    trick = sst.StochasticSoftmaxTrick(structure, sst.Gumbel(theta), 1.0, sst.ExponentialFamilyEntropy())
+    others = {
+        "family": sst.estimators.ScoreFunction(structure, 4, action="family"),
+        "utility": sst.estimators.ScoreFunction(structure, 4),
+        "vertices": sst.estimators.SparseMarginalization(structure),
+        "I-MLE": sst.estimators.IMLE(structure),
+    }
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.tensor([1.0, -1.0, 2.0, 0.5], dtype=torch.float64)
+    found = sst.diagnose(
+        trick,
+        lambda x: (x @ weights).square(),
+        estimators=others,
+        samples=4000,
+        temperatures=[1.0],
+        generator=generator,
+    )
+    rows = {row.estimator: row for row in found.rows}
+    for name in ("family", "utility"):
+        assert rows[name].evaluations == 4
+        assert rows[name].bias < 3 * rows[name].bias_error
+    assert rows["family"].law == "family"
+    assert rows["vertices"].variance == pytest.approx(0, abs=1e-12)
+    assert rows["vertices"].bias > 5 * rows["vertices"].bias_error
+    assert all(rows[name].milliseconds > 0 for name in others)
+    assert found.best(10**9).law == "argmax"
+    assert "family (family)" in str(found)
 
 
 def test_files_are_written_once(found: Diagnosis, tmp_path):

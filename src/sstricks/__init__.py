@@ -5,9 +5,10 @@ After Paulus, Choi, Tarlow, Krause, Maddison: Gradient Estimation with Stochasti
 
 from importlib.metadata import version
 
-from sstricks import baselines, estimators, functional
+from sstricks import baselines, estimators, functional, nn
 from sstricks.diagnosis import diagnose
 from sstricks.distributions import ExponentialFamily
+from sstricks.losses import FenchelYoungLoss, PerturbedFenchelYoungLoss
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -55,6 +56,7 @@ __all__ = [
     "Euclidean",
     "ExponentialFamily",
     "ExponentialFamilyEntropy",
+    "FenchelYoungLoss",
     "FiniteDifference",
     "FrankWolfe",
     "Gumbel",
@@ -66,6 +68,7 @@ __all__ = [
     "NegativeExponential",
     "NoSolverError",
     "OneHot",
+    "PerturbedFenchelYoungLoss",
     "ProjectiveArborescence",
     "Regularizer",
     "SeparableRegularizer",
@@ -83,6 +86,7 @@ __all__ = [
     "duality_gap",
     "estimators",
     "functional",
+    "nn",
     "register_solver",
     "registered_pairs",
 ]

@@ -255,3 +255,36 @@ def test_a_generator_of_another_device_is_refused():
         trick = sst.StochasticArgmaxTrick(sst.KSubset(4, 2), utility)
         with pytest.raises(ValueError, match="generator: found a generator on cpu, expected one on meta"):
             trick.sample(generator=generator)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: sst.nn.StochasticSoftmax(s, hard=True),
+        sst.estimators.MarginalStraightThrough,
+        sst.estimators.IMLE,
+        sst.estimators.AIMLE,
+        sst.estimators.Identity,
+        sst.estimators.SPIGOT,
+        sst.estimators.PerturbedArgmax,
+        sst.estimators.ScoreFunction,
+    ],
+)
+def test_estimators_do_not_wait(make):
+    subset = sst.KSubset(N, K)
+    with EmulatedDevice() as device:
+        theta, estimator = on_device(device, subset), make(subset)
+        for name, buffer in estimator.named_buffers():  # module.to() asks for a device that torch knows
+            setattr(estimator, name, device.put(buffer))
+        estimator.surrogate(theta, lambda x: x[..., 0]).backward()
+    assert not device.waits
+
+
+def test_losses_of_fenchel_and_young_do_not_wait():
+    subset = sst.KSubset(N, K)
+    with EmulatedDevice() as device:
+        theta = on_device(device, subset)
+        truth = subset.argmax(theta)
+        sst.FenchelYoungLoss(subset, sst.ExponentialFamilyEntropy())(theta, truth).backward()
+        sst.PerturbedFenchelYoungLoss(subset)(theta, truth).backward()
+    assert not device.waits

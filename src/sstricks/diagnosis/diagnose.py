@@ -1,14 +1,16 @@
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from torch.distributions import Independent
 
+from sstricks import estimators as all_estimators
 from sstricks.diagnosis.estimates import Estimator, Estimators, Sampled
 from sstricks.diagnosis.leaves import Loss, find_leaves
 from sstricks.diagnosis.moments import Moments
 from sstricks.diagnosis.result import Diagnosis
 from sstricks.diagnosis.row import Row
-from sstricks.diagnosis.truth import Truth, exact_truth, sampled_truth
+from sstricks.diagnosis.truth import Truth, exact_truth, family_truth, sampled_truth
 from sstricks.errors import check_integer, check_number, invalid
 from sstricks.tricks import StochasticArgmaxTrick, StochasticSoftmaxTrick, StraightThrough
 from sstricks.tricks.known_law import known_law
@@ -25,6 +27,7 @@ def diagnose(
     loss: Loss,
     *,
     temperatures: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+    estimators: Mapping[str, all_estimators.Estimator] = {},
     samples: int = 10_000,
     truth_samples: int = 200_000,
     group: int = 4,
@@ -46,6 +49,9 @@ def diagnose(
             relaxation, the score-function estimators alone are diagnosed.
         loss: L, from samples (samples, *event) to (samples,), differentiable for the relaxed estimators.
         temperatures: The grid of t > 0 on which the relaxed estimators are tried; the trick's own does not matter.
+        estimators: Others to try, by name, such as ``{"I-MLE": sst.estimators.IMLE(structure)}``. They take θ itself,
+            so the utility must be made from one tensor of the event shape, and draw their own noise: give them the
+            utility of the trick. Those of the exponential family are held against its gradient, which is enumerated.
         samples: How many utilities each estimator gets.
         truth_samples: How many the truth takes, where it has to be estimated.
         group: How many samples RLOO takes, ≥ 2.
@@ -72,6 +78,7 @@ def diagnose(
     trick = trick.trick if isinstance(trick, StraightThrough) else trick
     _check(trick, temperatures, samples, truth_samples, group)
     leaves = find_leaves(trick, generator)
+    _check_estimators(trick, estimators, leaves)
     known = _known(trick)
     total = samples if known else samples + truth_samples
     done = 0
@@ -86,16 +93,19 @@ def diagnose(
         truth = exact_truth(known, loss, leaves)
     else:
         truth = sampled_truth(trick, loss, leaves, truth_samples, generator, advance)
-    estimators = Estimators(trick, tuple(map(float, temperatures)), group, known)
+    truths = {"argmax": truth, "sparse": truth}
+    if any(other.law == "family" for other in estimators.values()):
+        truths["family"] = family_truth(trick.structure, leaves[0], loss)
+    every = Estimators(trick, tuple(map(float, temperatures)), group, known, estimators)
     moments: dict[Estimator, Moments] = {}
     # Whole groups go into every chunk, so that no sample is left over.
     chunk = -(-_CHUNK // group) * group
     for begin in range(0, samples, chunk):
         size = min(chunk, samples - begin)
-        for estimator, estimates in estimators(Sampled(trick, loss, leaves, size, generator)):
-            moments.setdefault(estimator, Moments(truth.gradient)).add(estimates)
+        for estimator, estimates in every(Sampled(trick, loss, leaves, size, generator)):
+            moments.setdefault(estimator, Moments(truths[estimator.law].gradient)).add(estimates)
         advance(size)
-    rows = tuple(_row(estimator, m, truth) for estimator, m in moments.items())
+    rows = tuple(_row(one, m, truths[one.law], every.milliseconds.get(one.name)) for one, m in moments.items())
     return Diagnosis(_title(trick), truth, rows, samples)
 
 
@@ -127,6 +137,26 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
     check_integer("truth_samples", truth_samples, "Its standard error takes several means.", low=40)
 
 
+def _check_estimators(
+    trick: Trick, estimators: Mapping[str, all_estimators.Estimator], leaves: tuple[Tensor, ...]
+) -> None:
+    for name, estimator in estimators.items():
+        if not isinstance(estimator, all_estimators.Estimator) or estimator.structure is not trick.structure:
+            raise invalid(
+                "estimators",
+                f"{estimator!r} as {name!r}",
+                "estimators of the trick's own structure",
+                "Write {'I-MLE': sst.estimators.IMLE(trick.structure)}.",
+            )
+    if estimators and (len(leaves) != 1 or leaves[0].shape != trick.structure.event_shape):
+        raise invalid(
+            "estimators",
+            f"a utility made from tensors of shapes {[tuple(leaf.shape) for leaf in leaves]}",
+            f"one of shape {tuple(trick.structure.event_shape)}, of which to take the gradient",
+            "Diagnose a trick such as one with the utility sst.Gumbel(theta).",
+        )
+
+
 def _known(trick: Trick) -> StochasticArgmaxTrick | None:
     """The argmax trick, if its law can be enumerated."""
     try:
@@ -139,9 +169,10 @@ def _known(trick: Trick) -> StochasticArgmaxTrick | None:
     return StochasticArgmaxTrick(trick.structure, trick.utility)
 
 
-def _row(estimator: Estimator, moments: Moments, truth: Truth) -> Row:
+def _row(estimator: Estimator, moments: Moments, truth: Truth, milliseconds: float | None) -> Row:
     error = (moments.variance / moments.count + float(truth.standard_error.square().sum())) ** 0.5
-    return Row(*estimator, moments.bias, error, moments.variance, moments.cosine, moments.rmse)
+    numbers = (moments.bias, error, moments.variance, moments.cosine, moments.rmse)
+    return Row(estimator.name, estimator.temperature, estimator.evaluations, *numbers, milliseconds, estimator.law)
 
 
 def _title(trick: Trick) -> str:

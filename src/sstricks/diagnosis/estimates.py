@@ -1,12 +1,14 @@
 """What each estimator makes of the same utilities: one row of gradients for each estimate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sstricks import estimators
 from sstricks.diagnosis.leaves import Loss, gradients, losses
 from sstricks.errors import invalid
 from sstricks.estimators import MovingAverage, leave_one_out
@@ -22,11 +24,13 @@ class Estimator(NamedTuple):
         name: What it is called.
         temperature: t, or None where there is none.
         evaluations: How many losses one estimate costs.
+        law: Of which law of X the gradient is.
     """
 
     name: str
     temperature: float | None
     evaluations: int
+    law: str = "argmax"
 
 
 class Sampled:
@@ -43,7 +47,7 @@ class Sampled:
     def __init__(
         self, trick: Trick, loss: Loss, leaves: tuple[Tensor, ...], size: int, generator: torch.Generator | None
     ) -> None:
-        self.trick, self.loss, self.leaves = trick, loss, leaves
+        self.trick, self.loss, self.leaves, self.generator = trick, loss, leaves, generator
         with torch.enable_grad(), drawing_from(generator, trick.utility):
             shape = torch.Size((size,))
             self.u = trick.utility.rsample(shape) if trick.utility.has_rsample else trick.utility.sample(shape)
@@ -77,6 +81,23 @@ class Sampled:
             (cotangent,) = torch.autograd.grad(value.sum(), u)
         return gradients(self.u, cotangent, self.leaves)
 
+    def by(self, estimator: estimators.Estimator) -> tuple[Tensor, int, float]:
+        """The gradients of an estimator that draws for itself, its losses and its milliseconds for each estimate."""
+        size, events = len(self.u), len(self.trick.structure.event_shape)
+        theta = self.leaves[0].detach().expand(size, *self.leaves[0].shape).clone().requires_grad_()
+        shown = 0
+
+        def counted(x: Tensor) -> Tensor:
+            nonlocal shown
+            rows = x.flatten(0, -events - 1)
+            shown += len(rows)
+            return losses(self.loss, rows).unflatten(0, x.shape[: x.dim() - events])
+
+        begin = perf_counter()
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(size * estimator.surrogate(theta, counted, generator=self.generator), theta)
+        return found.reshape(size, -1).double(), -(-shown // size), 1e3 * (perf_counter() - begin) / size
+
     def scores(self, known: StochasticArgmaxTrick | None) -> Tensor:
         """∇log p of every vertex under a law that is known, or of every utility."""
         with torch.enable_grad():
@@ -97,11 +118,19 @@ class Estimators:
         temperatures: For the relaxed and the straight-through estimators, if the trick is relaxed.
         group: How many samples RLOO takes.
         known: The argmax trick, if the probabilities of its vertices are known.
+        others: Further estimators by name.
     """
 
     def __init__(
-        self, trick: Trick, temperatures: tuple[float, ...], group: int, known: StochasticArgmaxTrick | None
+        self,
+        trick: Trick,
+        temperatures: tuple[float, ...],
+        group: int,
+        known: StochasticArgmaxTrick | None,
+        others: Mapping[str, estimators.Estimator],
     ) -> None:
+        self.others, self.milliseconds = others, dict.fromkeys(others, 0.0)
+        self._evaluations: dict[str, int] = {}
         self.relaxed = trick if isinstance(trick, StochasticSoftmaxTrick) else None
         self.temperatures = temperatures
         self.group = group
@@ -125,6 +154,11 @@ class Estimators:
             grouped, scores = (x.unflatten(0, (groups, self.group)).transpose(0, 1) for x in kept)
             estimate = (leave_one_out(grouped).unsqueeze(-1) * scores).mean(0)
             yield Estimator(f"RLOO on {name}, {self.group} samples", None, self.group), estimate
+        for name, other in self.others.items():
+            estimate, evaluations, milliseconds = sampled.by(other)
+            self.milliseconds[name] = milliseconds  # the last chunk's: the first one compiles
+            evaluations = self._evaluations.setdefault(name, evaluations)
+            yield Estimator(name, None, evaluations, other.law), estimate
 
 
 def _averages_before(loss: Tensor, average: MovingAverage) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -35,7 +36,8 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> Path:
     """
     names = dict.fromkeys(row.estimator for row in rows if row.temperature is not None)
     curves = [[row for row in rows if row.estimator == name] for name in names]
-    levels = [row for row in rows if row.temperature is None]
+    levels = [row for row in rows if row.temperature is None and row.milliseconds is None]
+    others = [row for row in rows if row.milliseconds is not None]
     figure = Figure(figsize=(10.5, 8.4), layout="constrained")
     bias, spread, direction, error = figure.subplots(2, 2).flat
     for curve, (color, style, marker) in zip(curves, _RELAXED, strict=True) if curves else ():
@@ -51,9 +53,17 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> Path:
     for index, row in enumerate(levels):
         action, variant = divmod(index, len(_VARIANTS))
         look = {"color": _VARIANTS[variant], "linestyle": _ACTIONS[action], "linewidth": 1.8, "label": row.estimator}
-        spread.axhline(math.sqrt(row.variance), **look)
-        direction.axhline(row.cosine, **look)
-        error.axhline(row.rmse, **look)
+        for axis, value in zip((spread, direction, error), row.measures()[1:], strict=True):
+            axis.axhline(value, **look)
+    for index, row in enumerate(others):
+        look = {
+            "color": colormaps["tab20"](index % 20),
+            "linestyle": "-.",
+            "linewidth": 1.5,
+            "label": row.cells()["estimator"],
+        }
+        for axis, value in zip((bias, spread, direction, error), row.measures(), strict=True):
+            axis.axhline(value, **look)
     bias.text(0.02, 0.97, "REINFORCE and RLOO are unbiased", va="top", fontsize=9, transform=bias.transAxes)
     for axis, measure, logarithmic in (
         (bias, "bias, with its standard error", bool(curves)),

@@ -12,8 +12,6 @@ from sstricks.diagnosis.truth import Truth
 if TYPE_CHECKING:
     from rich.table import Table
 
-_HEAD = ("estimator", "t", "losses", "bias", "std", "cosine", "RMSE")
-
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -34,13 +32,16 @@ class Diagnosis:
     def best(self, estimates: int = 1) -> Row:
         """The row of the least RMSE of the mean of so many estimates (as a batch takes), at equal numbers of losses.
 
+        Estimators of another law are left out.
+
         Args:
             estimates: How many losses are evaluated for one step.
         """
-        return min(self.rows, key=lambda row: row.rmse_of_mean(max(1, estimates // row.evaluations)))
+        own = [row for row in self.rows if row.law == "argmax"]
+        return min(own, key=lambda row: row.rmse_of_mean(max(1, estimates // row.evaluations)))
 
     def __str__(self) -> str:
-        table = [_HEAD, *(row.cells() for row in self.rows)]
+        table = self._table()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in table]
         return "\n".join([self.title, *lines, *self._notes()])
@@ -50,14 +51,15 @@ class Diagnosis:
         from rich.table import Table
 
         table = Table(title=self.title, caption="\n".join(self._notes()), caption_justify="left")
-        for place, name in enumerate(_HEAD):
+        head, *body = self._table()
+        for place, name in enumerate(head):
             table.add_column(name, justify="right" if place else "left", overflow="fold")
         last = self.rows[0].estimator
-        for row in self.rows:
+        for row, cells in zip(self.rows, body, strict=True):
             if row.temperature is not None and row.estimator != last:
                 table.add_section()
             last = row.estimator
-            table.add_row(*row.cells())
+            table.add_row(*cells)
         return table
 
     def show(self) -> None:
@@ -108,6 +110,12 @@ class Diagnosis:
 
         title = f"{self.title}\ntrue gradient: {self.truth.method}"
         return draw(self.rows, title, Path(path))
+
+    def _table(self) -> list[list[str]]:
+        """Headings and rows; milliseconds are left out where nothing was timed."""
+        rows = [row.cells() for row in self.rows]
+        names = [name for name in rows[0] if name != "ms" or any(row["ms"] for row in rows)]
+        return [names, *([row[name] for name in names] for row in rows)]
 
     def _notes(self) -> list[str]:
         norm = float(self.truth.gradient.norm())

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sstricks.diagnosis.leaves import Loss, flat_gradient, losses
 from sstricks.estimators import RLOO, draw_action
+from sstricks.structures.structure import Structure
 from sstricks.tricks import StochasticArgmaxTrick
 from sstricks.tricks.trick import Trick
 
@@ -43,6 +44,19 @@ def exact_truth(trick: StochasticArgmaxTrick, loss: Loss, leaves: tuple[Tensor, 
         expected = (trick.log_prob(support).exp() * losses(loss, support).detach()).sum()
     gradient = flat_gradient(expected, leaves)
     return Truth(gradient, torch.zeros_like(gradient), f"exact, by enumeration of {len(support)} vertices", True)
+
+
+def family_truth(structure: Structure, theta: Tensor, loss: Loss) -> Truth:
+    r"""Of the exponential family, by enumeration.
+
+    Raises:
+        ValueError: 𝒳 is too large to enumerate.
+    """
+    support = structure.enumerate_support().to(theta)
+    with torch.enable_grad():
+        law = (support * theta).flatten(1).sum(-1).softmax(0)
+        gradient = flat_gradient((law * losses(loss, support).detach()).sum(), (theta,))
+    return Truth(gradient, torch.zeros_like(gradient), "exact, of the exponential family", True)
 
 
 def sampled_truth(

@@ -11,7 +11,8 @@ from torch.types import _size as Shape
 from sstricks.distributions.vertex_distribution import VertexDistribution, check_same_structure
 from sstricks.errors import check_sizes
 from sstricks.functional import from_working, working_dtype
-from sstricks.randomness import drawing_from, standard_exponential
+from sstricks.ops.noise import standard_exponential
+from sstricks.randomness import drawing_from
 from sstricks.structures.k_subset import KSubset
 from sstricks.structures.matching import Matching
 

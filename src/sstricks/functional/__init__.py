@@ -16,6 +16,7 @@ from sstricks.functional.chain_k_subset import (
     chain_k_subset_marginals,
     chain_k_subset_sample,
 )
+from sstricks.functional.gumbel_softmax import gumbel_softmax
 from sstricks.functional.k_subset import (
     capped_simplex,
     capped_softmax,
@@ -54,6 +55,7 @@ __all__ = [
     "chain_k_subset_sample",
     "exponential_arborescence",
     "from_working",
+    "gumbel_softmax",
     "k_subset_log_partition",
     "k_subset_marginals",
     "k_subset_sample",

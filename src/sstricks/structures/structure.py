@@ -13,6 +13,7 @@ from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Oracle
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
+from sstricks.structures.best import Best, k_best, max_marginals
 
 _MOST_CANDIDATES = 2_000_000
 
@@ -167,6 +168,8 @@ class Structure(Oracle):
                 x = self.argmax(u)
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
             return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
+        if is_readable(temperature) and temperature.numel() and temperature.detach().amin() > 0:  # as nearly always
+            return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
         frozen = temperature == 0
         x = self._returned(solver(self, regularizer, self.scaled(u, torch.where(frozen, 1.0, temperature))), u)
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
@@ -190,6 +193,60 @@ class Structure(Oracle):
         if self.mask is not None:
             infinite = infinite & self.placed("mask", u.device)
         return torch.where(infinite.flatten(-len(self.event_shape)).any(-1), torch.inf, value)
+
+    def max_marginals(self, u: Tensor) -> Tensor:
+        r"""The utility of the best vertex that has each coordinate, shape and dtype of u, −∞ where there is none.
+
+        .. math:: m_i = \max_{x \in \mathcal{X}, x_i = 1} u^\top x
+
+        It takes as many argmax calls as there are coordinates, in one batch; no gradient.
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+
+        Raises:
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+
+        Example:
+            >>> sst.KSubset(3, 2).max_marginals(torch.tensor([1.0, 2.0, 4.0]))
+            tensor([5., 6., 6.])
+        """
+        return max_marginals(self, self.scaled(u, 1.0)).to(u.dtype)
+
+    def k_best(self, u: Tensor, k: int) -> Best:
+        """The k vertices of largest uᵀx, the best first, and their values; no gradient.
+
+        Each takes as many argmax calls as there are coordinates, in one batch (Lawler 1972).
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            k: How many; where 𝒳 has fewer, the rest is zero, with value −∞.
+
+        Raises:
+            ValueError: k is below 1; u has NaN or the wrong shape, or leaves 𝒳 empty.
+
+        Example:
+            >>> sst.KSubset(3, 2).k_best(torch.tensor([1.0, 2.0, 4.0]), 2).values
+            tensor([6., 5.])
+        """
+        return Best(*(found.to(u.dtype) for found in k_best(self, self.scaled(u, 1.0), k)))
+
+    def marginals(self, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+        """The means of the exponential family p(x) ∝ exp(uᵀx/t): the softmax with `ExponentialFamilyEntropy` (eq. 8).
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            temperature: t ≥ 0.
+
+        Raises:
+            NoSolverError: The marginals of this structure are intractable.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
+
+        Example:
+            >>> sst.SpanningTree.complete(3).marginals(torch.zeros(3))
+            tensor([0.6667, 0.6667, 0.6667])
+        """
+        return self.softmax(u, temperature, ExponentialFamilyEntropy())
 
     def entropy(self, u: Tensor) -> Tensor:
         r"""The entropy of the exponential family p(x) ∝ exp(uᵀx), in nats, shape (*batch), differentiable in u.

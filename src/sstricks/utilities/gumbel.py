@@ -5,7 +5,7 @@ from torch import Tensor, distributions
 from torch.types import _size as Shape
 
 from sstricks.distributions.base import BaseDistribution
-from sstricks.randomness import standard_exponential
+from sstricks.ops.noise import standard_exponential
 from sstricks.utilities.utility import location_and_scale
 
 

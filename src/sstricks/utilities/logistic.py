@@ -9,7 +9,7 @@ from torch.types import _size as Shape
 
 from sstricks.distributions.base import BaseDistribution
 from sstricks.errors import invalid
-from sstricks.randomness import standard_exponential
+from sstricks.ops.noise import standard_exponential
 from sstricks.utilities.utility import location_and_scale
 
 

@@ -8,7 +8,7 @@ from torch.distributions.utils import broadcast_all
 from torch.types import _size as Shape
 
 from sstricks.distributions.base import BaseDistribution
-from sstricks.randomness import standard_exponential
+from sstricks.ops.noise import standard_exponential
 
 
 class NegativeExponential(BaseDistribution):

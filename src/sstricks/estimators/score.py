@@ -1,0 +1,87 @@
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sstricks.distributions import ExponentialFamily
+from sstricks.errors import check_floating, check_integer, invalid
+from sstricks.estimators.action import draw_action
+from sstricks.estimators.estimator import Estimator, Law, Loss
+from sstricks.estimators.leave_one_out import RLOO
+from sstricks.estimators.trace import has_trace, trace_log_prob
+from sstricks.structures.structure import Structure
+from sstricks.tricks import StochasticArgmaxTrick
+from sstricks.utilities import Gumbel
+
+_ACTIONS = ("utility", "vertex", "trace", "family")
+
+
+class ScoreFunction(Estimator):
+    r"""A score-function estimator, which needs values of the loss only (App. C.1).
+
+    .. math:: \nabla_\theta \, \mathbb{E}[L(X)] = \mathbb{E}[L(X) \, \nabla_\theta \log p_\theta(\text{action})]
+
+    It is unbiased. In evaluation mode nothing changes but the baseline's moving average, which rests.
+
+    Args:
+        structure: 𝒳.
+        samples: How many actions are drawn for each example.
+        score: What makes a surrogate of log-densities and losses: `RLOO`, or `Reinforce` with its moving average.
+        action: "utility": the random utility, whose density is always known. "vertex": the argmax itself, where its
+            probability is known (`StochasticArgmaxTrick.log_prob`). "trace": the order in which the greedy algorithm
+            takes the elements, of `OneHot`, `KSubset` and `SpanningTree` under Gumbel utilities (Struminsky et al.
+            2021), which has less variance than the utility. "family": a sample of the exponential family, whose law is
+            another.
+        utility: The random utility as a function of θ.
+
+    Raises:
+        ValueError: `samples` is below 1, `action` none of these, or the structure has no trace of a known law.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> theta = torch.zeros(6, requires_grad=True)
+        >>> trees = sst.estimators.ScoreFunction(sst.SpanningTree.complete(4), samples=1000, action="family")
+        >>> trees.surrogate(theta, lambda x: x[..., 0].round()).backward()
+        >>> (theta.grad[0] - 0.25).abs() < 0.05
+        tensor(True)
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        samples: int = 8,
+        score: nn.Module | None = None,
+        *,
+        action: Literal["utility", "vertex", "trace", "family"] = "utility",
+        utility: Law = Gumbel,
+    ) -> None:
+        super().__init__(structure)
+        self.samples = check_integer("samples", samples, "Leaving one out takes two.", low=1)
+        if action not in _ACTIONS:
+            raise invalid("action", repr(action), f"one of {', '.join(map(repr, _ACTIONS))}", "Utilities always work.")
+        if action == "trace" and not (has_trace(structure) and utility is Gumbel):
+            found = f"'trace' for {structure!r} and {utility!r}"
+            raise invalid("action", found, "a OneHot, KSubset or SpanningTree and sst.Gumbel", "Utilities always work.")
+        self.score = RLOO() if score is None else score
+        self.action, self.utility = action, utility
+        self.law = "family" if action == "family" else "argmax"
+
+    def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
+        """The mean of the losses, with the score's gradient."""
+        self.structure.check_shape("theta", check_floating("theta", theta))
+        shape = torch.Size((self.samples,))
+        if self.action in ("utility", "trace"):
+            drawn = draw_action(StochasticArgmaxTrick(self.structure, self.utility(theta)), shape, generator=generator)
+            traced = self.action == "trace"
+            log_prob = trace_log_prob(self.structure, theta, drawn.utility) if traced else drawn.log_prob
+            return self.score(log_prob, loss(drawn.discrete))
+        if self.action == "vertex":
+            law = StochasticArgmaxTrick(self.structure, self.utility(theta))
+        else:
+            law = ExponentialFamily(self.structure, theta)
+        x = law.sample(shape, generator=generator)
+        return self.score(law.log_prob(x), loss(x))
+
+    def extra_repr(self) -> str:
+        """Structure, samples and action."""
+        return f"{super().extra_repr()}, samples={self.samples}, action={self.action!r}"
