@@ -1,5 +1,6 @@
 """What each estimator makes of the same utilities: one row of gradients for each estimate."""
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
@@ -129,7 +130,7 @@ class Estimators:
         known: StochasticArgmaxTrick | None,
         others: Mapping[str, estimators.Estimator],
     ) -> None:
-        self.others, self.milliseconds = others, dict.fromkeys(others, 0.0)
+        self.others, self.milliseconds = others, dict.fromkeys(others, math.inf)
         self._evaluations: dict[str, int] = {}
         self.relaxed = trick if isinstance(trick, StochasticSoftmaxTrick) else None
         self.temperatures = temperatures
@@ -156,7 +157,7 @@ class Estimators:
             yield Estimator(f"RLOO on {name}, {self.group} samples", None, self.group), estimate
         for name, other in self.others.items():
             estimate, evaluations, milliseconds = sampled.by(other)
-            self.milliseconds[name] = milliseconds  # the last chunk's: the first one compiles
+            self.milliseconds[name] = min(milliseconds, self.milliseconds[name])  # the first call compiles
             evaluations = self._evaluations.setdefault(name, evaluations)
             yield Estimator(name, None, evaluations, other.law), estimate
 

@@ -5,7 +5,7 @@ Those of `Estimator` take a structure and its parameters θ; see docs/estimators
 
 from sstricks.estimators.action import Action, draw_action
 from sstricks.estimators.argmax_gradients import AIMLE, IMLE, SPIGOT, Blackbox, Identity
-from sstricks.estimators.estimator import Estimator, Sampler
+from sstricks.estimators.estimator import Estimator, Law, Sampler
 from sstricks.estimators.leave_one_out import RLOO, leave_one_out
 from sstricks.estimators.marginal import MarginalStraightThrough
 from sstricks.estimators.moving_average import MovingAverage
@@ -28,6 +28,7 @@ __all__ = [
     "Estimator",
     "GumbelRao",
     "Identity",
+    "Law",
     "MarginalStraightThrough",
     "MovingAverage",
     "PerturbedArgmax",

@@ -1,5 +1,7 @@
 """`sst diagnose`: bias and variance of the gradient estimators on small random problems."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +15,8 @@ from torch.nn.functional import softplus
 
 import sstricks as sst
 from sstricks.diagnosis import Loss
-from sstricks.recipes.harness.commands import say
+from sstricks.estimators import Estimator, Law
+from sstricks.recipes.harness.commands import Flag, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 
 _STRUCTURES = {
@@ -73,6 +76,8 @@ class Diagnose:
     network: random, one hidden layer."""
     temperatures: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
     """Where the relaxed estimators are tried."""
+    estimators: Flag = False
+    """Try every other estimator that the structure has as well, such as I-MLE and SIMPLE."""
     samples: int = 10_000
     """Utilities for each estimator."""
     truth_samples: int = 200_000
@@ -99,6 +104,7 @@ class Diagnose:
                     trick,
                     random_loss(self.loss, structure.event_shape.numel(), self.seed),
                     temperatures=self.temperatures,
+                    estimators=estimators_of(structure, _UTILITIES[self.utility]) if self.estimators else {},
                     samples=self.samples,
                     truth_samples=self.truth_samples,
                     generator=torch.Generator().manual_seed(self.seed % 2**64),
@@ -110,6 +116,34 @@ class Diagnose:
         for path in self.out:
             (found.to_csv if path.suffix == ".csv" else found.plot)(path)
             say(console, f"Written: {path}")
+
+
+def estimators_of(structure: sst.Structure, utility: Law) -> dict[str, Estimator]:
+    """Those of `sst.estimators` that a structure has, beside the ones that are always diagnosed."""
+    making: dict[str, Callable[[], Estimator]] = {
+        "I-MLE, λ = 1": lambda: sst.estimators.IMLE(structure, 1.0, utility),
+        "I-MLE, λ = 10": lambda: sst.estimators.IMLE(structure, 10.0, utility),
+        "AIMLE": lambda: sst.estimators.AIMLE(structure, utility=utility),
+        "identity": lambda: sst.estimators.Identity(
+            structure, center=not isinstance(structure, sst.Subset), utility=utility
+        ),
+        "SPIGOT": lambda: sst.estimators.SPIGOT(structure, utility=utility),
+        "perturbed, 8 samples": lambda: sst.estimators.PerturbedArgmax(structure, 8, utility),
+        "SparseMAP": lambda: sst.estimators.SparseMarginalization(structure),
+        "SIMPLE": lambda: sst.estimators.MarginalStraightThrough(structure),
+        "RLOO, 4 samples": lambda: sst.estimators.ScoreFunction(structure, 4, action="family"),
+    }
+    if utility is sst.Gumbel:
+        making |= {
+            "RLOO on traces, 4 samples": lambda: sst.estimators.ScoreFunction(structure, 4, action="trace"),
+            "ReinMax": lambda: sst.estimators.ReinMax(structure),
+            "Gumbel-Rao, t = 1": lambda: sst.estimators.GumbelRao(structure),
+        }
+    found = {}
+    for name, make in making.items():
+        with contextlib.suppress(ValueError, sst.NoSolverError):  # which say that they do not take this structure
+            found[name] = make()
+    return found
 
 
 def random_loss(name: str, size: int, seed: int) -> Loss:
