@@ -93,6 +93,8 @@ class Diagnosis:
     def plot(self, path: Path | str) -> Path:
         """Draw bias, standard deviation, cosine and RMSE against temperature, with matplotlib.
 
+        If there are further estimators, all of them are drawn in the plane of bias and standard deviation.
+
         Args:
             path: A file that does not exist yet; its suffix names the format, as in .png, .svg and .pdf.
 
@@ -106,10 +108,11 @@ class Diagnosis:
         """
         if find_spec("matplotlib") is None:
             raise ImportError("plot needs matplotlib, which is not installed. Run: pip install 'sstricks[recipes]'")
-        from sstricks.diagnosis.picture import draw
+        from sstricks.diagnosis.picture import draw, draw_plane
 
         title = f"{self.title}\ntrue gradient: {self.truth.method}"
-        return draw(self.rows, title, Path(path))
+        others = any(row.milliseconds is not None for row in self.rows)
+        return (draw_plane if others else draw)(self.rows, title, Path(path))
 
     def _table(self) -> list[list[str]]:
         """Headings and rows; milliseconds are left out where nothing was timed."""
