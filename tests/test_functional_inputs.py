@@ -104,6 +104,11 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
             ("mask", torch.ones(3), "float32", "bool"),
         ],
     ),
+    (
+        [F.gumbel_softmax],
+        {"u": U, "structure": sst.OneHot(3)},
+        [("u", torch.zeros(4), "(4,)", "3)"), ("tau", -1.0, "-1", "number >= 0"), ("tau", "1", "'1'", "number >= 0")],
+    ),
     ([F.projective_edges], {"num_nodes": 3}, [("num_nodes", bad, str(bad), ">= 2") for bad in (1, -3, 2.5)]),
 ]
 

@@ -148,6 +148,7 @@ def test_a_generator_is_always_named():
         f"{package.__name__}.{name}": parameter
         for package in (sstricks.functional, sstricks.baselines, sstricks.estimators)
         for name in package.__all__
+        if (inspect.isclass(getattr(package, name)) or inspect.isfunction(getattr(package, name)))
         if (parameter := inspect.signature(getattr(package, name)).parameters.get("generator")) is not None
     }
     assert len(drawing) >= 10

@@ -224,8 +224,8 @@ class GraphLayout(Recipe):
             falls=False,
             metrics=(
                 Metric("test/elbo", "ELBO", 0),
-                Metric("test/edge_precision", "Edge Prec.", 1, 100),
-                Metric("test/edge_recall", "Edge Rec.", 1, 100),
+                Metric("test/edge_precision", "Edge Prec.", 1, 100, chance=True),
+                Metric("test/edge_recall", "Edge Rec.", 1, 100, chance=True),
             ),
             rows=("Edge Distribution",),
             place=place,

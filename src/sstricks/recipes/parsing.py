@@ -136,7 +136,7 @@ class Parsing(Recipe):
             selected_by="score",
             validation=Metric("valid/uas", "validation UAS", 1, 100),
             falls=False,
-            metrics=(Metric("test/uas", "UAS", 1, 100), Metric("test/uuas", "Undirected", 1, 100)),
+            metrics=(Metric("test/uas", "UAS", 1, 100, chance=True), Metric("test/uuas", "Undirected", 1, 100)),
             rows=("Trees",),
             place=lambda facts: Place(tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]),
             placing=frozenset({"task", "tree", "estimator"}),

@@ -168,12 +168,13 @@ class Structure(Oracle):
                 x = self.argmax(u)
                 return torch.where(torch.zeros((), dtype=torch.bool, device=u.device), u, x)
             return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
-        if is_readable(temperature) and temperature.numel() and temperature.detach().amin() > 0:  # as nearly always
-            return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
         frozen = temperature == 0
         x = self._returned(solver(self, regularizer, self.scaled(u, torch.where(frozen, 1.0, temperature))), u)
+        nowhere = (
+            is_readable(frozen) and not frozen.any()
+        )  # as nearly always: the argmax may take as long as the solver
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
-        return torch.where(frozen, self.argmax(u), x)
+        return torch.where(frozen, x.detach() if nowhere else self.argmax(u), x)
 
     def log_partition(self, u: Tensor) -> Tensor:
         """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).

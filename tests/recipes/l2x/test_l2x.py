@@ -325,7 +325,7 @@ def test_presets_go_through_whole_epochs_and_the_paper_s_is_the_paper_s(data):
         ({"dropout": 1.0}, r"dropout is 1\.0"),
         ({"relaxation": "l2x", "gradient": "finite-difference"}, "exact for l2x, which is no stochastic softmax"),
         ({"finite_difference_eps": 0.1}, "expected no ε"),
-        ({"lr_final": 2.0}, r"lr_final is 2\.0, expected a share"),
+        ({"lr_final": 2.0}, r"lr_final is 2\.0, expected at most 1"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(data, changes, message):

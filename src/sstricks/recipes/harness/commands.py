@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sstricks.recipes import RECIPES
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Recipe, clock
+from sstricks.recipes.harness.recipe import Metric, Recipe, clock
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 Options = TypeVar("Options")
@@ -135,15 +135,18 @@ def print_results(console: Console, cls: type[Recipe], results: Sequence[Mapping
     for heading in (*(metric.heading for metric in layout.metrics), "steps", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
 
-    def shown(result: Mapping[str, Any], split: str, nothing: str) -> tuple[str, ...]:
-        named = [(metric, result.get(metric.name.replace("test/", split))) for metric in layout.metrics]
-        return tuple(nothing if value is None else metric.show(metric.scale * value) for metric, value in named)
+    def shown(metric: Metric, value: float | None, nothing: str) -> str:
+        return nothing if value is None else metric.show(metric.scale * value)
+
+    def chance(result: Mapping[str, Any], metric: Metric) -> str:
+        return shown(metric, result[metric.name.replace("test/", "chance/")] if metric.chance else None, "")
 
     for result in results:
         place = layout.place(result)
         name = ", ".join(label.text for label in (*place.row, place.block) if label.text not in ("", "–"))
-        table.add_row(name, *shown(result, "test/", "–"), str(result["steps"]), clock(result["seconds"]))
-        chances.setdefault(shown(result, "chance/", ""), name)
+        scores = (shown(metric, result[metric.name], "–") for metric in layout.metrics)
+        table.add_row(name, *scores, str(result["steps"]), clock(result["seconds"]))
+        chances.setdefault(tuple(chance(result, metric) for metric in layout.metrics), name)
     table.add_section()
     for values, name in chances.items():
         if any(values):

@@ -95,12 +95,13 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a table shows it: values times `scale`, with so many `digits`."""
+    """A metric as a table shows it: values times `scale`, with so many `digits`; and whether chance's is known."""
 
     name: str
     heading: str
     digits: int
     scale: float = 1.0
+    chance: bool = False
 
     def show(self, value: float) -> str:
         """A scaled value, with a minus sign instead of a hyphen."""
