@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 import sstricks as sst
 from recipes.sentences import parse
 from sstricks.recipes.harness.metrics import read_metrics
-from sstricks.recipes.harness.recipe import DivergedError
+from sstricks.recipes.harness.recipe import ESTIMATORS, DivergedError, draw_hard, draw_soft
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.listops import (
     EdgeDistribution,
@@ -49,7 +49,7 @@ def numbers(sentences):
 @pytest.mark.parametrize(("edges", "utility"), ALLOWED)
 def test_padding_has_no_edges_and_the_rest_gets_gradients(edges, utility, sentences, theta):
     distribution, length = EdgeDistribution(edges, utility), theta.shape[-1]
-    draw = distribution.trick(theta, sentences.mask, 0.5).draw()
+    draw = distribution.trick(theta, sentences.mask, 0.5)[0].draw()
     hard, soft = (distribution.graph(x, length) for x in (draw.discrete, draw.relaxed))
     present = sentences.mask.unsqueeze(-1) & sentences.mask.unsqueeze(-2)
     assert set(hard.unique().tolist()) <= {0.0, 1.0}
@@ -68,13 +68,31 @@ def test_padding_has_no_edges_and_the_rest_gets_gradients(edges, utility, senten
     assert not theta.grad[~present].any()
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("edges", EDGES)
+def test_every_estimator_draws_hard_graphs_whose_gradients_leave_padding_alone(edges, estimator, sentences, theta):
+    distribution = EdgeDistribution(edges, "gumbel")
+    trick, vector = distribution.trick(theta, sentences.mask, 0.5)
+    present_edges = trick.structure.masked(vector > -torch.inf)
+    soft, hard = draw_soft(estimator, trick, vector), draw_hard(estimator, trick.structure, trick.utility, vector)
+    for x in (hard, *([] if estimator == "sst" else [soft])):
+        torch.testing.assert_close(x.round(), x.detach())
+        assert present_edges.contains(x.round()).all()
+    assert not hard.requires_grad
+    (soft - torch.randn(soft.shape)).square().sum().backward()
+    assert theta.grad.isfinite().all()
+    assert theta.grad.any()
+    present = sentences.mask.unsqueeze(-1) & sentences.mask.unsqueeze(-2)
+    assert not theta.grad[~present].any()
+
+
 @pytest.mark.parametrize("edges", ["spanning-tree", "independent-undirected"])
 def test_undirected_graphs_are_symmetric_in_what_they_are_made_of(edges, sentences, theta):
     distribution = EdgeDistribution(edges, "gumbel")
     draws = []
     for numbers in (theta, theta.mT, (theta + theta.mT) / 2):
         torch.manual_seed(1)
-        draws.append(distribution.graph(distribution.trick(numbers, sentences.mask, 0.5).rsample(), theta.shape[-1]))
+        draws.append(distribution.graph(distribution.trick(numbers, sentences.mask, 0.5)[0].rsample(), theta.shape[-1]))
     for graph in draws:
         torch.testing.assert_close(graph, graph.mT)
         torch.testing.assert_close(graph, draws[0])
@@ -95,7 +113,7 @@ def test_a_padded_sentence_is_the_sentence(sentences, theta):
 def test_independent_gumbel_edges_are_coins():
     distribution, theta = EdgeDistribution("independent-directed", "gumbel"), torch.zeros(20_000, 3, 3)
     theta[:, 0, 2] = 1.0
-    draw = distribution.trick(theta, torch.ones(20_000, 3, dtype=torch.bool), 1.0).draw()
+    draw = distribution.trick(theta, torch.ones(20_000, 3, dtype=torch.bool), 1.0)[0].draw()
     expected = torch.full((3, 3), 0.5).fill_diagonal_(0)
     expected[0, 2] = torch.tensor(1.0).sigmoid()
     torch.testing.assert_close(distribution.graph(draw.discrete, 3).mean(0), expected, atol=0.02, rtol=0)
@@ -104,7 +122,7 @@ def test_independent_gumbel_edges_are_coins():
 def test_a_small_rate_is_a_low_utility():
     distribution = EdgeDistribution("arborescence", "negative-exponential")
     for shift in (3.0, -3.0):
-        trick = distribution.trick(torch.full((20_000, 2, 2), shift), torch.ones(20_000, 2, dtype=torch.bool), 1.0)
+        trick, _ = distribution.trick(torch.full((20_000, 2, 2), shift), torch.ones(20_000, 2, dtype=torch.bool), 1.0)
         assert trick.utility.sample().mean().item() == pytest.approx(-1 / math.log1p(math.exp(shift)), rel=0.05)
 
 
@@ -116,7 +134,7 @@ def test_an_edge_of_vanishing_rate_is_absent_and_its_gradient_finite(edges, lowe
     theta.requires_grad_()
     distribution = EdgeDistribution(edges, "negative-exponential")
     torch.manual_seed(0)
-    graph = distribution.graph(distribution.trick(theta, torch.ones(2, 6, dtype=torch.bool), 1.0).rsample(), 6)
+    graph = distribution.graph(distribution.trick(theta, torch.ones(2, 6, dtype=torch.bool), 1.0)[0].rsample(), 6)
     assert (graph[:, 1, 2] == 0).all()
     graph.square().sum().backward()
     assert theta.grad.isfinite().all()
@@ -333,6 +351,7 @@ def test_diverged_parameters_are_told():
         ({"utility": None}, "utility is None .* a utility where edges are learnt"),
         ({"edges": "ground-truth"}, "and none elsewhere"),
         ({"edges": "independent-directed", "utility": "negative-exponential"}, "where their utility is positive"),
+        ({"edges": "ground-truth", "utility": None, "estimator": "i-mle"}, "no edges are learnt"),
         ({"dropout": 1.0}, "dropout is 1.0, expected below 1"),
         ({"negligible": -0.1}, "negligible is -0.1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected a number above 0"),

@@ -1,5 +1,6 @@
 """Graph layout: its data against networkx, its layers against what Kipf et al. wrote down, its laws, its pictures."""
 
+import itertools
 import math
 import struct
 from dataclasses import replace
@@ -382,8 +383,14 @@ def test_chance_is_what_the_prior_scores(name):
 # Runs
 
 
-@pytest.mark.parametrize("estimator", ["sst", "reinforce", "nvil"])
-@pytest.mark.parametrize("edges", NAMES)
+@pytest.mark.parametrize(
+    ("edges", "estimator"),
+    [
+        *itertools.product(NAMES, ("sst", "reinforce", "nvil")),
+        *(("spanning-tree", name) for name in ("straight-through", "i-mle")),
+        *(("independent", name) for name in ("identity", "spigot")),
+    ],
+)
 def test_every_model_trains_and_draws(tmp_path, edges, estimator):
     result = train(tiny(edges=edges, estimator=estimator), tmp_path)
     assert {"test/elbo", "test/edge_precision", "test/edge_recall", "test/complemented"} <= result.keys()

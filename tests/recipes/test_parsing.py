@@ -1,6 +1,7 @@
 """Parsing: treebanks, trees and scores of small made-up sentences."""
 
 import gzip
+import itertools
 import json
 import math
 
@@ -79,8 +80,13 @@ def test_gold_trees_of_padded_batches_are_trees(folder, tree):
     assert len(data.train) == (12 if tree == "projective" else 15)
 
 
-@pytest.mark.parametrize("tree", ["arborescence", "projective"])
-@pytest.mark.parametrize("estimator", ["supervised", "sst", "straight-through", "reinforce"])
+@pytest.mark.parametrize(
+    ("tree", "estimator"),
+    [
+        *itertools.product(("arborescence", "projective"), ("supervised", "sst", "simple", "reinforce")),
+        *(("projective", name) for name in ("straight-through", "i-mle", "identity", "spigot")),
+    ],
+)
 def test_every_task_trains_and_draws(folder, tmp_path, tree, estimator):
     task = {"task": "supervised"} if estimator == "supervised" else {"task": "latent", "estimator": estimator}
     result = train(Parsing(data_folder=str(folder), tree=tree, **task, **TINY), tmp_path / "run")

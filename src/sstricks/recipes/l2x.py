@@ -33,6 +33,7 @@ from sstricks.recipes import reviews
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
 from sstricks.recipes.harness.recipe import (
+    ESTIMATORS,
     Data,
     Facts,
     Label,
@@ -42,6 +43,8 @@ from sstricks.recipes.harness.recipe import (
     Place,
     Recipe,
     check_finite,
+    draw_hard,
+    draw_soft,
     has_bfloat16,
     number,
 )
@@ -66,6 +69,8 @@ class LearningToExplain(Recipe):
     """Whose rating is predicted: one of those in the data."""
     relaxation: Literal["l2x", "soft-sub", "euclid", "cat", "bin", "ef-top-k", "corr-top-k"] = "corr-top-k"
     """Of the distribution over subsets of words; l2x and soft-sub are the bespoke ones of other authors."""
+    estimator: Literal["sst", "straight-through", "i-mle", "identity", "spigot", "simple"] = "sst"
+    """How the encoder gets its gradient: through relaxed samples (sst), or as in docs/estimators.md."""
     k: int = 10
     """Words of a subset; the paper has 5, 10 and 15."""
     encoder: Literal["simple", "complex"] = "simple"
@@ -89,7 +94,7 @@ class LearningToExplain(Recipe):
     lr_share: float = 1.0
     """Share of the steps, at the start, over which it falls."""
     temperature: float = 0.5
-    """Temperature of the relaxation."""
+    """Temperature of the relaxation; the step of i-mle and spigot."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_folder", str(Path(self.data_folder).resolve()))
@@ -121,6 +126,9 @@ class LearningToExplain(Recipe):
         if self.gradient == "finite-difference" and RELAXATIONS[self.relaxation][1] is None:
             trick = f"{self.relaxation}, which is no stochastic softmax trick"
             raise ValueError(f"gradient is {self.gradient}, expected exact for {trick}: change either.")
+        if self.estimator != "sst" and (RELAXATIONS[self.relaxation][1] is None or self.gradient != "exact"):
+            case = f"relaxation {self.relaxation} and gradient {self.gradient}"
+            raise ValueError(f"estimator is {self.estimator!r}, expected 'sst' for {case}: change either.")
         if eps is not None and self.gradient == "exact":
             found = f"finite_difference_eps is {eps}, expected no ε for the exact gradient"
             raise ValueError(f"{found}: choose the gradient finite-difference.")
@@ -128,7 +136,7 @@ class LearningToExplain(Recipe):
 
     @property
     def title(self) -> str:
-        return f"{self.relaxation} {self.k} {self.aspect}"
+        return f"{self.relaxation} {self.k} {self.aspect}" + ("" if self.estimator == "sst" else f" {self.estimator}")
 
     def lr_factor(self, step: int) -> float:
         """In a straight line from 1 to `lr_final`, and constant from there (App. D.6), times what `lr_decay` says."""
@@ -193,7 +201,7 @@ class LearningToExplain(Recipe):
             ),
             rows=("Model", "Relaxation"),
             place=place_in_table,
-            placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient")),
+            placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient", "estimator")),
             tuned=TUNED,
             setup=describe_setup,
             caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else OTHER}",
@@ -223,6 +231,9 @@ def place_in_table(facts: Facts) -> Place:
     relaxation = Label(list(RELAXATIONS).index(facts["relaxation"]), RELAXATIONS[facts["relaxation"]][0])
     if facts["gradient"] == "finite-difference":
         relaxation = Label(relaxation.rank + len(RELAXATIONS), f"{relaxation.text}, fin. diff.")
+    if other := ESTIMATORS[facts["estimator"]]:
+        rank = relaxation.rank + 2 * len(RELAXATIONS) * list(ESTIMATORS).index(facts["estimator"])
+        relaxation = Label(rank, f"{relaxation.text}, {other}")
     encoder = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}[facts["encoder"]]
     title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
     return Place(Label(0, title), (encoder, relaxation), Label(facts["k"], f"k = {facts['k']}"))
@@ -255,6 +266,7 @@ class WordSubsets:
     k: int
     temperature: float = 1.0
     solver: sst.Solver | None = None
+    estimator: str = "sst"
 
     def relaxed(self, theta: Tensor, present: Tensor) -> Tensor:
         """A relaxed sample, differentiable in θ."""
@@ -267,7 +279,7 @@ class WordSubsets:
         else:
             regularizer = RELAXATIONS[self.relaxation][1]
             trick = sst.StochasticSoftmaxTrick(structure, utility, self.temperature, regularizer, solver=self.solver)
-            subset = trick.rsample()
+            subset = draw_soft(self.estimator, trick, theta)
         return self._only_words(subset, present)
 
     def sample(self, theta: Tensor, present: Tensor) -> Tensor:
@@ -275,7 +287,7 @@ class WordSubsets:
         if self.relaxation == "l2x":
             word = sst.StochasticArgmaxTrick(sst.OneHot(candidates.shape[-1], mask=candidates), utility)
             return self._only_words(word.sample(torch.Size([self.k])).amax(0), present)
-        return self._only_words(sst.StochasticArgmaxTrick(structure, utility).sample(), present)
+        return self._only_words(draw_hard(self.estimator, structure, utility, theta), present)
 
     def mode(self, theta: Tensor, present: Tensor) -> Tensor:
         """The hard subset of the utilities without noise, by which the authors of L2X and SoftSub evaluate too."""
@@ -378,7 +390,7 @@ class ExplainingModel(Model):
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=not r.train_embeddings, padding_idx=reviews.PAD)
         self.decoder, self.encoder = Decoder(r), Encoder(r)
         solver = sst.FiniteDifference(eps=r.finite_difference_eps) if r.gradient == "finite-difference" else None
-        self.subsets = WordSubsets(r.relaxation, r.k, r.temperature, solver)
+        self.subsets = WordSubsets(r.relaxation, r.k, r.temperature, solver, r.estimator)
 
     def predict(self, batch: Batch, *choices: Callable[[Tensor, Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The words that each method of `subsets` chooses, (B, L), and the ratings that they lead to, (B,)."""

@@ -27,6 +27,7 @@ from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specifica
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import (
+    ESTIMATORS,
     Data,
     Facts,
     Label,
@@ -37,6 +38,8 @@ from sstricks.recipes.harness.recipe import (
     Precision,
     Recipe,
     check_finite,
+    draw_hard,
+    draw_soft,
     fold_in,
     lowered,
 )
@@ -61,6 +64,8 @@ class ListOps(Recipe):
     """Distribution over graphs; by default arborescence, and none for the LSTM."""
     utility: Literal["gumbel", "normal", "negative-exponential"] | None = None
     """Law of the utilities; by default gumbel, and none where no edges are learnt."""
+    estimator: Literal["sst", "straight-through", "i-mle", "identity", "spigot", "simple"] = "sst"
+    """How the encoder gets its gradient: through relaxed samples (sst), or as in docs/estimators.md."""
     preset: Literal["quick", "cpu", "paper"] = "quick"
     """quick: minutes on 2 cores. cpu: at most about an hour. paper: the paper's procedure to the letter."""
     data_seed: int = 0
@@ -82,7 +87,7 @@ class ListOps(Recipe):
     dropout: float = 0.1
     """Share of hidden units that are set to zero in training."""
     temperature: float = 1.0
-    """Temperature of the relaxation, at the start."""
+    """Temperature of the relaxation, at the start; the step of i-mle and spigot."""
     final_temperature: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Temperature at the end, reached by a constant factor a step; by default that of the start."""
     negligible: float = 0.0
@@ -127,6 +132,8 @@ class ListOps(Recipe):
                 "for the network that passes messages and none for the LSTM, a utility where edges are learnt and none "
                 "elsewhere: change one of them."
             )
+        if self.estimator != "sst" and not learnt:
+            raise ValueError(f"estimator is {self.estimator!r}, but no edges are learnt: pass --estimator sst.")
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
             raise ValueError(
                 "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
@@ -144,8 +151,9 @@ class ListOps(Recipe):
 
     @property
     def title(self) -> str:
-        """The edges and their utilities, or the network."""
-        return " ".join(filter(None, (self.edges or self.network, self.utility)))
+        """The edges and their utilities, or the network, and the estimator if it is not the paper's own."""
+        estimator = None if self.estimator == "sst" else self.estimator
+        return " ".join(filter(None, (self.edges or self.network, self.utility, estimator)))
 
     @property
     def specification(self) -> Specification:
@@ -205,7 +213,7 @@ class ListOps(Recipe):
             metrics=tuple(Metric(*each, 1, 100) for each in (*shares, ("test/edge_recall", "Edge Recall"))),
             rows=("Model", "Edge Distribution"),
             place=place_in_table,
-            placing=frozenset({"network", "edges", "utility"}),
+            placing=frozenset({"network", "edges", "utility", "estimator"}),
             tuned=frozenset(
                 {"lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip"}
             )
@@ -232,7 +240,8 @@ def place_in_table(facts: Facts) -> Place:
     utility = UTILITY_NAMES[facts["utility"]]
     named = facts["edges"] == "arborescence" or facts["utility"] not in (None, "gumbel")
     rank = len(UTILITY_NAMES) * edges.rank + list(UTILITY_NAMES).index(facts["utility"])
-    row = Label(rank, f"{edges.text}, {utility}" if named else edges.text)
+    rank = len(ESTIMATORS) * rank + list(ESTIMATORS).index(facts["estimator"])
+    row = Label(rank, ", ".join(filter(None, (edges.text, utility if named else "", ESTIMATORS[facts["estimator"]]))))
     return Place(Label(0, "ListOps"), (model, row), Label(0, ""))
 
 
@@ -257,15 +266,19 @@ class EdgeDistribution:
         single = edges.startswith("independent")
         self.utility = sst.Logistic if single and utility == "gumbel" else UTILITIES[utility]
 
-    def trick(self, theta: Tensor, mask: Tensor, temperature: float) -> sst.StochasticSoftmaxTrick:
-        """The trick given theta, (B, L, L), entry ij about the edge i -> j; pairs with padding are absent."""
+    def trick(self, theta: Tensor, mask: Tensor, temperature: float) -> tuple[sst.StochasticSoftmaxTrick, Tensor]:
+        """The trick given theta, (B, L, L), entry ij about the edge i -> j, and theta as a vector over the edges.
+
+        Pairs with padding are absent.
+        """
         structure, first, second = structure_of(self.edges, theta.shape[-1], theta.device)
         if not self.directed:
             theta = (theta + theta.mT) / 2
-        place = first * theta.shape[-1] + second
-        utility = self.utility(theta.flatten(-2).index_select(-1, place))
-        masked = sst.Masked(utility, mask[:, first] & mask[:, second])
-        return sst.StochasticSoftmaxTrick(structure, masked, temperature, sst.ExponentialFamilyEntropy())
+        place, there = first * theta.shape[-1] + second, mask[:, first] & mask[:, second]
+        theta = theta.flatten(-2).index_select(-1, place)
+        utility = sst.Masked(self.utility(theta), there)
+        trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, sst.ExponentialFamilyEntropy())
+        return trick, theta.masked_fill(~there, -torch.inf)
 
     def graph(self, edges: Tensor, length: int) -> Tensor:
         """Samples (B, E) as matrices (B, L, L), entry ij for the edge i -> j; symmetric if edges have no direction."""
@@ -466,9 +479,11 @@ class ListOpsModel(Model):
             return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        trick = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
-        hard = step is None  # whatever the temperature
-        sample = sst.StochasticArgmaxTrick(trick.structure, trick.utility).sample() if hard else trick.rsample()
+        trick, theta = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        if step is None:
+            sample = draw_hard(self.recipe.estimator, trick.structure, trick.utility, theta)
+        else:
+            sample = draw_soft(self.recipe.estimator, trick, theta)
         return self.edges.graph(sample, batch.tokens.shape[1])
 
     def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:

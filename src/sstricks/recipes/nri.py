@@ -29,6 +29,7 @@ from sstricks.estimators import NVIL, Reinforce
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import (
+    ESTIMATORS,
     Data,
     Label,
     Layout,
@@ -38,6 +39,7 @@ from sstricks.recipes.harness.recipe import (
     Precision,
     Recipe,
     check_finite,
+    draw_soft,
     fold_in,
     lowered,
 )
@@ -55,8 +57,9 @@ class GraphLayout(Recipe):
 
     edges: Literal["spanning-tree", "top-k", "independent"] = "spanning-tree"
     """Distribution over graphs."""
-    estimator: Literal["sst", "reinforce", "nvil"] = "sst"
-    """How the encoder gets its gradient: through relaxed samples (sst), or from a score function."""
+    estimator: Literal["sst", "straight-through", "i-mle", "identity", "spigot", "reinforce", "nvil"] = "sst"
+    """How the encoder gets its gradient: through relaxed samples (sst), from a score function (reinforce, nvil), or as
+    in docs/estimators.md."""
     preset: Literal["quick", "cpu", "large", "paper"] = "quick"
     """quick: minutes on 2 cores. cpu: an hour. large: ours at the paper's sizes, for a GPU. paper: the paper's
     procedure to the letter, for a GPU."""
@@ -75,7 +78,7 @@ class GraphLayout(Recipe):
     hidden: int = 256
     """Width of all layers."""
     temperature: float = 1.0
-    """Temperature of the relaxation."""
+    """Temperature of the relaxation; the step of i-mle and spigot."""
     horizon: int = 1
     """Frames predicted in training before a true one is seen again; 1 in evaluation."""
     no_edge_hold: int = 0
@@ -101,7 +104,7 @@ class GraphLayout(Recipe):
             lr=5e-4,
             temperature=1.0 if self.edges == "spanning-tree" else 0.5,
             horizon=min(10, self.num_frames - 1),
-            weight_decay=0.0 if self.estimator == "sst" else 1e-4,
+            weight_decay=0.0 if self.estimator in ESTIMATORS else 1e-4,
         )
         if self.preset == "paper":
             return paper
@@ -147,7 +150,7 @@ class GraphLayout(Recipe):
         from ray import tune
 
         lr = tune.loguniform(3e-4, 5e-3)
-        if self.estimator == "sst":
+        if self.estimator in ESTIMATORS:
             return {"lr": lr, "temperature": tune.loguniform(0.3, 3.0)}
         decays = tune.choice([0.9, 0.97, 0.99, 0.997, 0.999])
         return {"lr": lr, "weight_decay": tune.loguniform(1e-6, 1e-2), "baseline_decay": decays}
@@ -197,8 +200,10 @@ class GraphLayout(Recipe):
             if facts.get("test/complemented") == 1:  # never averaged with others: chance is another one, too
                 recall = 1 - facts.get("chance/edge_recall", 2 / facts["graph_nodes"])
                 rank, text = rank + 1, f"{text} (flipped; chance {200 / facts['graph_nodes']:.0f}, {recall:.0%})"
+            if other := ESTIMATORS.get(facts["estimator"]):
+                rank, text = rank + 2 * len(names) * list(ESTIMATORS).index(facts["estimator"]), f"{text}, {other}"
             frames, row = facts["num_frames"], (Label(rank, text.replace("%", "")),)
-            if facts["estimator"] == "sst":
+            if facts["estimator"] in ESTIMATORS:
                 return Place(Label(0, "Graph layout: stochastic softmax tricks"), row, Label(frames, f"T = {frames}"))
             title = Label(frames, f"Graph layout: score-function estimators, T = {frames}")
             return Place(title, row, estimators[facts["estimator"]])
@@ -214,7 +219,7 @@ class GraphLayout(Recipe):
         def caution(facts: Mapping[str, Any]) -> str | None:
             if facts["graph_nodes"] != 10 or facts["num_frames"] not in (10, 20) or facts["steps"] < 500:
                 return None  # other data than the paper's, or a try of the command
-            unsure = "" if facts["estimator"] == "sst" else "the paper does not say for which T; "
+            unsure = "" if facts["estimator"] in ESTIMATORS else "the paper does not say for which T; "
             return f"{unsure}20 runs of 50,000 steps a cell, 256 hidden units"
 
         return Layout(
@@ -619,7 +624,8 @@ class GraphLayoutModel(Model):
         )
         if self.estimator is None:
             kl = self.edges.kl(theta)
-            elbo = self.elbo(batch.positions, self.edges.graph(trick.rsample()), kl, r.horizon)
+            sample = draw_soft(r.estimator, trick, theta)
+            elbo = self.elbo(batch.positions, self.edges.graph(sample), kl, r.horizon)
             surrogate = -elbo.mean()
         else:
             draw = trick.draw()

@@ -25,10 +25,22 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import sstricks as sst
-from sstricks.estimators import Reinforce
+from sstricks.estimators import Reinforce, draw_action
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Data, Label, Layout, Metric, Model, Place, Recipe, check_finite, fold_in
+from sstricks.recipes.harness.recipe import (
+    ESTIMATORS,
+    Data,
+    Label,
+    Layout,
+    Metric,
+    Model,
+    Place,
+    Recipe,
+    check_finite,
+    draw_soft,
+    fold_in,
+)
 
 Trees = sst.Arborescence | sst.ProjectiveArborescence
 PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none
@@ -50,8 +62,8 @@ class Parsing(Recipe):
     """Whether gold trees are given in training."""
     tree: Literal["arborescence", "projective"] = "arborescence"
     """Which trees there are; non-projective gold trees are left out of projective training."""
-    estimator: Literal["sst", "straight-through", "reinforce"] = "sst"
-    """Of the gradient through latent trees."""
+    estimator: Literal["sst", "straight-through", "i-mle", "identity", "spigot", "simple", "reinforce"] = "sst"
+    """Of the gradient through latent trees: relaxed samples (sst), or as in docs/estimators.md."""
     preset: Literal["quick", "cpu"] = "quick"
     """quick: a minute or two on 2 cores. cpu: several passes over a treebank of 12,000 sentences."""
     max_words: int = 60
@@ -67,7 +79,7 @@ class Parsing(Recipe):
     hide: float = 0.15
     """Share of the words that are hidden in the latent task."""
     temperature: float = 1.0
-    """Temperature of the relaxation."""
+    """Temperature of the relaxation; the step of i-mle and spigot."""
 
     def with_preset(self) -> Self:
         """Values that reach 84 UAS on English in a few passes."""
@@ -129,7 +141,7 @@ class Parsing(Recipe):
     def layout(cls) -> Layout:
         """A table for each task: trees by estimator."""
         trees = {"arborescence": Label(0, "Arborescence"), "projective": Label(1, "Projective Arborescence")}
-        estimators = {name: Label(rank, name) for rank, name in enumerate(("sst", "straight-through", "reinforce"))}
+        estimators = {name: Label(rank, name) for rank, name in enumerate((*ESTIMATORS, "reinforce"))}
         tasks = {"supervised": Label(0, "Parsing: supervised"), "latent": Label(1, "Parsing: latent trees")}
         return Layout(
             subject="Parsing",
@@ -318,21 +330,17 @@ class Parser(Model):
         theta = edges_of(self.scores(batch, words), trees)
         utility = sst.Gumbel(theta)
         trick = sst.StochasticSoftmaxTrick(trees, utility, self.recipe.temperature, sst.ExponentialFamilyEntropy())
-        draw = trick.draw()
-        tree = draw.relaxed
-        if self.estimator is not None:
-            tree = draw.discrete
-        elif self.recipe.estimator == "straight-through":
-            tree = draw.relaxed + (draw.discrete - draw.relaxed).detach()
+        action = None if self.estimator is None else draw_action(trick)
+        tree = action.discrete if action else draw_soft(self.recipe.estimator, trick, theta)
         logits = self.tagger(self.words(words), trees.to_adjacency(tree))
         errors = F.cross_entropy(logits.mT, batch.tags, reduction="none") * hidden
         loss = errors.sum() / hidden.sum().clamp(min=1)
         accuracy = ((logits.argmax(-1) == batch.tags) & hidden).sum() / hidden.sum().clamp(min=1)
         logged = {"loss": loss, "tag_accuracy": accuracy}
-        if self.estimator is None:
+        if self.estimator is None or action is None:
             return loss, logged
         each = errors.sum(-1) / hidden.sum(-1).clamp(min=1)
-        log_prob = (trees.edge_mask(batch.present) * utility.log_prob(draw.utility.detach())).sum(-1)
+        log_prob = (trees.edge_mask(batch.present) * utility.log_prob(action.utility)).sum(-1)
         return self.estimator(log_prob, each), logged
 
     def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:

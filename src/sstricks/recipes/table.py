@@ -60,6 +60,8 @@ class Record:
     def of(cls, content: Mapping[str, Any], **more: Any) -> "Record":
         """Of the content of a `result.json`, or of a `config.json` if the run is not finished."""
         facts = {_RENAMED.get(name, name): value for name, value in content.items() if "/" not in name}
+        if facts.get("experiment") in ("l2x", "listops"):  # which had no other once
+            facts.setdefault("estimator", "sst")
         more["diverged"] = bool(facts.pop("diverged", False)) or more.get("diverged", False)
         return cls(facts, {name: value for name, value in content.items() if "/" in name}, **more)
 

@@ -14,6 +14,7 @@ import sstricks_cli as cli
 from recipes.l2x.source_files import made_up
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.metrics import read_metrics
+from sstricks.recipes.harness.recipe import ESTIMATORS
 from sstricks.recipes.harness.run import evaluate_again, train
 from sstricks.recipes.l2x import (
     RELAXATIONS,
@@ -80,6 +81,21 @@ def test_hard_subsets_have_k_words_or_all(relaxation, k):
         sizes, most = chosen.sum(-1), present.sum(-1).clamp(max=k)
         assert (sizes <= most).all()
         assert (sizes >= (1 if relaxation == "l2x" and choose == subsets.sample else most)).all()  # draws may coincide
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("relaxation", ["ef-top-k", "corr-top-k"])
+def test_every_estimator_chooses_k_words_and_has_a_gradient(relaxation, estimator):
+    present, theta = present_of([9, 6, 3], 9), theta_of(relaxation, 3, 9).requires_grad_()
+    subsets = WordSubsets(relaxation, 4, 0.5, estimator=estimator)
+    chosen = subsets.relaxed(theta, present)
+    torch.testing.assert_close(chosen.sum(-1), torch.tensor([4.0, 4.0, 3.0]))
+    assert estimator == "sst" or (chosen.round() - chosen).abs().max() < 1e-5
+    (gradient,) = torch.autograd.grad((chosen - torch.rand(3, 9)).square().sum(), theta)
+    assert gradient.isfinite().all()
+    assert gradient[0].any()
+    assert not gradient[:, :9][~present].any()
+    assert torch.equal(subsets.sample(theta, present).sum(-1), torch.tensor([4.0, 4.0, 3.0]))
 
 
 @pytest.mark.parametrize("relaxation", NAMES)
@@ -325,6 +341,7 @@ def test_presets_go_through_whole_epochs_and_the_paper_s_is_the_paper_s(data):
         ({"dropout": 1.0}, r"dropout is 1\.0"),
         ({"relaxation": "l2x", "gradient": "finite-difference"}, "exact for l2x, which is no stochastic softmax"),
         ({"finite_difference_eps": 0.1}, "expected no ε"),
+        ({"relaxation": "soft-sub", "estimator": "i-mle"}, "expected 'sst' for relaxation soft-sub"),
         ({"lr_final": 2.0}, r"lr_final is 2\.0, expected at most 1"),
     ],
 )

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import resource
+import socket
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import sstricks_cli as cli
 from recipes.sweep.tiny import OPTIONS, command, finished, result_of, trial
 from sstricks.recipes import sweep
+from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.recipe import DivergedError
 from sstricks.recipes.nri import GraphLayout, GraphLayoutModel
 
@@ -26,7 +28,7 @@ def trained(monkeypatch):
     return indices
 
 
-def words(text):
+def words_of(text):
     return " ".join(text.split())
 
 
@@ -62,14 +64,14 @@ def test_a_sweep_is_finished_once_and_grows(tmp_path, trained, capsys):
         assert {name: results[index][name] for name in drawn[index]} == drawn[index]
     before = finished(out)
     assert cli.main(command(out, 2)) == 0
-    assert "all 2 trials are finished; nothing was trained" in words(capsys.readouterr().out)
+    assert "all 2 trials are finished; nothing was trained" in words_of(capsys.readouterr().out)
     assert cli.main(command(out, 3)) == 0
-    assert "2 of 3 trials are finished and kept" in words(capsys.readouterr().out)
+    assert "2 of 3 trials are finished and kept" in words_of(capsys.readouterr().out)
     assert trained == [0, 1, 2]
     assert sweep_of(out)["trials"][:2] == drawn
     assert {name: finished(out)[name] for name in before} == before
     assert cli.main(command(out, 1)) == 0
-    assert "the sweep has 3 trials, of which these are the first 1" in words(capsys.readouterr().out)
+    assert "the sweep has 3 trials, of which these are the first 1" in words_of(capsys.readouterr().out)
     assert len(sweep_of(out)["trials"]) == 3
 
 
@@ -118,7 +120,7 @@ def test_a_disk_that_is_full_stops_the_sweep_and_loses_nothing(tmp_path, trained
     capsys.readouterr()
     with files_of_at_most(20_000):  # less than a checkpoint
         assert cli.main(command(tmp_path, 3)) == 2
-    error = words(capsys.readouterr().err)
+    error = words_of(capsys.readouterr().err)
     assert f"2 of 3 trials could not be trained to the end (trial 1: {trial(tmp_path, 1)}: File too large;" in error
     assert "The others are kept; mend the cause and give the same command again" in error
     assert "Traceback" not in error
@@ -134,7 +136,7 @@ def test_a_folder_of_a_trial_that_holds_something_else_is_told_and_the_sweep_goe
     trial(tmp_path, 1).mkdir()
     (trial(tmp_path, 1) / "thesis.tex").write_text("years of work")
     assert cli.main(command(tmp_path, 3)) == 2
-    assert "trial 1: --out" in words(capsys.readouterr().err)
+    assert "trial 1: --out" in words_of(capsys.readouterr().err)
     assert sorted(finished(tmp_path)) == ["trial-000", "trial-002"]
     assert (trial(tmp_path, 1) / "thesis.tex").read_text() == "years of work"
 
@@ -151,21 +153,21 @@ def test_a_folder_of_a_trial_that_holds_something_else_is_told_and_the_sweep_goe
 )
 def test_values_that_do_not_fit_are_refused(tmp_path, trained, capsys, arguments, message):
     assert cli.main(command(tmp_path / "sweep", 2, *arguments)) == 2
-    assert message in words(capsys.readouterr().err)
+    assert message in words_of(capsys.readouterr().err)
     assert not (tmp_path / "sweep").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, trained, capsys):
     (tmp_path / "file").touch()
     assert cli.main(command(tmp_path / "file" / "sweep", 2)) == 2
-    assert "cannot write there (Not a directory)" in words(capsys.readouterr().err)
+    assert "cannot write there (Not a directory)" in words_of(capsys.readouterr().err)
 
 
 def test_another_sweep_is_refused(tmp_path, trained, capsys):
     assert cli.main(command(tmp_path, 1)) == 0
     before = finished(tmp_path)
     assert cli.main(command(tmp_path, 1, "--edges", "top-k", "--lr", "0.001")) == 2
-    error = words(capsys.readouterr().err)
+    error = words_of(capsys.readouterr().err)
     assert "edges is 'spanning-tree' there and 'top-k' here" in error
     assert "the range of lr is" in error
     assert finished(tmp_path) == before
@@ -174,7 +176,7 @@ def test_another_sweep_is_refused(tmp_path, trained, capsys):
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(command(tmp_path / "sweep", 1)) == 2
-    assert "a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'" in words(
+    assert "a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'" in words_of(
         capsys.readouterr().err
     )
     assert not (tmp_path / "sweep").exists()
@@ -183,7 +185,7 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, capsys):
 def test_help_has_the_options_of_sweep_and_recipe(capsys):
     with pytest.raises(SystemExit):
         cli.main(["sweep", "nri", "--help"])
-    printed = words(capsys.readouterr().out)
+    printed = words_of(capsys.readouterr().out)
     options = ("--trials INT", "--asha", "--jobs", "--ray-address", "--out", "--edges", "--restarts INT", "--lr FLOAT")
     for text in options:
         assert text in printed
@@ -225,6 +227,31 @@ def test_trials_that_asha_stopped_are_not_trained_again(tmp_path, trained, capsy
     assert cli.main(command(tmp_path, 3)) == 0
     assert trained == [0, 2]
     assert ["1", "stopped"] in [[line.split()[0], line.split()[3]] for line in rows(capsys.readouterr().out)]
+
+
+def test_asha_ends_trials_that_fall_behind_and_the_others_are_finished(tmp_path):
+    words = [sys.executable, "-m", "sstricks_cli", *command(tmp_path / "out", 5, "--asha", "--jobs", "1", steps=32)]
+    run = subprocess.run(words, check=True, capture_output=True, text=True)
+    trials = [trial(tmp_path / "out", index) for index in range(5)]
+    stopped = [path for path in trials if (path / "stopped.json").exists()]
+    assert 1 <= len(stopped) < 5
+    for path in stopped:
+        step = json.loads((path / "stopped.json").read_text())["step"]
+        assert [row["step"] for row in read_metrics(path)] == list(range(4, step + 4, 4))
+        assert step < 32
+        assert not (path / "result.json").exists()
+    assert all((path / "result.json").exists() for path in trials if path not in stopped)
+    assert sum("stopped" in line for line in rows(run.stdout)) == len(stopped)
+    again = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert "all 5 trials are finished; nothing was trained" in words_of(again.stdout)
+
+
+def test_an_address_at_which_no_cluster_answers_is_refused_at_once(tmp_path, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        assert cli.main(command(tmp_path, 1, "--ray-address", address)) == 2
+    assert f"--ray-address {address}: no Ray cluster answers there" in words_of(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("amount", "expected"), [(4, 4), (2 / 3, 0.6666), (8.5, 8), (0.5, 0.5)])

@@ -20,7 +20,9 @@ import llvmlite.binding
 import torch
 import tyro
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+import sstricks as sst
 from sstricks.recipes.harness.files import RunError
 
 Precision = Literal["float32", "bfloat16"]
@@ -147,6 +149,41 @@ def has_bfloat16(device_type: str) -> bool:
 def lowered(tensor: Tensor, precision: Precision) -> Tensor:
     """A factor of a large matrix product: in bfloat16 if that is asked for and the device is fast at it."""
     return tensor.bfloat16() if precision == "bfloat16" and has_bfloat16(tensor.device.type) else tensor
+
+
+ESTIMATORS = {"sst": "", "straight-through": "Straight-Through"}
+ESTIMATORS |= {"i-mle": "I-MLE", "identity": "Identity", "spigot": "SPIGOT", "simple": "SIMPLE"}
+"""What `--estimator` may be, by the names that tables add to those of rows."""
+
+
+def draw_soft(estimator: str, trick: sst.StochasticSoftmaxTrick, theta: Tensor) -> Tensor:
+    """A sample of a trick with the gradient of one of `ESTIMATORS`.
+
+    Where there is no relaxation, the temperature is its step. SIMPLE is of the exponential family, whose parameters
+    theta are; the others are of the trick's utility.
+    """
+    if estimator in ("sst", "straight-through"):
+        return (trick if estimator == "sst" else sst.StraightThrough(trick)).rsample()
+    structure, step = trick.structure, float(trick.temperature)
+
+    def law(_: Tensor) -> Distribution:
+        return trick.utility
+
+    layers: dict[str, Callable[[], sst.estimators.Sampler]] = {
+        "i-mle": lambda: sst.estimators.IMLE(structure, step, law),
+        # Vertices of subsets have any number of ones, so that a shift of all utilities means something.
+        "identity": lambda: sst.estimators.Identity(
+            structure, center=not isinstance(structure, sst.Subset), utility=law
+        ),
+        "spigot": lambda: sst.estimators.SPIGOT(structure, step, utility=law),
+        "simple": lambda: sst.estimators.MarginalStraightThrough(structure),
+    }
+    return layers[estimator]().sample(theta, torch.Size(), None)
+
+
+def draw_hard(estimator: str, structure: sst.Structure, utility: Distribution, theta: Tensor) -> Tensor:
+    """A vertex, from the law that an estimator is of."""
+    return structure.sample(theta) if estimator == "simple" else sst.StochasticArgmaxTrick(structure, utility).sample()
 
 
 @dataclass(frozen=True, kw_only=True)
