@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from sstricks.errors import invalid, joint_shape
 from sstricks.ops import arborescence_optimum as arborescences
@@ -45,6 +46,51 @@ def box_optimum(f: SeparableRegularizer, u: Tensor, k: int) -> Tensor:
     x, n = separable_optimum(u.detach(), f.handle(), k, list(u.shape[:-1])), u.shape[-1]
     normals = u.new_full((n, 1), n**-0.5) if k else u.new_zeros(n, 0)
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
+
+
+def log_box_optimum(f: CategoricalEntropy | BinaryEntropy, u: Tensor, x: Tensor, k: int) -> Tensor:
+    r"""The logarithm of x, the maximiser of `box_optimum`, also where x is too small for a floating-point number.
+
+    The optimum is :math:`x_i = r(u_i - \tau)` with the response r of `sstricks.ops.matching` and one multiplier τ. Find
+    that from a coordinate far from 0. Let u be in descending order.
+
+    *Categorical entropy*, r = min(1, exp). If n > k, the cap holds at most k − 1 coordinates, and the others share a
+    sum of at least 1, so that :math:`x_k \ge 1/n` and :math:`\tau = u_k - \log x_k`. (If n = k, all are 1, and so they
+    are with this τ.)
+
+    *Binary entropy*, r = σ. That the sum is k means that the first k coordinates lack as much as the others have,
+    :math:`F(\tau) = \log \sum_{i > k} \sigma(u_i - \tau) - \log \sum_{i \le k} \sigma(\tau - u_i) = 0`. Newton's method
+    solves it, from what x says of τ where that is not too small, and elsewhere from the solution of
+    :math:`\log \sum_{i > k} e^{u_i - \tau} = \log \sum_{i \le k} e^{\tau - u_i}`, which differs by a factor of
+    :math:`x_{k+1}`. Two steps know the first and second derivatives.
+
+    Args:
+        f: The regularizer.
+        u: Scaled utilities, shape (*batch, n).
+        x: The optimum, differentiable in u.
+        k: What x sums to, at least 1.
+    """
+    here = u > -torch.inf
+    if isinstance(f, CategoricalEntropy):
+        kth = u.topk(k).indices[..., -1:]
+        tau = u.gather(-1, kth) - x.gather(-1, kth).log()
+        return torch.where(here, u - tau, -torch.inf).clamp(max=0)
+    if k == u.shape[-1]:
+        return torch.where(here, 0.0, u)
+    top, order = u.sort(-1, descending=True)
+    second, value = top[..., k : k + 1], x.detach().gather(-1, order[..., k : k + 1])
+    alone = second == -torch.inf  # no more than k are present, and these are 1
+    most, rest = torch.where(alone, 0.0, top).split([k, top.shape[-1] - k], -1)
+    small = value < 1e-6
+    cold = (rest.logsumexp(-1, keepdim=True) - (-most).logsumexp(-1, keepdim=True)) / 2
+    warm = rest[..., :1] - torch.where(small | alone, 0.5, value).logit()
+    tau = torch.where(small, cold, warm).detach()
+    for _ in range(2):
+        inside, missing = logsigmoid(rest - tau), logsigmoid(tau - most)
+        slope = (inside.softmax(-1) * (tau - rest).sigmoid()).sum(-1, keepdim=True)
+        slope = slope + (missing.softmax(-1) * (most - tau).sigmoid()).sum(-1, keepdim=True)
+        tau = tau + (inside.logsumexp(-1, keepdim=True) - missing.logsumexp(-1, keepdim=True)) / slope
+    return torch.where(here, logsigmoid(torch.where(here & ~alone, u - tau, torch.inf)), -torch.inf)
 
 
 def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) -> Tensor:

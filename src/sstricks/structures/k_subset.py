@@ -16,8 +16,8 @@ from sstricks.regularizers import (
     SeparableRegularizer,
     TsallisEntropy,
 )
-from sstricks.solvers.registry import register_solver
-from sstricks.solvers.separable import box_optimum, entmax
+from sstricks.solvers.registry import find_solver, register_solver
+from sstricks.solvers.separable import box_optimum, entmax, log_box_optimum
 from sstricks.structures.structure import Structure
 
 
@@ -64,6 +64,11 @@ class KSubset(Structure):
 
     def _log_partition(self, u: Tensor) -> Tensor:
         return k_subset.log_partition(u, self.k)
+
+    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
+        if isinstance(regularizer, CategoricalEntropy | BinaryEntropy):
+            return log_box_optimum(regularizer, u, find_solver(self, regularizer)(self, regularizer, u), self.k)
+        return None
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         return k_subset_sample(u, self.k, generator=generator)

@@ -16,7 +16,7 @@ from sstricks.regularizers import (
     TsallisEntropy,
 )
 from sstricks.solvers.registry import Solver, register_solver
-from sstricks.solvers.separable import box_optimum, entmax
+from sstricks.solvers.separable import box_optimum, entmax, log_box_optimum
 from sstricks.structures.structure import Structure
 
 _SOFTMAX = (CategoricalEntropy, ExponentialFamilyEntropy)
@@ -89,6 +89,13 @@ class OneHot(Structure):
 
     def _log_partition(self, u: Tensor) -> Tensor:
         return u.logsumexp(-1)
+
+    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
+        if isinstance(regularizer, CategoricalEntropy | ExponentialFamilyEntropy):
+            return u.log_softmax(-1)
+        if isinstance(regularizer, BinaryEntropy):
+            return log_box_optimum(regularizer, u, separable.k_subset_sigmoid(u, 1), 1)
+        return None
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         exponential = torch.empty_like(u).exponential_(generator=generator)

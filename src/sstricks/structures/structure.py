@@ -12,7 +12,7 @@ from sstricks.functional.utility import from_working, scaled_checked
 from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Oracle
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
-from sstricks.solvers.registry import Solver, find_solver, no_family, solver_for
+from sstricks.solvers.registry import NoSolverError, Solver, find_solver, no_family, solver_for
 from sstricks.structures.best import Best, k_best, max_marginals
 
 _MOST_CANDIDATES = 2_000_000
@@ -102,6 +102,9 @@ class Structure(Oracle):
         vars(other).update({name: value.to(device, copy=True) for name, value in tensors.items()})
         return other
 
+    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
+        """What `log_softmax` returns for scaled utilities, if it is known."""
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_copies"}
 
@@ -175,6 +178,37 @@ class Structure(Oracle):
         )  # as nearly always: the argmax may take as long as the solver
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
         return torch.where(frozen, x.detach() if nowhere else self.argmax(u), x)
+
+    def log_softmax(self, u: Tensor, temperature: Tensor | float, regularizer: Regularizer) -> Tensor:
+        """The logarithm of `softmax`, which stays finite where x itself is too small for a floating-point number.
+
+        Args:
+            u: Utilities, shape (*batch, *event_shape).
+            temperature: t > 0.
+            regularizer: f, `CategoricalEntropy` or `BinaryEntropy`; for `OneHot` and `Subset` the exponential family's
+                as well.
+
+        Returns:
+            Shape and dtype of u; −∞ at absent coordinates.
+
+        Raises:
+            NoSolverError: The logarithm is not known without loss, as for structures other than `OneHot`, `Subset` and
+                `KSubset`; their soft argmax has to do.
+            ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty; t is not positive.
+
+        Example:
+            >>> u = torch.tensor([0.0, -1e4, 2e4])
+            >>> sst.KSubset(3, 2).log_softmax(u, 1.0, sst.BinaryEntropy())
+            tensor([    0., -5000.,     0.])
+        """
+        found = self._log_softmax(self.scaled(u, temperature), regularizer)
+        if found is None:
+            pair = f"{type(self).__name__} with {regularizer!r}"
+            raise NoSolverError(
+                f"regularizer: found {pair}, expected OneHot, Subset or KSubset with an entropy of coordinates. "
+                "Take softmax(...).clamp(min=tiny).log(), and mind that it loses the coordinates below tiny."
+            )
+        return self._returned(found, u)
 
     def log_partition(self, u: Tensor) -> Tensor:
         """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).

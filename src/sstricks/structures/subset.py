@@ -2,7 +2,7 @@ from itertools import product
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from sstricks.functional.checks import check_n
 from sstricks.regularizers import (
@@ -57,6 +57,11 @@ class Subset(Structure):
 
     def _log_partition(self, u: Tensor) -> Tensor:
         return softplus(u, threshold=40.0).sum(-1)
+
+    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
+        if isinstance(regularizer, CategoricalEntropy):
+            return u.clamp(max=0)
+        return logsigmoid(u) if isinstance(regularizer, BinaryEntropy | ExponentialFamilyEntropy) else None
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         chosen = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator) < u.sigmoid()
