@@ -169,6 +169,7 @@ def test_reprs():
     assert repr(sst.Matching(2, mask=mask[:2, :2])) == "Matching(2, mask of shape (2, 2))"
     assert repr(sst.SpanningTree(square, 4, mask=mask)) == "SpanningTree(4 edges, 4 nodes, mask of shape (3, 4))"
     assert repr(sst.Arborescence.complete(3, root=1)) == "Arborescence(4 edges, 3 nodes, root 1)"
+    assert repr(sst.Path(square[:, :3])) == "Path(3 edges, from 0 to 3)"
     assert repr(sst.ProjectiveArborescence(3, mask=mask)) == "ProjectiveArborescence(3, mask of shape (3, 4))"
     assert repr(sst.LinearOracle(torch.relu, (4,), mask=mask)) == "LinearOracle(relu, (4,), mask of shape (3, 4))"
 
