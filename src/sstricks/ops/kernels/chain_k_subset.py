@@ -10,11 +10,36 @@ import math
 import numpy as np
 
 from sstricks.ops.kernels.compiled import compiled
-from sstricks.ops.kernels.floating_exponents import MATHS, ZERO, exponent, two
-from sstricks.ops.kernels.floats import LANES, LN2, LN2_HIGH, LN2_LOW, LOG2_E, exp_reduced, mantissa
+from sstricks.ops.kernels.floats import (
+    LANES,
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    exp_reduced,
+    mantissa,
+)
+
+_MATHS = {"contract", "nsz", "arcp"}
+_ALIGN = 1.5 * 2.0**52 + 1023.0
+_WHOLE = np.int64(0x433 << 52)  # the bits of 2⁵²
+_NOTHING = -1e306  # the exponent of zero: below the sum of all others, and no sum with it overflows
 
 
-@compiled(fastmath=MATHS)
+@compiled(inline=True, fastmath=_MATHS)
+def _two(d):
+    """2ᵈ for a whole number d ≤ 0: added to 1.5·2⁵², it stands in the last bits, and these become the exponent."""
+    return np.int64(np.float64(max(d, -1023.0) + _ALIGN).view(np.int64) << np.int64(52)).view(np.float64)
+
+
+@compiled(inline=True, fastmath=_MATHS)
+def _exponent(x):
+    """The e of x = m·2ᵉ, for x > 0, as a float, the same way back; conversions of integers do not always vectorise."""
+    bits = (np.float64(x).view(np.int64) >> np.int64(52)) | _WHOLE
+    return np.int64(bits).view(np.float64) - (2.0**52 + 1023.0)
+
+
+@compiled(fastmath=_MATHS)
 def _weights(u, first, end, weight, power):
     """The exponentials of the utilities as mantissas in [0.7, 1.42] and exponents; beyond 10¹⁵ their order is kept."""
     for lane in range(LANES):
@@ -25,10 +50,10 @@ def _weights(u, first, end, weight, power):
             k = np.floor(v * LOG2_E + 0.5)
             rest = (v - k * LN2_HIGH) - k * LN2_LOW
             weight[i * LANES + lane] = exp_reduced(min(max(rest, -0.35), 0.35)) if here else 0.0
-            power[i * LANES + lane] = k if here else ZERO
+            power[i * LANES + lane] = k if here else _NOTHING
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _spread(states, source, item, out):
     """Repeat an item's lanes once for every number of items left."""
     for lane in range(LANES):
@@ -37,21 +62,21 @@ def _spread(states, source, item, out):
             out[j * LANES + lane] = value
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _choose(count, stay, stay_power, take, take_power, weight, power, before, before_power, share):
     """The weight of leaving the item and of taking it, added up, and the share of the second."""
     for x in range(count):
         taken_power = take_power[x] + power[x]
         top = max(stay_power[x], taken_power)
-        taken = take[x] * weight[x] * two(taken_power - top)
-        total = stay[x] * two(stay_power[x] - top) + taken
+        taken = take[x] * weight[x] * _two(taken_power - top)
+        total = stay[x] * _two(stay_power[x] - top) + taken
         alive = total > 0.0
         share[x] = taken / (total if alive else 1.0)
         before[x] = mantissa(total) if alive else 0.0
-        before_power[x] = top + exponent(total) if alive else ZERO
+        before_power[x] = top + _exponent(total) if alive else _NOTHING
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _item(i, n, k, weight, power, row, row_power, after, after_power, before, before_power, share):
     """From the weights of the completions after item i, those before it, and the share of them that choose it."""
     width = (k + 2) * LANES
@@ -82,7 +107,7 @@ def _completions(first, end, k, u, weight, power, now, now_power, then, then_pow
     for memory in (now, then):
         memory[:] = 0.0
     for memory in (now_power, then_power):
-        memory[:] = ZERO
+        memory[:] = _NOTHING
     for s in range(2):  # after the last item there is one completion if nothing is left to choose, and else none
         for lane in range(LANES):
             now[s * width + LANES + lane] = 1.0
@@ -110,7 +135,7 @@ def log_partition(begin, end, k, u, out, feasible):
             out[first + lane] = math.log(m[x]) + e[x] * LN2
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _total(states, source, out):
     """Add up over the states, lane by lane."""
     out[:] = 0.0
@@ -119,7 +144,7 @@ def _total(states, source, out):
             out[lane] += source[j * LANES + lane]
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _walk(count, first, second, share, of_second, left, taken, paired):
     """Move the law of the state past an item: from s = 0 and 1 to where it is left, taken, and of that from s = 1."""
     for x in range(count):
@@ -164,7 +189,7 @@ def marginals(begin, end, k, u, out, feasible, share):
             law, later = later, law
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _choose_tangent(count, stay, take, slope, share, before, dshare):
     for x in range(count):
         moved = share[x] * (slope[x] + take[x] - stay[x])
@@ -172,7 +197,7 @@ def _choose_tangent(count, stay, take, slope, share, before, dshare):
         dshare[x] = moved * (1.0 - share[x])
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _item_tangent(i, n, k, slope, row, after, before, share, dshare):
     """From the derivatives of the log-weights of the completions after item i, those before it and of the shares."""
     width = (k + 2) * LANES
@@ -187,7 +212,7 @@ def _item_tangent(i, n, k, slope, row, after, before, share, dshare):
         _choose_tangent(count, after[LANES:], after[width:], row, share[s * count :], before[to:], dshare[s * count :])
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _walk_tangent(
     count, first, second, dfirst, dsecond, share, of_second, dshare, dof_second, left, taken, paired
 ):  # fmt: skip

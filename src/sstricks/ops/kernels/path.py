@@ -9,8 +9,11 @@ import math
 import numpy as np
 
 from sstricks.ops.kernels.compiled import compiled
-from sstricks.ops.kernels.floating_exponents import MATHS, ZERO, exponent, two
-from sstricks.ops.kernels.floats import LANES, LN2, LN2_HIGH, LN2_LOW, LOG2_E, exp_reduced, mantissa
+from sstricks.ops.kernels.floats import LANES, LN2, LN2_HIGH, LN2_LOW, LOG2_E, ROW, exp_reduced
+from sstricks.ops.kernels.lanes import choose, exponent, filled, larger, load, mantissa, power, store
+
+_MATHS = {"contract", "nsz", "arcp"}
+_ZERO = -1e306  # the exponent of zero: below the sum of all others, and no sum with it overflows
 
 
 @compiled
@@ -140,7 +143,7 @@ def schedule(edges, nodes, source, sink, out):
     return -1
 
 
-@compiled(fastmath=MATHS)
+@compiled(fastmath=_MATHS)
 def _weigh(count, u, weight, power):
     """The exponentials of utilities as mantissas in [0.7, 1.42] and exponents; beyond 10¹⁵ their order is kept."""
     for x in range(count):
@@ -149,87 +152,67 @@ def _weigh(count, u, weight, power):
         k = np.floor(v * LOG2_E + 0.5)
         rest = (v - k * LN2_HIGH) - k * LN2_LOW
         weight[x] = exp_reduced(min(max(rest, -0.35), 0.35)) if here else 0.0
-        power[x] = k if here else ZERO
-
-
-@compiled(fastmath=MATHS)
-def _through(weight, power, beta, beta_power, top):
-    """The weight of going on by an edge, in place of its own, and the largest exponent so far."""
-    for lane in range(LANES):
-        weight[lane] *= beta[lane]
-        power[lane] += beta_power[lane]
-        top[lane] = max(top[lane], power[lane])
-
-
-@compiled(fastmath=MATHS)
-def _align(weight, power, top, total):
-    for lane in range(LANES):
-        weight[lane] *= two(power[lane] - top[lane])
-        total[lane] += weight[lane]
-
-
-@compiled(fastmath=MATHS)
-def _settle(total, top, beta, beta_power):
-    """The weight of all edges of a node; the total becomes its inverse."""
-    for lane in range(LANES):
-        alive = total[lane] > 0.0
-        beta[lane] = mantissa(total[lane]) if alive else 0.0
-        beta_power[lane] = top[lane] + exponent(total[lane]) if alive else ZERO
-        total[lane] = 1.0 / (total[lane] if alive else 1.0)
-
-
-@compiled(fastmath=MATHS)
-def _scale(x, by):
-    for lane in range(LANES):
-        x[lane] *= by[lane]
+        power[x] = k if here else _ZERO
 
 
 @compiled
-def _gather(first, end, edge, u, out):
+def _gather(first, end, edge, u, out, x):
     for lane in range(LANES):
-        out[lane] = u[min(first + lane, end - 1), edge]
+        out[x * ROW + np.uint64(lane)] = u[min(first + lane, end - 1), edge]
+
+
+@compiled
+def _most_leaving(graph):
+    """The largest number of edges that leave one node."""
+    most = a = 0
+    for b in range(1, graph[2, -1] + 1):
+        if b == graph[2, -1] or graph[1, b] != graph[1, a]:
+            most = max(most, b - a)
+            a = b
+    return most
 
 
 @compiled
 def _shares(first, end, graph, u, beta, beta_power, share, is_kept):
     """Go through the nodes from the sink to the source, and write the shares of all edges if they are to be kept."""
     used = graph[2, -1]
-    top = np.empty(LANES)
-    total = np.empty(LANES)
-    width = 0
-    a = 0
-    for b in range(1, used + 1):
-        if b == used or graph[1, b] != graph[1, a]:
-            width = max(width, b - a)
-            a = b
-    value = np.empty(width * LANES)
-    power = np.empty(width * LANES)
-    weight = np.empty(width * LANES)
-    for lane in range(LANES):
-        beta[lane] = 1.0
-        beta_power[lane] = 0.0
+    space = _most_leaving(graph) * LANES
+    value = np.empty(space)
+    powers = np.empty(space)
+    weight = np.empty(space)
+    none = filled(0.0)
+    store(beta, ROW - ROW, filled(1.0))
+    store(beta_power, ROW - ROW, none)
     a = 0
     while a < used:
         v = graph[1, a]
         b = a
         while b < used and graph[1, b] == v:
-            _gather(first, end, graph[0, b], u, value[(b - a) * LANES :])
+            _gather(first, end, graph[0, b], u, value, np.uint64(b - a))
             b += 1
         here = share[a * LANES :] if is_kept else weight
-        _weigh((b - a) * LANES, value, here, power)
-        top[:] = ZERO
-        total[:] = 0.0
+        _weigh((b - a) * LANES, value, here, powers)
+        top = filled(_ZERO)
         for e in range(a, b):
-            x = (e - a) * LANES
-            h = graph[2, e] * LANES
-            _through(here[x:], power[x:], beta[h:], beta_power[h:], top)
+            at, to = np.uint64(e - a) * ROW, np.uint64(graph[2, e]) * ROW
+            store(here, at, load(here, at) * load(beta, to))
+            whole = load(powers, at) + load(beta_power, to)
+            store(powers, at, whole)
+            top = larger(whole, top)
+        total = none
         for e in range(a, b):
-            x = (e - a) * LANES
-            _align(here[x:], power[x:], top, total)
-        _settle(total, top, beta[v * LANES :], beta_power[v * LANES :])
+            at = np.uint64(e - a) * ROW
+            part = load(here, at) * power(load(powers, at) - top)
+            store(here, at, part)
+            total = total + part
+        at = np.uint64(v) * ROW
+        store(beta, at, choose(total, mantissa(total), none))
+        store(beta_power, at, choose(total, top + exponent(total), filled(_ZERO)))
         if is_kept:
+            inverse = filled(1.0) / choose(total, total, filled(1.0))
             for e in range(a, b):
-                _scale(share[e * LANES :], total)
+                at = np.uint64(e - a) * ROW
+                store(here, at, load(here, at) * inverse)
         a = b
 
 
@@ -245,25 +228,24 @@ def _is_feasible(first, end, source, beta, feasible):
 
 
 @compiled
+def _at_source(nodes, law):
+    """The probability of being at each node before the first step."""
+    law[: nodes * LANES] = 0.0
+    law[(nodes - 1) * LANES : nodes * LANES] = 1.0
+
+
+@compiled
 def log_partition(begin, end, graph, u, out, feasible, memory):
     """Write log Z of rows `begin` to `end` into `out`, and into `feasible` whether there is any path."""
     nodes = _nodes(graph)
     beta = memory
-    power = memory[nodes * LANES :]
+    powers = memory[nodes * LANES :]
     for first in range(begin, end, LANES):
-        _shares(first, end, graph, u, beta, power, memory, False)
+        _shares(first, end, graph, u, beta, powers, memory, False)
         _is_feasible(first, end, nodes - 1, beta, feasible)
         for lane in range(min(LANES, end - first)):
             x = (nodes - 1) * LANES + lane
-            out[first + lane] = math.log(beta[x]) + power[x] * LN2
-
-
-@compiled(fastmath=MATHS)
-def _move(share, law, later):
-    """The probability of an edge, in place of its share, and of being at its head."""
-    for lane in range(LANES):
-        share[lane] *= law[lane]
-        later[lane] += share[lane]
+            out[first + lane] = math.log(beta[x]) + powers[x] * LN2
 
 
 @compiled
@@ -272,42 +254,20 @@ def marginals(begin, end, graph, u, out, feasible, memory):
     nodes = _nodes(graph)
     used = graph[2, -1]
     law = memory
-    power = memory[nodes * LANES :]
+    powers = memory[nodes * LANES :]
     share = memory[2 * nodes * LANES :]
     for first in range(begin, end, LANES):
-        _shares(first, end, graph, u, law, power, share, True)
+        _shares(first, end, graph, u, law, powers, share, True)
         _is_feasible(first, end, nodes - 1, law, feasible)
-        law[: nodes * LANES] = 0.0
-        law[(nodes - 1) * LANES : nodes * LANES] = 1.0
+        _at_source(nodes, law)
         for e in range(used - 1, -1, -1):
-            _move(share[e * LANES :], law[graph[1, e] * LANES :], law[graph[2, e] * LANES :])
+            at, to = np.uint64(e) * ROW, np.uint64(graph[2, e]) * ROW
+            x = load(law, np.uint64(graph[1, e]) * ROW) * load(share, at)
+            store(share, at, x)
+            store(law, to, load(law, to) + x)
         for lane in range(min(LANES, end - first)):
             for e in range(used):
                 out[first + lane, graph[0, e]] = min(share[e * LANES + lane], 1.0)
-
-
-@compiled(fastmath=MATHS)
-def _gain(slope, b, share, mean):
-    """What an edge adds to the expected sum, in place of its own slope."""
-    for lane in range(LANES):
-        slope[lane] += b[lane]
-        mean[lane] += share[lane] * slope[lane]
-
-
-@compiled(fastmath=MATHS)
-def _slope(gain, share, b):
-    for lane in range(LANES):
-        gain[lane] = share[lane] * (gain[lane] - b[lane])
-
-
-@compiled(fastmath=MATHS)
-def _move_tangent(share, dshare, law, dlaw, later, dlater):
-    """The derivative of the probability of an edge, in place of that of its share, and of being at its head."""
-    for lane in range(LANES):
-        dx = dlaw[lane] * share[lane] + law[lane] * dshare[lane]
-        later[lane] += law[lane] * share[lane]
-        dlater[lane] += dx
-        dshare[lane] = dx
 
 
 @compiled
@@ -316,30 +276,40 @@ def marginals_jvp(begin, end, graph, u, g, out, feasible, memory):
     nodes = _nodes(graph)
     used = graph[2, -1]
     law = memory
-    other = memory[nodes * LANES :]
+    slope = memory[nodes * LANES :]
     share = memory[2 * nodes * LANES :]
     dshare = memory[(2 * nodes + used) * LANES :]
     for first in range(begin, end, LANES):
-        _shares(first, end, graph, u, law, other, share, True)
+        _shares(first, end, graph, u, law, slope, share, True)
         _is_feasible(first, end, nodes - 1, law, feasible)
-        other[: nodes * LANES] = 0.0
+        store(slope, ROW - ROW, filled(0.0))
         a = 0
-        for e in range(used):
-            v = graph[1, e] * LANES
-            _gather(first, end, graph[0, e], g, dshare[e * LANES :])
-            _gain(dshare[e * LANES :], other[graph[2, e] * LANES :], share[e * LANES :], other[v:])
-            if e == used - 1 or graph[1, e + 1] != graph[1, e]:
-                for x in range(a, e + 1):
-                    _slope(dshare[x * LANES :], share[x * LANES :], other[v:])
-                a = e + 1
-        law[: nodes * LANES] = 0.0
-        other[: nodes * LANES] = 0.0
-        law[(nodes - 1) * LANES : nodes * LANES] = 1.0
+        while a < used:
+            v = graph[1, a]
+            mean = filled(0.0)
+            b = a
+            while b < used and graph[1, b] == v:
+                _gather(first, end, graph[0, b], g, dshare, np.uint64(b))
+                at = np.uint64(b) * ROW
+                gain = load(dshare, at) + load(slope, np.uint64(graph[2, b]) * ROW)
+                store(dshare, at, gain)
+                mean = mean + load(share, at) * gain
+                b += 1
+            store(slope, np.uint64(v) * ROW, mean)
+            for e in range(a, b):
+                at = np.uint64(e) * ROW
+                store(dshare, at, load(share, at) * (load(dshare, at) - mean))
+            a = b
+        dlaw = slope
+        _at_source(nodes, law)
+        dlaw[: nodes * LANES] = 0.0
         for e in range(used - 1, -1, -1):
-            v = graph[1, e] * LANES
-            h = graph[2, e] * LANES
-            x = e * LANES
-            _move_tangent(share[x:], dshare[x:], law[v:], other[v:], law[h:], other[h:])
+            of, at, to = np.uint64(graph[1, e]) * ROW, np.uint64(e) * ROW, np.uint64(graph[2, e]) * ROW
+            here, c = load(law, of), load(share, at)
+            dx = load(dlaw, of) * c + here * load(dshare, at)
+            store(dshare, at, dx)
+            store(law, to, load(law, to) + here * c)
+            store(dlaw, to, load(dlaw, to) + dx)
         for lane in range(min(LANES, end - first)):
             for e in range(used):
                 out[first + lane, graph[0, e]] = dshare[e * LANES + lane]
