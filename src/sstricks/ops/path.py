@@ -74,7 +74,7 @@ def schedule(frame: Tensor, edges: Tensor, source: int, sink: int) -> Tensor:
     from sstricks.ops.kernels.path import schedule as kernel
 
     count = edges.shape[-1]
-    out = torch.empty_like(frame)
+    out = torch.zeros_like(frame)
     for ends, row in zip(edges.reshape(-1, 2, count), out.reshape(-1, 7, count + 1), strict=True):
         low, high = map(int, ends.aminmax())
         if low < 0 or high >= 2 * count:

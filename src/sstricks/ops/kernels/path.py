@@ -58,7 +58,7 @@ def _towards_sinks(edges, nodes, order):
         done += 1
     if found == nodes:
         return -1
-    after = np.full(nodes, -1)
+    after = np.empty(nodes, np.int64)
     node = -1
     for e in range(size):
         if left[edges[0, e]] > 0 and left[edges[1, e]] > 0:
@@ -76,21 +76,21 @@ def schedule(edges, nodes, source, sink, out):
     tail, head = edges[0], edges[1]
     upwards = np.empty(nodes, np.int64)
     cycle = _towards_sinks(edges, nodes, upwards)
-    out[:] = 0
     if cycle >= 0:
         return cycle
     leaving = np.empty(size, np.int64)
     begin = _sorted_by(tail, nodes, leaving)
-    reached = np.zeros(nodes, np.bool_)
-    reached[source] = True
+    reached = np.zeros(nodes, np.int64)
+    reached[source] = 1
     for i in range(nodes - 1, -1, -1):
         v = upwards[i]
         for x in range(begin[v], begin[v + 1]):
             if reached[v]:
-                reached[head[leaving[x]]] = True
-    level = np.full(nodes, -1)  # of nodes on a path
+                reached[head[leaving[x]]] = 1
+    level = np.empty(nodes, np.int64)  # of nodes on a path
     for i in range(nodes):
         v = upwards[i]
+        level[v] = -1
         if v == sink and reached[v]:
             level[v] = 0
         elif reached[v]:
@@ -114,7 +114,9 @@ def schedule(edges, nodes, source, sink, out):
         key[e] = number[tail[e]] if max(number[tail[e]], number[head[e]]) < count else count
     starts = _sorted_by(key, count + 1, out[0])
     used = starts[count]
-    least = np.full(nodes, size)
+    least = np.empty(nodes, np.int64)
+    for v in range(nodes):
+        least[v] = size
     for i in range(size):
         out[3, out[0, i]] = i
     for i in range(used):
