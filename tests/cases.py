@@ -114,6 +114,11 @@ class Case:
         return any((kind, sst.ExponentialFamilyEntropy) in pairs for kind in type(self.structure).__mro__)
 
     @property
+    def is_of_trees(self) -> bool:
+        """Whether a graph without any edge has one node, and one tree: x = 0."""
+        return hasattr(self.structure, "edges") and not isinstance(self.structure, sst.Path)
+
+    @property
     def iterative(self) -> bool:
         """Whether the solver uses the active-set method, which may warn instead of being exact at any scale."""
         iteration = look_up(type(self.structure), type(self.regularizer)).iteration

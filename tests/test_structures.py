@@ -15,7 +15,7 @@ from laws import assert_near
 
 CASES = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 ONE_EACH = pytest.mark.parametrize("case", {type(c.structure): c for c in PAIR_CASES}.values(), ids=str)
-GRAPHS = pytest.mark.parametrize("case", [c for c in PAIR_CASES if hasattr(c.structure, "edges")], ids=str)
+GRAPHS = pytest.mark.parametrize("case", [c for c in PAIR_CASES if c.is_of_trees], ids=str)
 TREES = pytest.mark.parametrize(
     "trees",
     [sst.SpanningTree.complete(4), sst.Arborescence.complete(4, root=2), sst.ProjectiveArborescence(4)],
