@@ -58,7 +58,7 @@ def alignment(width: float) -> Contest:
             "naive: program in logs by antidiagonals, unrolled",
             forward_backward(lambda v: naive.alignment(v, LENGTH, LENGTH), u, ones),
         ),
-        Contender("torch-struct AlignmentCRF", None, "needs genbmm, which is on no package index"),
+        Contender("torch-struct AlignmentCRF", None, "needs genbmm, which is not on PyPI"),
     ]
     parameters = {"n": LENGTH, "m": LENGTH, "batch": BATCH, "range": width}
     return Contest("alignment log Z fwd+bwd", parameters, contenders, judge=_judge(paths, u))

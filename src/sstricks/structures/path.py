@@ -75,7 +75,7 @@ class Path(Structure):
             ValueError: A size is below 1, or no labelling is left.
 
         Example:
-            >>> sst.Path.linear_chain(4, 3).log_partition(torch.zeros(30)).exp()
+            >>> sst.Path.linear_chain(4, 3).log_partition(torch.zeros(30)).exp().round()
             tensor(81.)
         """
         steps = check_integer("steps", steps, "It is the length of the sequence.", low=1)
