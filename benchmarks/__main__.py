@@ -21,6 +21,7 @@ SUBJECTS = (
     "projective",
     "k_subset",
     "chain",
+    "path",
     "one_hot",
     "matching",
     "active_set",

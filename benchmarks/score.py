@@ -57,6 +57,20 @@ def partition_judge(u: Tensor, g: Tensor, edges: Tensor, num_nodes: int, *, dire
             nets[:, j, i] = values
         return np.stack([truth.log_partition(net) for net in nets])
 
+    return _value_judge(u, g, solve)
+
+
+def path_judge(u: Tensor, g: Tensor, edges: Tensor, sink: int) -> Judge:
+    """Judge log Z of the first two examples, of paths from node 0, and its derivative in the direction g."""
+
+    def solve(values: NDArray[np.longdouble]) -> NDArray[np.longdouble]:
+        return np.stack([truth.paths(row, edges.numpy(), sink) for row in values])
+
+    score = _value_judge(u[:2], g[:2], solve)
+    return lambda output: score((output[0][:2], output[1][:2]))
+
+
+def _value_judge(u: Tensor, g: Tensor, solve: Callable[[NDArray[np.longdouble]], NDArray[np.longdouble]]) -> Judge:
     at, along = u.numpy().astype(LONG), g.numpy().astype(LONG)
     value = solve(at)
     slope = (solve(at + truth.STEP * along) - solve(at - truth.STEP * along)) / (2 * truth.STEP)

@@ -104,6 +104,16 @@ def _chains(items: Array, pairs: Array, k: int) -> list[tuple[Array, Array]]:
     return tables
 
 
+def paths(u: Array, edges: NDArray[np.int64], sink: int) -> Array:
+    """Log Σ exp(u·x) over the paths from node 0 to the sink, for one u (E,), if edges lead to higher nodes."""
+    value = np.full(edges.max() + 1, -np.inf, dtype=np.longdouble)
+    value[0] = 0
+    for e in np.argsort(edges[0], kind="stable"):
+        tail, head = edges[:, e]
+        value[head] = np.logaddexp(value[head], value[tail] + u[e])
+    return value[sink]
+
+
 def projective(u: Array, pairs: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
     """P(e ∈ T) of the `chosen` edges for one u (E,): the part of Z that is left without the other edges into its node.
 

@@ -21,6 +21,7 @@ from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from own_regularizers import Exponential
+from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import look_up, registered_pairs
@@ -32,6 +33,12 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
     sst.ChainKSubset: tuple(ChainProblem(n, k) for n, k in ((5, 2), (4, 1), (6, 3), (3, 3), (1, 1), (5, 4))),
+    sst.Path: (
+        path_problem(TOWN),
+        path_problem(DEAD_ENDS, source=1, sink=3),
+        path_problem(ONE_WAY, source=1, sink=0),
+        path_problem(LABELS),
+    ),
     sst.ProjectiveArborescence: tuple(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
     sst.Arborescence: (
         arborescence_problem(complete_directed(4)),
@@ -105,6 +112,11 @@ class Case:
         """Whether the exponential family of the structure is tractable: log-partition, entropy, samples."""
         pairs = registered_pairs()
         return any((kind, sst.ExponentialFamilyEntropy) in pairs for kind in type(self.structure).__mro__)
+
+    @property
+    def is_of_trees(self) -> bool:
+        """Whether a graph without any edge has one node, and one tree: x = 0."""
+        return hasattr(self.structure, "edges") and not isinstance(self.structure, sst.Path)
 
     @property
     def iterative(self) -> bool:

@@ -12,6 +12,7 @@ STRUCTURES = [
     sst.SpanningTree.complete(4),
     sst.Arborescence.complete(3, root=1),
     sst.ProjectiveArborescence(4),
+    sst.Path.alignment(2, 2),
     sst.Matching(3),
     sst.KSubset(5, 2, mask=torch.tensor([True, True, False, True, True])),
 ]

@@ -53,6 +53,7 @@ CHARTS = [
     F.projective_arborescence_log_partition,
     F.projective_arborescence_sample,
 ]
+PATHS = [F.maximum_path, F.path_marginals, F.path_log_partition, F.path_sample]
 TABLES = [F.maximum_matching, F.birkhoff_projection, F.sinkhorn, F.matching_sigmoid]
 
 # For each kind of function: good arguments, and for some argument what is wrong, how it is named, what should be.
@@ -75,6 +76,26 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
         ],
     ),
     (DIRECTED, {"u": U, "edges": TRIANGLE, "num_nodes": 3}, [("root", bad, str(bad), "2") for bad in (77, 3, -1, 0.5)]),
+    (
+        PATHS,
+        {"u": U, "edges": TRIANGLE},
+        [
+            ("edges", torch.tensor([[0, 0, 7], [1, 2, 900_000]]), "900000", "at most 6 nodes"),
+            ("edges", TRIANGLE - 1, "-1 to 1", "num_nodes - 1"),
+            ("edges", torch.tensor([[0, 1, 1], [1, 1, 2]]), "cycle through node 1", "without cycles"),
+            ("edges", torch.tensor([[0, 1, 2], [1, 2, 0]]), "cycle through node", "without cycles"),
+            ("edges", TRIANGLE.flip(0), "no path from node 0 to node 2", "at least one"),
+            ("edges", TRIANGLE.tolist(), "list", "int64 tensor"),
+            ("edges", TRIANGLE.int(), "int32", "int64"),
+            ("edges", TRIANGLE.T, "(3, 2)", "(2, E)"),
+            ("edges", TRIANGLE[:, :2], "(3,)", "2)"),
+            ("source", 2, "2, which is the sink", "another node"),
+            *[("source", bad, str(bad), "integer") for bad in (3, -1, 0.5)],
+            ("sink", 0, "node 0, which is the sink", "another node"),
+            *[("sink", bad, str(bad), "integer") for bad in (3, -1, 0.5)],
+            ("u", torch.zeros(5, 4), "(5, 4)", "3)"),
+        ],
+    ),
     (SUBSETS, {"u": U, "k": 2}, [("k", bad, str(bad), "from 1 to n = 3") for bad in (4, 0, -1, 1.5, None)]),
     (
         CHAINS,
@@ -202,3 +223,14 @@ def test_structures_have_their_edges_looked_at_once(trees, monkeypatch):
     trees.softmax(u, 1.0, sst.ExponentialFamilyEntropy())
     with pytest.raises(AssertionError, match="again"):
         F.spanning_tree_marginals(U, TRIANGLE, 3)
+
+
+@pytest.mark.parametrize("function", [F.path_marginals, F.path_log_partition, F.maximum_path])
+def test_schedules_are_made_when_a_compiled_or_mapped_function_runs(function):
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    u = torch.stack([U, -U])
+    torch.testing.assert_close(compiled(u, TRIANGLE), function(u, TRIANGLE))
+    with pytest.raises(ValueError, match="edges: found no path from node 0 to node 2"):
+        compiled(u, TRIANGLE.flip(0))
+    torch.testing.assert_close(torch.func.vmap(lambda v: function(v, TRIANGLE))(u), function(u, TRIANGLE))

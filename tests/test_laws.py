@@ -21,6 +21,7 @@ SCOPE = {
         sst.ChainKSubset,
         sst.KSubset,
         sst.OneHot,
+        sst.Path,
         sst.ProjectiveArborescence,
         sst.SpanningTree,
         sst.Subset,

@@ -7,7 +7,9 @@ import pytest
 import torch
 from benchmarks import truth
 from benchmarks.measure import interleave
-from benchmarks.naive import chain, k_subset, kruskal, laplacian
+from benchmarks.naive import chain, k_subset, kruskal, laplacian, path
+
+import sstricks as sst
 
 NODES, SIZE, COUNT = 5, 6, 3
 EDGES = torch.triu_indices(NODES, NODES, 1)
@@ -127,6 +129,23 @@ def test_interleaving_gives_every_call_its_turns():
     timings = interleave({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, seconds=1e-4)
     assert set(seen) == {"a", "b"}
     assert all(t.repeats >= 3 and t.minimum <= t.median for t in timings.values())
+
+
+@pytest.mark.parametrize(
+    ("paths", "program"),
+    [
+        (sst.Path.linear_chain(4, 3), lambda u: path.chain(u, 4, 3)),
+        (sst.Path.alignment(3, 2), lambda u: path.alignment(u, 3, 2)),
+        (sst.Path.alignment(2, 4), lambda u: path.alignment(u, 2, 4)),
+    ],
+    ids=repr,
+)
+def test_log_space_programs_of_paths_are_enumeration(paths: sst.Path, program, problem):
+    u, _ = problem(*paths.event_shape)
+    expected = (paths.enumerate_support().double() @ u.T).logsumexp(0)
+    torch.testing.assert_close(program(u), expected)
+    exact = [truth.paths(row, paths.edges.numpy(), paths.sink) for row in u.numpy().astype(np.longdouble)]
+    np.testing.assert_allclose(np.array(exact, dtype=float), expected.numpy(), rtol=1e-13)
 
 
 def test_log_space_program_of_a_chain_is_enumeration(problem):

@@ -20,6 +20,7 @@ STRUCTURES = {
     "trees": sst.SpanningTree.complete(4),
     "arborescences": sst.Arborescence.complete(3),
     "projective": sst.ProjectiveArborescence(4),
+    "paths": sst.Path.segmentation(3, 2),
     "matchings": sst.Matching(3),
 }
 SAMPLERS = {

@@ -15,7 +15,7 @@ from laws import assert_near
 
 CASES = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 ONE_EACH = pytest.mark.parametrize("case", {type(c.structure): c for c in PAIR_CASES}.values(), ids=str)
-GRAPHS = pytest.mark.parametrize("case", [c for c in PAIR_CASES if hasattr(c.structure, "edges")], ids=str)
+GRAPHS = pytest.mark.parametrize("case", [c for c in PAIR_CASES if c.is_of_trees], ids=str)
 TREES = pytest.mark.parametrize(
     "trees",
     [sst.SpanningTree.complete(4), sst.Arborescence.complete(4, root=2), sst.ProjectiveArborescence(4)],
@@ -169,6 +169,7 @@ def test_reprs():
     assert repr(sst.Matching(2, mask=mask[:2, :2])) == "Matching(2, mask of shape (2, 2))"
     assert repr(sst.SpanningTree(square, 4, mask=mask)) == "SpanningTree(4 edges, 4 nodes, mask of shape (3, 4))"
     assert repr(sst.Arborescence.complete(3, root=1)) == "Arborescence(4 edges, 3 nodes, root 1)"
+    assert repr(sst.Path(square[:, :3])) == "Path(3 edges, from 0 to 3)"
     assert repr(sst.ProjectiveArborescence(3, mask=mask)) == "ProjectiveArborescence(3, mask of shape (3, 4))"
     assert repr(sst.LinearOracle(torch.relu, (4,), mask=mask)) == "LinearOracle(relu, (4,), mask of shape (3, 4))"
 

@@ -323,6 +323,8 @@ FUNCTIONS = {
     F.spanning_tree_log_partition: (3, {"edges": TRIANGLE, "num_nodes": 3}),
     F.arborescence_marginals: (4, {"edges": ARROWS, "num_nodes": 3}),
     F.arborescence_log_partition: (4, {"edges": ARROWS, "num_nodes": 3}),
+    F.path_marginals: (3, {"edges": TRIANGLE}),
+    F.path_log_partition: (3, {"edges": TRIANGLE}),
     F.projective_arborescence_marginals: (4, {"num_nodes": 3}),
     F.projective_arborescence_log_partition: (4, {"num_nodes": 3}),
     F.scaled_utility: (3, {"temperature": 0.5, "mask": torch.tensor([True, False, True])}),

@@ -32,6 +32,7 @@ from sstricks.structures import (
     KSubset,
     Matching,
     OneHot,
+    Path,
     ProjectiveArborescence,
     SpanningTree,
     Structure,
@@ -58,6 +59,7 @@ def _examples() -> dict[type, list[Structure]]:
         Matching: [Matching(4)],
         SpanningTree: [SpanningTree.complete(5), SpanningTree.complete(50), SpanningTree(ladder, 80)],
         Arborescence: [Arborescence.complete(5), Arborescence.complete(66), Arborescence(both_ways, 80)],
+        Path: [Path.alignment(2, 3)],
         ProjectiveArborescence: [ProjectiveArborescence(5)],
     }
 

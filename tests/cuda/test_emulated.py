@@ -119,6 +119,24 @@ def test_matchings_take_few_launches_and_never_wait(matching: sst.Matching, f: s
     assert not device.waits
 
 
+PATHS = [sst.Path.linear_chain(4, 3), sst.Path.alignment(3, 2), sst.Path(torch.tensor([[1, 0, 0], [2, 1, 2]]))]
+
+
+@pytest.mark.parametrize("paths", PATHS, ids=str)
+def test_paths_never_wait(paths: sst.Path):
+    """They go level by level, as the schedule on the CPU says."""
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, *paths.event_shape, requires_grad=True))
+        paths.sample(u)
+        device.reset()
+        x = paths.softmax(u, 0.5, sst.ExponentialFamilyEntropy())
+        x.backward(torch.ones_like(x))
+        paths.log_partition(u).sum().backward()
+        paths.argmax(u)
+        paths.sample(u, (4,))
+    assert not device.waits
+
+
 N, K = 12, 3
 SUBSETS = {"one-hot": sst.OneHot(N), "k-subset": sst.KSubset(N, K)}
 CHAIN = {"chain": sst.ChainKSubset(N, K)}

@@ -27,6 +27,7 @@ from sstricks.functional.k_subset import (
     top_k,
 )
 from sstricks.functional.matching import birkhoff_projection, matching_sigmoid, maximum_matching, sinkhorn
+from sstricks.functional.path import maximum_path, path_log_partition, path_marginals, path_sample
 from sstricks.functional.projective_arborescence import (
     maximum_projective_arborescence,
     projective_arborescence_log_partition,
@@ -63,8 +64,12 @@ __all__ = [
     "matching_sigmoid",
     "maximum_arborescence",
     "maximum_matching",
+    "maximum_path",
     "maximum_projective_arborescence",
     "maximum_spanning_tree",
+    "path_log_partition",
+    "path_marginals",
+    "path_sample",
     "projective_arborescence_log_partition",
     "projective_arborescence_marginals",
     "projective_arborescence_sample",

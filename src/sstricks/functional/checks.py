@@ -172,6 +172,19 @@ def graph_nodes(edges: Tensor, num_nodes: int) -> int:
         ValueError: It has not, or there are fewer than two nodes.
     """
     num_nodes = check_nodes(num_nodes)
+    check_edge_list(edges)
+    return num_nodes
+
+
+def check_edge_list(edges: Tensor) -> None:
+    """Raise unless `edges` has the form of an edge list.
+
+    Args:
+        edges: What the caller gave.
+
+    Raises:
+        ValueError: It has not.
+    """
     if not isinstance(edges, Tensor):
         raise invalid(
             "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
@@ -183,7 +196,6 @@ def graph_nodes(edges: Tensor, num_nodes: int) -> int:
             "an int64 tensor of shape (2, E), E >= 1",
             "edges[:, e] holds the two ends of edge e; for all pairs of nodes use .complete(n).",
         )
-    return num_nodes
 
 
 def graph_root(root: int, num_nodes: int) -> int:

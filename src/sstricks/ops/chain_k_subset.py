@@ -24,8 +24,6 @@ after which α and x follow by the product rule. The Jacobian is the covariance 
 pass is this derivative in the direction of the incoming gradient.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -33,31 +31,9 @@ from torch.nn.functional import pad
 from sstricks.errors import invalid_rows
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.k_subset import distinct_rows, walk
+from sstricks.ops.numbers import LN2, Number, exponential, nothing
 from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
-
-_LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
-_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # the 32 leading bits and the rest
-
-
-class _Number(NamedTuple):
-    """The number mantissa · 2 ^ exponent, both floating; the exponent is a constant, without gradient."""
-
-    mantissa: Tensor
-    exponent: Tensor
-
-
-def _nothing(like: Tensor) -> float:
-    """The exponent of zero: below the sum of all others."""
-    return torch.finfo(like.dtype).min / 64
-
-
-def _exponential(u: Tensor) -> _Number:
-    here = u > -torch.inf
-    v = torch.where(here, u, 0.0)
-    exponent = (v.detach() * _LOG2_E + 0.5).floor()
-    rest = ((v - exponent * _LN2_HIGH) - exponent * _LN2_LOW).clamp(-0.35, 0.35)
-    return _Number(torch.where(here, rest.exp(), 0.0), torch.where(here, exponent, _nothing(u)))
 
 
 def _shifted(x: Tensor) -> Tensor:
@@ -72,20 +48,20 @@ def _by_state(x: Tensor, i: int, of_none: float) -> tuple[Tensor, Tensor]:
     return x[..., i : i + 1], torch.cat([torch.full_like(pair, of_none), pair], -1)
 
 
-def shares(u: Tensor, k: int) -> tuple[list[Tensor], _Number]:
+def shares(u: Tensor, k: int) -> tuple[list[Tensor], Number]:
     """The probability of choosing each item, shape (*batch, 2, k + 1) for every state (s, j), and Z."""
     n = (u.shape[-1] + 1) // 2
-    weight = _exponential(u)
+    weight = exponential(u)
     unit = pad(torch.ones_like(u[..., :1, None]), (0, k)).expand(*u.shape[:-1], 2, k + 1)
-    beta = _Number(unit, torch.zeros_like(unit).masked_fill(unit == 0, _nothing(u)))
+    beta = Number(unit, torch.zeros_like(unit).masked_fill(unit == 0, nothing(u)))
     found = []
     for i in range(n - 1, -1, -1):
         item, pair = _by_state(weight.mantissa, i, 1.0)
         item_exponent, pair_exponent = _by_state(weight.exponent, i, 0.0)
-        stay, take = _Number(*(x[..., :1, :] for x in beta)), _Number(*(x[..., 1:, :] for x in beta))
+        stay, take = Number(*(x[..., :1, :] for x in beta)), Number(*(x[..., 1:, :] for x in beta))
         mantissa = _shifted(take.mantissa) * (item * pair).unsqueeze(-1)
         exponent = take.exponent[..., :-1] + (item_exponent + pair_exponent).unsqueeze(-1)
-        exponent = torch.cat([torch.full_like(exponent[..., :1], _nothing(u)), exponent], -1)
+        exponent = torch.cat([torch.full_like(exponent[..., :1], nothing(u)), exponent], -1)
         top = torch.maximum(stay.exponent, exponent)
         taken = mantissa * (exponent - top).exp2()
         total = stay.mantissa * (stay.exponent - top).exp2() + taken
@@ -93,8 +69,8 @@ def shares(u: Tensor, k: int) -> tuple[list[Tensor], _Number]:
         safe = torch.where(alive, total, 1.0)
         found.append(taken / safe)
         more = safe.detach().log2().floor()
-        beta = _Number(torch.where(alive, safe * (-more).exp2(), 0.0), torch.where(alive, top + more, _nothing(u)))
-    return found[::-1], _Number(*(x[..., 0, k] for x in beta))
+        beta = Number(torch.where(alive, safe * (-more).exp2(), 0.0), torch.where(alive, top + more, nothing(u)))
+    return found[::-1], Number(*(x[..., 0, k] for x in beta))
 
 
 def _start(share: list[Tensor]) -> Tensor:
@@ -193,7 +169,7 @@ def log_partition(u: Tensor, k: int) -> Tensor:
     """The log-partition function log Σ_{x∈𝒳} exp(uᵀx), shape (*batch)."""
     total = shares(u, k)[1]
     check_feasible(total.mantissa > 0, k)
-    return total.mantissa.log() + total.exponent * _LN2
+    return total.mantissa.log() + total.exponent * LN2
 
 
 @marginals.cpu

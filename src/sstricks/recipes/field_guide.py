@@ -108,6 +108,9 @@ def exhibits() -> list[Exhibit]:
     paths = sst.LinearOracle(lambda u: best_paths(u, streets), (streets.shape[1],))
     ends = ["A", *[""] * (len(crossings) - 2), "B"]
     town = graph(streets, crossings, ends, directed=True, filled=(0, len(crossings) - 1))
+    alignments = sst.Path.alignment(4, 4)
+    matched = torch.tensor([[3.0 * (a == b) for b in "PAHT"] for a in "PATH"]).double()
+    moves = torch.stack([torch.nn.functional.pad(matched, (0, 1, 0, 1)), *torch.zeros(2, 5, 5).double()], -1)
     directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,))
     plausible = sst.Gumbel(2 * gold.double())  # so that the parse makes some sense
     return [
@@ -115,6 +118,7 @@ def exhibits() -> list[Exhibit]:
         Exhibit("subset", sst.Subset(5), things, (2.3, 2.0), sst.Logistic(log_odds)),
         Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
         Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
+        Exhibit("path", alignments, edit_graph(alignments, "PATH", "PAHT"), (2.5, 2.3), sst.Gumbel(moves.flatten())),
         Exhibit(
             "matching", sst.Matching(5), bipartite(people, tasks), (2.35, 2.1), regularizer=sst.CategoricalEntropy()
         ),
@@ -262,6 +266,15 @@ def graph(
         draw_nodes(axis, places, names, filled)
 
     return weighted(draw)
+
+
+def edit_graph(paths: sst.Path, first: str, second: str) -> Paint:
+    """The grid of an alignment; a letter stands where it has been passed, a diagonal move passes two."""
+    names = ["", *second, *(name for letter in first for name in (letter, *[""] * len(second)))]
+    down, right = torch.cartesian_prod(torch.arange(len(first) + 1), torch.arange(len(second) + 1)).double().T
+    inside = torch.ones(paths.event_shape, dtype=torch.bool) if paths.mask is None else paths.mask
+    draw = graph(paths.edges[:, inside], torch.stack([right, -down], -1), names, directed=True)
+    return lambda axis, x, is_utility: draw(axis, x[inside], is_utility)
 
 
 def arcs(edges: Tensor, words: Sequence[str]) -> Paint:

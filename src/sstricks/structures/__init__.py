@@ -6,6 +6,7 @@ from sstricks.structures.k_subset import KSubset
 from sstricks.structures.linear_oracle import LinearOracle
 from sstricks.structures.matching import Matching
 from sstricks.structures.one_hot import OneHot
+from sstricks.structures.path import Path
 from sstricks.structures.projective_arborescence import ProjectiveArborescence
 from sstricks.structures.spanning_tree import SpanningTree
 from sstricks.structures.structure import Structure
@@ -18,6 +19,7 @@ __all__ = [
     "LinearOracle",
     "Matching",
     "OneHot",
+    "Path",
     "ProjectiveArborescence",
     "SpanningTree",
     "Structure",

@@ -75,10 +75,7 @@ class GraphStructure(Structure):
     def _from_to(self, x: Tensor) -> Tensor:
         """The matrix with x of edge (i, j) at [i, j]."""
         self.check_shape("x", x)
-        i, j = self.placed("edges", x.device)
-        flat = x.new_zeros(*x.shape[:-1], self.num_nodes**2)
-        flat = flat.scatter_add(-1, (i * self.num_nodes + j).expand(x.shape), x)
-        return flat.unflatten(-1, (self.num_nodes, self.num_nodes))
+        return adjacency(x, self.placed("edges", x.device), self.num_nodes)
 
     def _present(self, device: torch.device) -> Tensor:
         """Which nodes have an edge that is not masked, shape (*batch_shape, n)."""
@@ -103,6 +100,12 @@ class GraphStructure(Structure):
         nodes = self._at_ends(mask[..., edges[0] == self._root].float(), *star) > 0
         if (mask & ~self.edge_mask(nodes)).any():
             super()._check_not_empty(argument)
+
+
+def adjacency(x: Tensor, edges: Tensor, nodes: int) -> Tensor:
+    """The matrix with x of edge (i, j) at [i, j], shape (*batch, n, n); parallel edges add up."""
+    flat = x.new_zeros(*x.shape[:-1], nodes**2)
+    return flat.scatter_add(-1, (edges[0] * nodes + edges[1]).expand(x.shape), x).unflatten(-1, (nodes, nodes))
 
 
 def reachable(adjacency: Tensor) -> Tensor:
