@@ -138,7 +138,7 @@ def test_interleaving_gives_every_call_its_turns():
         (sst.Path.alignment(3, 2), lambda u: path.alignment(u, 3, 2)),
         (sst.Path.alignment(2, 4), lambda u: path.alignment(u, 2, 4)),
     ],
-    ids=repr,
+    ids=["chain", "alignment of 3 and 2", "alignment of 2 and 4"],
 )
 def test_log_space_programs_of_paths_are_enumeration(paths: sst.Path, program, problem):
     u, _ = problem(*paths.event_shape)
