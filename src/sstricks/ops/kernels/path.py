@@ -211,10 +211,10 @@ def _shares(first, end, graph, u, beta, beta_power, share, is_kept):
         store(beta, at, choose(total, mantissa(total), none))
         store(beta_power, at, choose(total, top + exponent(total), filled(_ZERO)))
         if is_kept:
-            inverse = filled(1.0) / choose(total, total, filled(1.0))
+            safe = choose(total, total, filled(1.0))
             for e in range(a, b):
                 at = np.uint64(e - a) * ROW
-                store(here, at, load(here, at) * inverse)
+                store(here, at, load(here, at) / safe)
         a = b
 
 
