@@ -42,7 +42,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_tutorial_keeps_its_promise():
     """A structure in under 30 lines, from its class to its solver."""
-    structure = re.search(r"^class Paths.*?^```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
+    structure = re.search(r"^class Phrases.*?^```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
     assert structure is not None
     lines = [line for line in structure.group().splitlines()[:-1] if line.strip()]
     assert 10 < len(lines) < 30

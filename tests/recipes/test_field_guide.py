@@ -12,7 +12,7 @@ import torch
 import sstricks as sst
 import sstricks_cli as cli
 from sstricks.recipes import field_guide
-from sstricks.recipes.field_guide import Exhibit, best_paths, exhibits, lattice, table_of_pairs
+from sstricks.recipes.field_guide import Exhibit, best_phrases, exhibits, table_of_pairs
 from sstricks.recipes.harness.files import read_section, write_section
 from sstricks.solvers import look_up
 
@@ -71,17 +71,10 @@ def test_exhibits_are_drawn(exhibit: Exhibit, tmp_path):
     assert exhibit.draw(tmp_path, seed=1).read_bytes() != before
 
 
-def test_paths_of_the_town_are_the_best():
-    edges, places = lattice(3)
-    assert edges.shape == (2, 12)
-    assert places.shape == (9, 2)
-    u = torch.randn(20, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 12)
-    node = torch.eye(9, dtype=torch.float64)
-    flow = corners @ (node[edges[0]] - node[edges[1]])
-    paths = corners[(flow == node[0] - node[8]).all(-1)]
-    assert len(paths) == 6
-    torch.testing.assert_close((best_paths(u, edges) * u).sum(-1), (u @ paths.T).amax(-1))
+def test_phrases_are_the_best():
+    u = torch.randn(20, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    runs = torch.tensor([[float(i <= k <= j) for k in range(6)] for i in range(6) for j in range(i, 6)]).double()
+    torch.testing.assert_close(best_phrases(u), runs[(u @ runs.T).argmax(-1)])
 
 
 def test_the_command_draws_prints_and_updates_the_page(tmp_path, capsys, monkeypatch):

@@ -104,10 +104,7 @@ def exhibits() -> list[Exhibit]:
     things = bars(("umbrella", "gloves", "sunglasses", "scarf", "camera"))
     pairs = sst.ChainUtility(sst.Gumbel(torch.zeros(n).double()), torch.full((n - 1,), 1.5).double())
     gold = torch.tensor(heads)[projective.edges[1]] == projective.edges[0]
-    streets, crossings = lattice(4)
-    paths = sst.LinearOracle(lambda u: best_paths(u, streets), (streets.shape[1],))
-    ends = ["A", *[""] * (len(crossings) - 2), "B"]
-    town = graph(streets, crossings, ends, directed=True, filled=(0, len(crossings) - 1))
+    phrases, dull = sst.LinearOracle(best_phrases, (n,)), sst.Gumbel(torch.full((n,), -1.0).double())
     alignments = sst.Path.alignment(4, 4)
     matched = torch.tensor([[3.0 * (a == b) for b in "PAHT"] for a in "PATH"]).double()
     moves = torch.stack([torch.nn.functional.pad(matched, (0, 1, 0, 1)), *torch.zeros(2, 5, 5).double()], -1)
@@ -125,7 +122,9 @@ def exhibits() -> list[Exhibit]:
         Exhibit("spanning-tree", trees, graph(trees.edges, circle(7), "ABCDEFG"), (2.5, 2.3)),
         Exhibit("arborescence", rooted, directed, (2.5, 2.3)),
         Exhibit("projective-arborescence", projective, arcs(projective.edges, parsed), (2.75, 1.45), plausible),
-        Exhibit("linear-oracle", paths, town, (2.5, 2.3), regularizer=sst.Euclidean(), solver=sst.FrankWolfe()),
+        Exhibit(
+            "linear-oracle", phrases, sentence(review), (10.5, 0.62), dull, sst.Euclidean(), solver=sst.FrankWolfe()
+        ),
     ]
 
 
@@ -302,27 +301,14 @@ def circle(n: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1)
 
 
-def lattice(side: int) -> tuple[Tensor, Tensor]:
-    """A small town: streets that lead right and down, (2, E), and the places of its crossings."""
-    nodes = torch.arange(side * side).reshape(side, side)
-    right = torch.stack([nodes[:, :-1].flatten(), nodes[:, 1:].flatten()])
-    down = torch.stack([nodes[:-1].flatten(), nodes[1:].flatten()])
-    edges = torch.cat([right, down], -1)
-    places = torch.stack([nodes.flatten() % side, -(nodes.flatten() // side)], -1)
-    return edges[:, torch.argsort(edges[0] * side**2 + edges[1])], places.double()
-
-
-def best_paths(u: Tensor, edges: Tensor) -> Tensor:
-    """The best paths from the first node to the last, by dynamic programming over edges sorted by where they begin."""
-    chosen = torch.zeros_like(u)
-    for row, weights in enumerate(u.tolist()):
-        best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
-        for e, (a, b) in enumerate(edges.T.tolist()):
-            value, path = best[a]
-            if b not in best or value + weights[e] > best[b][0]:
-                best[b] = value + weights[e], [*path, e]
-        chosen[row, best[int(edges.max())][1]] = 1
-    return chosen
+def best_phrases(u: Tensor) -> Tensor:
+    """The runs of words with the largest sums."""
+    n = u.shape[-1]
+    sums = torch.nn.functional.pad(u.cumsum(-1), (1, 0))
+    begin, end = torch.triu_indices(n + 1, n + 1, 1)
+    best = (sums[..., end] - sums[..., begin]).argmax(-1, keepdim=True)
+    word = torch.arange(n)
+    return ((begin[best] <= word) & (word < end[best])).to(u)
 
 
 # ---------------------------------------------------------------------------------------------- the table of pairs
