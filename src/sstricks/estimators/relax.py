@@ -15,17 +15,17 @@ from sstricks.utilities import Gumbel
 class RELAX(Estimator):
     r"""The score function of the trace with a learnt control variate (Grathwohl et al. 2018; Struminsky et al. 2021).
 
-    .. math:: \nabla_\theta \, \mathbb{E}[L(X)] = \mathbb{E} \big[ (L(X) - c(\tilde U)) \, \nabla_\theta \log p_\theta(T)
-        - \nabla_\theta c(\tilde U) + \nabla_\theta c(U) \big]
+    .. math:: \nabla_\theta \, \mathbb{E}[L(X)] = \mathbb{E} \big[
+        (L(X) - c(\tilde U)) \, \nabla_\theta \log p_\theta(T) - \nabla_\theta c(\tilde U) + \nabla_\theta c(U) \big]
 
     T is the trace, the choices by which the argmax X of U is found (see `ScoreFunction`), and Ũ another random utility
     with the same trace; both utilities are functions of θ and of noise. It is unbiased whatever c is, and the nearer
     c(U) is to L(X), the less is its variance. Here, with the relaxation :math:`X_t` of U,
 
-    .. math:: c(U) = s \, L(X_t(U)) + r(U)
+    .. math:: c(U) = b + s \, L(X_t(U)) + r(U)
 
-    where s, t and the parameters of r, your `control`, are learnt: in training mode the surrogate's gradient in *them*
-    is that of the estimate's mean square, which is its variance but for a constant. So one optimizer may train
+    where b, s, t and the parameters of r, your `control`, are learnt: in training mode the surrogate's gradient in
+    *them* is that of the estimate's mean square, which is its variance but for a constant. So one optimizer may train
     everything, ``torch.optim.Adam([*model.parameters(), *relax.parameters()])``. In evaluation mode they get none,
     which saves a second derivative.
 
@@ -36,14 +36,13 @@ class RELAX(Estimator):
             a square `Matching` if they are Sorting.
         control: r, a module from utilities (*sample, *batch, *event) to (*sample, *batch) or (*sample, *batch, 1).
         samples: How many utilities are drawn for each example. Each costs three losses, or one without regularizer.
-        regularizer: f of the relaxation. None for a loss that takes vertices only; then c is your `control` alone.
-        temperature: t > 0 at the beginning; s begins at 1.
+        regularizer: f of the relaxation. None for a loss that takes vertices only: then s = 0.
+        temperature: t > 0 at the beginning; b begins at 0, s at 1.
         utility: The random utility as a function of θ.
 
     Raises:
         NoSolverError: No solver is registered for the pair (𝒳, f).
-        ValueError: `samples` is below 1, the temperature not positive, there is neither control nor regularizer, or
-            the structure has no trace of a known law.
+        ValueError: `samples` is below 1, the temperature is not positive, or the structure has no trace of a known law.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -70,12 +69,11 @@ class RELAX(Estimator):
         expected, remedy = "a number > 0", "1 is a good beginning."
         if not check_number("temperature", temperature, expected, remedy) > 0:
             raise invalid("temperature", repr(temperature), expected, remedy)
+        self.constant = nn.Parameter(torch.zeros(()))
         if regularizer is not None:
             solver_for(structure, regularizer, None)
             self.scale = nn.Parameter(torch.ones(()))
             self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
-        elif control is None:
-            raise invalid("control", "None, and no regularizer", "one of them", "Without either take a ScoreFunction.")
         self.control, self.regularizer, self.utility = control, regularizer, utility
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
@@ -111,15 +109,15 @@ class RELAX(Estimator):
     def _variate(self, u: Tensor, loss: Loss) -> Tensor:
         """c, shape (*sample, *batch)."""
         shape = u.shape[: u.dim() - len(self.structure.event_shape)]
-        found = torch.zeros(shape, dtype=u.dtype, device=u.device)
+        found = self.constant + torch.zeros(shape, dtype=u.dtype, device=u.device)
         if self.regularizer is not None:
-            found = self.scale * loss(self.structure.softmax(u, self.log_temperature.exp(), self.regularizer))
+            x = self.structure.softmax(u, self.log_temperature.exp(), self.regularizer)
+            found = found + self.scale * loss(x)
         if self.control is not None:
             own = self.control(u)
             if own.shape not in (shape, (*shape, 1)):
-                expected, remedy = "one number for each utility", "Its last layer has one output."
-                found = f"shape {tuple(own.shape)} for utilities of shape {tuple(u.shape)}"
-                raise invalid("control", found, expected, remedy)
+                what = f"shape {tuple(own.shape)} for utilities of shape {tuple(u.shape)}"
+                raise invalid("control", what, "one number for each utility", "Its last layer has one output.")
             found = found + own.reshape(shape)
         return found
 

@@ -9,6 +9,8 @@ from sstricks.estimators.action import draw_action
 from sstricks.estimators.estimator import Estimator, Law, Loss
 from sstricks.estimators.leave_one_out import RLOO
 from sstricks.estimators.trace import check_has_trace, clocks_of
+from sstricks.regularizers import ExponentialFamilyEntropy
+from sstricks.solvers.registry import solver_for
 from sstricks.structures.structure import Structure
 from sstricks.tricks import StochasticArgmaxTrick
 from sstricks.utilities import Gumbel
@@ -38,6 +40,7 @@ class ScoreFunction(Estimator):
             this function that makes up for it.
 
     Raises:
+        NoSolverError: The exponential family is the action, and that of the structure is intractable.
         ValueError: `samples` is below 1, `action` none of these, or the structure has no trace of a known law.
 
     Example:
@@ -62,6 +65,8 @@ class ScoreFunction(Estimator):
         self.samples = check_integer("samples", samples, "Leaving one out takes two.", low=1)
         if action not in _ACTIONS:
             raise invalid("action", repr(action), f"one of {', '.join(map(repr, _ACTIONS))}", "Utilities always work.")
+        if action == "family":
+            solver_for(structure, ExponentialFamilyEntropy(), None)
         if action == "trace":
             check_has_trace("action", structure, utility)
         self.score = RLOO() if score is None else score

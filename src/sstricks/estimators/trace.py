@@ -1,8 +1,8 @@
 r"""The choices by which an argmax is found, as the action of a score function (Struminsky et al. 2021).
 
 All utilities here are decreasing functions of independent exponential times :math:`E_e` of rates
-:math:`\lambda_e = e^{\theta_e}`: −E itself, or −log E, which is Gumbel. The argmax is found by *races*. In a race of the
-elements of a set V the first is chosen, and its time is subtracted from the others':
+:math:`\lambda_e = e^{\theta_e}`: −E itself, or −log E, which is Gumbel. The argmax is found by *races*. In a race of
+the elements of a set V the first is chosen, and its time is subtracted from the others':
 
 - its winner is w with probability :math:`\lambda_w / \Lambda_V`, where :math:`\Lambda_V = \sum_{e \in V} \lambda_e`;
 - its time, the smallest, is exponential of rate :math:`\Lambda_V`;
@@ -104,14 +104,14 @@ class Race(NamedTuple):
     """Races at the same time, of disjoint sets of elements.
 
     Attributes:
-        group: In which each element takes part, shape (*batch, n); `count` if in none.
+        group: In which each element takes part, shape (*batch, n); `most` if in none.
         won: Which elements won theirs, shape (*batch, n).
-        count: How many races there are at most.
+        most: How many races there are at most.
     """
 
     group: Tensor
     won: Tensor
-    count: int
+    most: int
 
 
 class Trace:
@@ -146,9 +146,12 @@ class Trace:
         free = self._there
         if structure.mask is not None:
             free = free & structure.placed("mask", u.device)
-        races = _contractions if isinstance(structure, Arborescence) else _one_by_one
+        if isinstance(structure, Arborescence):
+            races = _contractions(structure, u, free)
+        else:
+            races = _one_by_one(structure, u, free)
         # Each with the logarithm of Λ, at every element of the race.
-        self._races = [(race, _log_sums(self._theta, race)) for race in races(structure, u, free)]
+        self._races = [(race, _log_sums(self._theta, race)) for race in races]
         each = [torch.where(race.won, self._theta - total, 0.0) for race, total in self._races]
         self.log_prob = from_working(torch.stack(each).sum((0, -1)), self._dtype)
 
@@ -160,8 +163,8 @@ class Trace:
         """
         parts, lost = [], self._there
         for race, total in self._races:
-            noise = standard_exponential(total, torch.Size((*total.shape[:-1], race.count + 1)), generator).log()
-            parts.append(torch.where(race.group < race.count, noise.gather(-1, race.group) - total, -torch.inf))
+            noise = standard_exponential(total, torch.Size((*total.shape[:-1], race.most + 1)), generator).log()
+            parts.append(torch.where(race.group < race.most, noise.gather(-1, race.group) - total, -torch.inf))
             lost = lost & ~race.won
         left = standard_exponential(self._theta, self._theta.shape, generator).log() - self._theta
         parts.append(torch.where(lost, left, -torch.inf))
@@ -170,8 +173,8 @@ class Trace:
 
 
 def _log_sums(theta: Tensor, race: Race) -> Tensor:
-    """log Σ exp θ over its race, at each element."""
-    shape = (*theta.shape[:-1], race.count + 1)
+    """The logarithm of Σ exp θ over its race, at each element."""
+    shape = (*theta.shape[:-1], race.most + 1)
     largest = theta.new_full(shape, -torch.inf).scatter_reduce(-1, race.group, theta.detach(), "amax")
     largest = largest.gather(-1, race.group)
     sums = theta.new_zeros(shape).scatter_add(-1, race.group, (theta - largest).exp())
