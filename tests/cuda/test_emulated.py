@@ -291,7 +291,7 @@ def test_traces_do_not_wait(structure):
         theta = on_device(device, structure)
         relax = sst.estimators.RELAX(structure, samples=3, utility=law)
         for name, parameter in relax.named_parameters():  # module.to() asks for a device that torch knows
-            relax._parameters[name] = device.put(parameter.detach()).requires_grad_()
+            vars(relax)["_parameters"][name] = device.put(parameter.detach()).requires_grad_()
         for estimator in (relax, sst.estimators.ScoreFunction(structure, 3, action="trace", utility=law)):
             estimator.surrogate(theta, lambda x: x[..., 0])  # the structure's edges are copied once
             device.reset()
