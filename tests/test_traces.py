@@ -405,8 +405,9 @@ def test_absent_edges_are_never_drawn_and_have_no_gradient(kind):
     def law(theta):
         return negative_exponential(theta) if kind == "mask" else sst.Masked(negative_exponential(theta), mask)
 
+    control = nn.Linear(9, 1).double() if kind == "mask" else None  # it sees the utilities of absent edges
     for estimator in (
-        est.RELAX(masked, samples=50, utility=law),
+        est.RELAX(masked, control, samples=50, utility=law),
         est.ScoreFunction(masked, 50, action="trace", utility=law),
     ):
         value = estimator.surrogate(theta, lambda x: x[..., :5].cumsum(-1).square().sum(-1), generator=seeded())
@@ -420,9 +421,20 @@ def test_absent_edges_are_never_drawn_and_have_no_gradient(kind):
 def test_infinite_locations_are_a_mask():
     theta = torch.tensor([0.3, -torch.inf, -0.2, 1.0], requires_grad=True)
     for estimator in (est.RELAX(sst.KSubset(4, 2)), est.ScoreFunction(sst.KSubset(4, 2), action="trace")):
-        (gradient,) = torch.autograd.grad(estimator.surrogate(theta, lambda x: x[..., 0] * x[..., 2]), theta)
+        value = estimator.surrogate(theta, lambda x: x[..., 0] * x[..., 2])
+        (gradient,) = torch.autograd.grad(value, theta)
+        assert value.isfinite()
         assert gradient.isfinite().all()
         assert gradient[1] == 0
+
+
+@pytest.mark.parametrize(
+    "name", sorted(CASES.keys() - {"rankings"})
+)  # torch's real_vector refuses to check empty scores
+def test_batches_may_be_empty(name):
+    theta = parameters(name).detach().expand(0, -1).clone().requires_grad_()
+    value = relax_of(name).surrogate(theta, random_loss(CASES[name][0]))
+    assert torch.autograd.grad(value, theta)[0].shape == theta.shape
 
 
 def test_a_mask_for_each_example_serves_one_theta():

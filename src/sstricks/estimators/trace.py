@@ -196,8 +196,7 @@ def _one_by_one(structure: Structure, u: Tensor, free: Tensor) -> Iterator[Race]
         else:
             edges = trees.placed("edges", u.device)
             old, new = (component.gather(-1, ends[best]) for ends in edges)
-            # A graph that lacks nodes has fewer edges to take.
-            component = torch.where((component == old) & free.any(-1, keepdim=True), new, component)
+            component = torch.where(component == old, new, component)
             free = free & (component[..., edges[0]] != component[..., edges[1]])
 
 
@@ -221,6 +220,6 @@ def _contractions(structure: Arborescence, u: Tensor, free: Tensor) -> Iterator[
         on_cycle, least = cycles(parent, nodes)
         on_cycle[..., root] = False
         label = torch.where(on_cycle, least, nodes).gather(-1, label)
-        pending = on_cycle & (least == nodes)
+        pending = on_cycle
         if is_readable(pending) and not pending.any():
             return
