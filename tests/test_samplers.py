@@ -10,7 +10,7 @@ from torch.distributions import Normal
 
 import sstricks as sst
 from sstricks import estimators as est
-from sstricks.estimators.trace import trace_log_prob
+from sstricks.estimators.trace import Trace
 
 STRUCTURES = {
     "one-hot": sst.OneHot(4),
@@ -301,16 +301,16 @@ def orders_of(structure, tree):
 def test_traces_of_all_orders_have_probability_one():
     trees, theta = STRUCTURES["trees"], utilities(STRUCTURES["trees"])
     orders = torch.stack([u for tree in trees.enumerate_support() for u in orders_of(trees, tree)])
-    log_prob = trace_log_prob(trees, theta, orders)
+    log_prob = Trace(trees, theta, orders).log_prob
     assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-12)
-    assert torch.autograd.gradcheck(lambda theta: trace_log_prob(trees, theta, orders), theta)
+    assert torch.autograd.gradcheck(lambda theta: Trace(trees, theta, orders).log_prob, theta)
 
 
 def test_the_trace_of_a_subset_is_plackett_and_luce_s():
     subset, theta = STRUCTURES["k-subset"], utilities(STRUCTURES["k-subset"])
     orders = torch.stack([u for x in subset.enumerate_support() for u in orders_of(subset, x)])
     vertices = subset.argmax(orders)
-    found = torch.stack([trace_log_prob(subset, theta, u).exp() for u in orders])
+    found = torch.stack([Trace(subset, theta, u).log_prob.exp() for u in orders])
     law = sst.StochasticArgmaxTrick(subset, sst.Gumbel(theta))
     for x in subset.enumerate_support().double():
         same = (vertices == x).all(-1)
@@ -322,7 +322,7 @@ def test_traces_know_masks_and_graphs_without_all_nodes():
     nodes = torch.tensor([[True, True, True, False], [True, False, False, False]])
     masked, theta = trees.masked(trees.edge_mask(nodes)), utilities(trees, 2)
     u = masked.argmax(theta) + theta.detach()
-    found = trace_log_prob(masked, theta, u)
+    found = Trace(masked, theta, u).log_prob
     assert found[0] < 0
     assert found[1] == 0
     (gradient,) = torch.autograd.grad(found.sum(), theta)
@@ -382,7 +382,7 @@ def test_sparse_marginalization_never_shows_the_loss_an_empty_slot():
         (lambda: est.Relaxation(sst.OneHot(3), temperature=-1.0), "temperature: found -1.0"),
         (lambda: est.Blackbox(sst.OneHot(3), utility=torch.zeros(3)), "utility: found a Tensor"),
         (lambda: est.ScoreFunction(sst.OneHot(3), action="edge"), "action: found 'edge'"),
-        (lambda: est.ScoreFunction(sst.Matching(3), action="trace"), "action: found 'trace' for Matching"),
+        (lambda: est.ScoreFunction(sst.Matching(3), action="trace"), "action: found a trace of Matching"),
         (lambda: est.Blackbox(sst.OneHot(3))(torch.zeros(4)), r"theta: found shape \(4,\)"),
         (lambda: est.Blackbox(sst.OneHot(3))(torch.zeros(3, dtype=torch.long)), "theta: found dtype torch.int64"),
         (lambda: sst.nn.TemperatureSchedule(torch.nn.Linear(2, 2), lambda step: 1.0), "model: found a Linear"),
@@ -396,6 +396,8 @@ def test_wrong_arguments_are_named(make, text):
 def test_intractable_marginals_are_named():
     with pytest.raises(sst.NoSolverError, match="permanent"):
         est.MarginalStraightThrough(sst.Matching(3))
+    with pytest.raises(sst.NoSolverError, match="permanent"):
+        est.ScoreFunction(sst.Matching(3), action="family")
 
 
 # Layers and functions

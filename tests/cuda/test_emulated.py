@@ -298,6 +298,25 @@ def test_estimators_do_not_wait(make):
     assert not device.waits
 
 
+@pytest.mark.parametrize(
+    "structure", [sst.KSubset(N, K), sst.SpanningTree.complete(5), sst.Arborescence.complete(5)], ids=str
+)
+def test_traces_do_not_wait(structure):
+    def law(theta):
+        return sst.NegativeExponential(theta.exp())
+
+    with EmulatedDevice() as device:
+        theta = on_device(device, structure)
+        relax = sst.estimators.RELAX(structure, samples=3, utility=law)
+        for name, parameter in relax.named_parameters():  # module.to() asks for a device that torch knows
+            vars(relax)["_parameters"][name] = device.put(parameter.detach()).requires_grad_()
+        for estimator in (relax, sst.estimators.ScoreFunction(structure, 3, action="trace", utility=law)):
+            estimator.surrogate(theta, lambda x: x[..., 0])  # the structure's edges are copied once
+            device.reset()
+            estimator.surrogate(theta, lambda x: x[..., 0]).backward()
+            assert not device.waits
+
+
 def test_losses_of_fenchel_and_young_do_not_wait():
     subset = sst.KSubset(N, K)
     with EmulatedDevice() as device:

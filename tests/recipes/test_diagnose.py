@@ -79,3 +79,27 @@ def test_every_utility_and_regularizer_can_be_named():
     regularizers = ("euclidean", "categorical", "binary", "exponential-family")
     for utility, regularizer in itertools.product(utilities, regularizers):
         assert diagnose("--structure", "k-subset", "--utility", utility, "--regularizer", regularizer) == 0
+
+
+@pytest.mark.parametrize(
+    ("structure", "utility", "traced"),
+    [
+        ("spanning-tree", "gumbel", True),
+        ("arborescence", "gumbel", False),
+        ("arborescence", "negative-exponential", True),
+        ("k-subset", "negative-exponential", True),
+        ("k-subset", "logistic", False),
+        ("matching", "gumbel", False),
+    ],
+)
+def test_traces_are_diagnosed_where_their_law_is_known(structure: str, utility: str, traced: bool, tmp_path):
+    regularizer = "categorical" if structure == "matching" else "exponential-family"
+    table = tmp_path / "a.csv"
+    arguments = ("--structure", structure, "--n", 3, "--utility", utility, "--regularizer", regularizer)
+    assert diagnose(*arguments, "--estimators", "--out", table) == 0
+    with table.open() as file:
+        losses = {row["estimator"]: row["evaluations"] for row in csv.DictReader(file)}
+    assert "I-MLE, λ = 1" in losses
+    assert (losses.get("RLOO on traces, 4 samples"), losses.get("RELAX, untrained")) == (
+        ("4", "3") if traced else (None, None)
+    )

@@ -13,6 +13,7 @@ from sstricks.estimators.nvil import NVIL
 from sstricks.estimators.one_hot import GumbelRao, ReinMax
 from sstricks.estimators.perturbed import PerturbedArgmax
 from sstricks.estimators.reinforce import Reinforce
+from sstricks.estimators.relax import RELAX
 from sstricks.estimators.relaxation import Relaxation
 from sstricks.estimators.score import ScoreFunction
 from sstricks.estimators.sparse import SparseMarginalization
@@ -21,6 +22,7 @@ __all__ = [
     "AIMLE",
     "IMLE",
     "NVIL",
+    "RELAX",
     "RLOO",
     "SPIGOT",
     "Action",

@@ -8,7 +8,9 @@ from sstricks.errors import check_floating, check_integer, invalid
 from sstricks.estimators.action import draw_action
 from sstricks.estimators.estimator import Estimator, Law, Loss
 from sstricks.estimators.leave_one_out import RLOO
-from sstricks.estimators.trace import has_trace, trace_log_prob
+from sstricks.estimators.trace import check_has_trace, clocks_of
+from sstricks.regularizers import ExponentialFamilyEntropy
+from sstricks.solvers.registry import solver_for
 from sstricks.structures.structure import Structure
 from sstricks.tricks import StochasticArgmaxTrick
 from sstricks.utilities import Gumbel
@@ -28,13 +30,17 @@ class ScoreFunction(Estimator):
         samples: How many actions are drawn for each example.
         score: What makes a surrogate of log-densities and losses: `RLOO`, or `Reinforce` with its moving average.
         action: "utility": the random utility, whose density is always known. "vertex": the argmax itself, where its
-            probability is known (`StochasticArgmaxTrick.log_prob`). "trace": the order in which the greedy algorithm
-            takes the elements, of `OneHot`, `KSubset` and `SpanningTree` under Gumbel utilities (Struminsky et al.
-            2021), which has less variance than the utility. "family": a sample of the exponential family, whose law is
-            another.
-        utility: The random utility as a function of θ.
+            probability is known (`StochasticArgmaxTrick.log_prob`). "trace": the choices by which the argmax is
+            found (Struminsky et al. 2021), which have less variance than the utility: the order in which the greedy
+            algorithm takes the elements of a `OneHot`, `KSubset` or `SpanningTree` under Gumbel or
+            NegativeExponential utilities, the edges that the algorithm of Chu, Liu and Edmonds draws for an
+            `Arborescence` under NegativeExponential ones, the ranking of a `Matching` under Sorting ones. "family": a
+            sample of the exponential family, whose law is another.
+        utility: The random utility as a function of θ. Where θ has another shape than 𝒳, as with `sst.Sorting`, it is
+            this function that makes up for it.
 
     Raises:
+        NoSolverError: The exponential family is the action, and that of the structure is intractable.
         ValueError: `samples` is below 1, `action` none of these, or the structure has no trace of a known law.
 
     Example:
@@ -59,26 +65,26 @@ class ScoreFunction(Estimator):
         self.samples = check_integer("samples", samples, "Leaving one out takes two.", low=1)
         if action not in _ACTIONS:
             raise invalid("action", repr(action), f"one of {', '.join(map(repr, _ACTIONS))}", "Utilities always work.")
-        if action == "trace" and not (has_trace(structure) and utility is Gumbel):
-            found = f"'trace' for {structure!r} and {utility!r}"
-            raise invalid("action", found, "a OneHot, KSubset or SpanningTree and sst.Gumbel", "Utilities always work.")
+        if action == "family":
+            solver_for(structure, ExponentialFamilyEntropy(), None)
+        if action == "trace":
+            check_has_trace("action", structure, utility)
         self.score = RLOO() if score is None else score
         self.action, self.utility = action, utility
         self.law = "family" if action == "family" else "argmax"
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The mean of the losses, with the score's gradient."""
-        self.structure.check_shape("theta", check_floating("theta", theta))
+        check_floating("theta", theta)
         shape = torch.Size((self.samples,))
-        if self.action in ("utility", "trace"):
-            drawn = draw_action(StochasticArgmaxTrick(self.structure, self.utility(theta)), shape, generator=generator)
-            traced = self.action == "trace"
-            log_prob = trace_log_prob(self.structure, theta, drawn.utility) if traced else drawn.log_prob
-            return self.score(log_prob, loss(drawn.discrete))
-        if self.action == "vertex":
-            law = StochasticArgmaxTrick(self.structure, self.utility(theta))
-        else:
+        if self.action == "family":
             law = ExponentialFamily(self.structure, theta)
+        else:
+            law = StochasticArgmaxTrick(self.structure, self.utility(theta))
+            if self.action != "vertex":
+                drawn = draw_action(law, shape, generator=generator)
+                log_prob = clocks_of(law).trace(drawn.utility).log_prob if self.action == "trace" else drawn.log_prob
+                return self.score(log_prob, loss(drawn.discrete))
         x = law.sample(shape, generator=generator)
         return self.score(law.log_prob(x), loss(x))
 

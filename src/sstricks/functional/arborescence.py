@@ -164,7 +164,7 @@ def exponential_arborescence(
         levels.append((label, drawn))
         contracted = present & (label == nodes) & (nodes != root)
         parent = torch.where(contracted, from_label.gather(-1, drawn), root)
-        on_cycle, least = _cycles(parent, nodes)
+        on_cycle, least = cycles(parent, nodes)
         on_cycle[:, root] = False
         label = torch.where(on_cycle, least, nodes).gather(-1, label)
         pending = on_cycle & (least == nodes)
@@ -192,13 +192,26 @@ def _draw(log_rate: Tensor, to_label: Tensor, num_nodes: int, generator: torch.G
     The first of independent exponential clocks is such a draw (Prop. 6), in logarithms at any range of the rates.
     """
     score = log_rate - torch.empty_like(log_rate).exponential_(generator=generator).log()
-    best = score.new_full((len(score), num_nodes), -torch.inf).scatter_reduce(-1, to_label, score, "amax")
-    first = (score == best.gather(-1, to_label)) & (score > -torch.inf)
-    index = torch.arange(score.shape[-1], device=score.device).where(first, -1)
-    return to_label.new_full(best.shape, -1).scatter_reduce(-1, to_label, index, "amax")
+    return best_of_each(score, to_label, num_nodes)
 
 
-def _cycles(parent: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+def best_of_each(score: Tensor, group: Tensor, count: int) -> Tensor:
+    """The index of the best score in each of so many groups, the first of several, or −1; shape (*batch, count).
+
+    Args:
+        score: Shape (*batch, n); −∞ is none.
+        group: Which group each is of, shape (*batch, n).
+        count: How many groups there are.
+    """
+    best = score.new_full((*score.shape[:-1], count), -torch.inf).scatter_reduce(-1, group, score, "amax")
+    is_best = (score == best.gather(-1, group)) & (score > -torch.inf)
+    last = score.shape[-1]
+    index = torch.arange(last, device=score.device).where(is_best, last)
+    found = group.new_full(best.shape, last).scatter_reduce(-1, group, index, "amin")
+    return torch.where(found < last, found, -1)
+
+
+def cycles(parent: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     """Which nodes lie on a cycle of node ↦ parent, and the least node of each such cycle."""
     least = nodes
     for _ in range(nodes.shape[-1].bit_length()):  # parent becomes its own power, past every path into a cycle

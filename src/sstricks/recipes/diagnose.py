@@ -133,9 +133,15 @@ def estimators_of(structure: sst.Structure, utility: Law) -> dict[str, Estimator
         "SIMPLE": lambda: sst.estimators.MarginalStraightThrough(structure),
         "RLOO, 4 samples": lambda: sst.estimators.ScoreFunction(structure, 4, action="family"),
     }
+    if utility in (sst.Gumbel, _UTILITIES["negative-exponential"]):
+        making |= {
+            "RLOO on traces, 4 samples": lambda: sst.estimators.ScoreFunction(
+                structure, 4, action="trace", utility=utility
+            ),
+            "RELAX, untrained": lambda: sst.estimators.RELAX(structure, utility=utility).eval(),
+        }
     if utility is sst.Gumbel:
         making |= {
-            "RLOO on traces, 4 samples": lambda: sst.estimators.ScoreFunction(structure, 4, action="trace"),
             "ReinMax": lambda: sst.estimators.ReinMax(structure),
             "Gumbel-Rao, t = 1": lambda: sst.estimators.GumbelRao(structure),
         }

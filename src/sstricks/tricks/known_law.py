@@ -30,9 +30,9 @@ def known_law(structure: Structure, utility: Distribution) -> VertexDistribution
 
     match structure, base:
         case ((OneHot() | KSubset(k=int(1))), (Gumbel() | NegativeExponential())):
-            return ExponentialFamily(structure, present(_weights(base)), validate_args=False)
+            return ExponentialFamily(structure, present(log_weights(base)), validate_args=False)
         case KSubset(k=int(k)), Gumbel() | NegativeExponential() if k <= _LARGEST_K:
-            return PlackettLuceSubset(structure, present(_weights(base)), validate_args=False)
+            return PlackettLuceSubset(structure, present(log_weights(base)), validate_args=False)
         case Subset(), Logistic():
             return ExponentialFamily(structure, present(base.loc / base.scale), validate_args=False)
         case Matching(partial=False), Sorting() if mask is None and (structure.mask is None or structure.mask.all()):
@@ -77,7 +77,7 @@ def common_scale(utility: Gumbel) -> Tensor:
     return scale
 
 
-def _weights(utility: Gumbel | NegativeExponential) -> Tensor:
+def log_weights(utility: Gumbel | NegativeExponential) -> Tensor:
     """The logarithms of the weights in proportion to which the largest utility is drawn."""
     if isinstance(utility, NegativeExponential):
         return utility.rate.log()  # the least of exponentials is drawn in proportion to the rates (Prop. 6)

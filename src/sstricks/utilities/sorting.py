@@ -64,21 +64,21 @@ class Sorting(BaseDistribution):
     @property
     def mean(self) -> Tensor:
         """The table p_i E[G_j]."""
-        return self._table(self._random_scores.mean)
+        return self.table(self._random_scores.mean)
 
     @property
     def mode(self) -> Tensor:
         """The table p_i θ_j, where the density of the scores is largest."""
-        return self._table(self.scores)
+        return self.table(self.scores)
 
     @property
     def variance(self) -> Tensor:
         """The table p_i² Var[G_j]."""
-        return self._table(self._random_scores.stddev).square()
+        return self.table(self._random_scores.stddev).square()
 
     def rsample(self, sample_shape: Shape = torch.Size()) -> Tensor:
         """Samples, shape (*sample_shape, *batch, n, n), differentiable in θ."""
-        return self._table(self._random_scores.rsample(sample_shape))
+        return self.table(self._random_scores.rsample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The density of the scores, shape (*batch); −∞ where the table is not one of p_i G_j."""
@@ -86,7 +86,7 @@ class Sorting(BaseDistribution):
             self._validate_sample(value)
         scores = value[..., -1, :]  # the last place has weight 1
         density = self._random_scores.log_prob(scores).sum(-1)
-        return torch.where((value == self._table(scores)).all((-1, -2)), density, -torch.inf)
+        return torch.where((value == self.table(scores)).all((-1, -2)), density, -torch.inf)
 
     def entropy(self) -> Tensor:
         """That of the scores, as `log_prob` is their density: n(1 + γ), γ being Euler's constant."""
@@ -96,7 +96,12 @@ class Sorting(BaseDistribution):
     def _random_scores(self) -> Gumbel:
         return Gumbel(self.scores, validate_args=False)
 
-    def _table(self, scores: Tensor) -> Tensor:
+    def table(self, scores: Tensor) -> Tensor:
+        """The utilities p_i G_j that scores G make, shape (*batch, n, n).
+
+        Args:
+            scores: G, shape (*batch, n).
+        """
         places = torch.arange(scores.shape[-1], 0, -1, dtype=scores.dtype, device=scores.device)
         return places.unsqueeze(-1) * scores.unsqueeze(-2)
 
