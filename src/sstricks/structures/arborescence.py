@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sstricks.functional.checks import check_nodes, graph_root
 from sstricks.ops import arborescence
+from sstricks.ops.projective_arborescence import edge_ends
 from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import declare_iterative, register_solver
@@ -43,7 +44,7 @@ class Arborescence(GraphStructure):
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
         self._rooted = arborescence.rooted(edges.clone(), root)
-        super().__init__(edges, num_nodes, mask, usable=edges[1] != root, root=root)
+        super().__init__(edges, num_nodes, mask, directed=True, root=root)
 
     @classmethod
     def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":
@@ -64,8 +65,7 @@ class Arborescence(GraphStructure):
         """
         n = check_nodes(n, "n")
         root = graph_root(root, n)
-        pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
-        return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
+        return cls(edge_ends(n, root=root), n, root, mask)
 
     def _arguments(self) -> str:
         return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root}"

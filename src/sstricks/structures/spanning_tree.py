@@ -1,6 +1,7 @@
 from itertools import combinations
 from math import comb
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,12 +115,15 @@ class SpanningTree(GraphStructure):
 
 def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
     """Raise if an edge of an undirected graph is listed in both directions."""
-    there, back = edges[0] * num_nodes + edges[1], edges[1] * num_nodes + edges[0]
-    both = torch.isin(there, back)
+    i, j = edges.cpu().numpy()
+    if (i < j).all():
+        return
+    there, back = i * num_nodes + j, j * num_nodes + i
+    both = np.isin(there, back)
     if both.any():
-        e = int(both.nonzero()[0])
-        f = int((back == there[e]).nonzero()[0])
-        i, j = edges[:, e].tolist()
+        e = int(both.argmax())
+        f = int((back == there[e]).argmax())
+        i, j = i[e], j[e]
         raise invalid(
             "edges",
             f"edge ({i}, {j}) at index {e} and edge ({j}, {i}) at index {f}",
