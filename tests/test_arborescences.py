@@ -358,7 +358,7 @@ TRIANGLE = torch.tensor(complete(3)).T
 
 
 def test_errors():
-    check(lambda: sst.Arborescence.complete(1), "n", "1", "2")
+    check(lambda: sst.Arborescence.complete(0), "n", "0", "1")
     check(lambda: sst.Arborescence.complete(3, root=3), "root", "3", "2")
     check(lambda: sst.Arborescence(TRIANGLE, 3, root=-1), "root", "-1", "0")
     check(lambda: sst.Arborescence(TRIANGLE.float(), 3), "edges", "float32", "int64")

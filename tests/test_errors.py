@@ -70,7 +70,7 @@ CONSTRUCTORS = [
         "connected",
     ),
     BadCall("node without an edge", lambda: sst.SpanningTree(TRIANGLE, 4), "edges", "3", "4"),
-    BadCall("no nodes", lambda: sst.SpanningTree(torch.zeros(2, 0, dtype=torch.long), 0), "num_nodes", "0", "2"),
+    BadCall("no nodes", lambda: sst.SpanningTree(torch.zeros(2, 0, dtype=torch.long), 0), "num_nodes", "0", "1"),
     BadCall("mask of another size", lambda: sst.OneHot(3, mask=torch.ones(4, dtype=torch.bool)), "mask", "4", "3"),
     BadCall("mask of numbers", lambda: sst.Subset(3, mask=torch.ones(3)), "mask", "float32", "bool"),
     BadCall("one-hot all masked", lambda: sst.OneHot(3, mask=torch.zeros(3, dtype=torch.bool)), "mask", "0", "1"),

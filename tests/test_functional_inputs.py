@@ -70,7 +70,7 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
             ("edges", TRIANGLE.T, "(3, 2)", "(2, E)"),
             ("edges", TRIANGLE[:, :2], "(3,)", "2)"),
             ("num_nodes", 2, "0 to 2", "num_nodes - 1 = 1"),
-            ("num_nodes", 1, "1", ">= 2"),
+            ("num_nodes", 0, "0", ">= 1"),
             ("num_nodes", 3.0, "3.0", "integer"),
             ("u", torch.zeros(5, 4), "(5, 4)", "3)"),
         ],
@@ -109,7 +109,7 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
             ("u", torch.zeros(9), "(9,)", "4)"),
             ("u", torch.zeros(2, 3), "(2, 3)", "4)"),
             ("num_nodes", 4, "(4,)", "9)"),
-            ("num_nodes", 1, "1", ">= 2"),
+            ("num_nodes", 0, "0", ">= 1"),
             ("num_nodes", 2.5, "2.5", "integer"),
         ],
     ),
@@ -130,7 +130,7 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
         {"u": U, "structure": sst.OneHot(3)},
         [("u", torch.zeros(4), "(4,)", "3)"), ("tau", -1.0, "-1", "number >= 0"), ("tau", "1", "'1'", "number >= 0")],
     ),
-    ([F.projective_edges], {"num_nodes": 3}, [("num_nodes", bad, str(bad), ">= 2") for bad in (1, -3, 2.5)]),
+    ([F.projective_edges], {"num_nodes": 3}, [("num_nodes", bad, str(bad), ">= 1") for bad in (0, -3, 2.5)]),
 ]
 
 

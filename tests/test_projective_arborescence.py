@@ -215,9 +215,9 @@ def test_sample_means_of_a_longer_sentence_are_the_marginals():
     assert_near(samples.mean(0), trees.softmax(u, 1.0, ENTROPY), 5 * 0.5 / math.sqrt(20_000))
 
 
-@pytest.mark.parametrize("n", [0, 1, -2, 2.0, "4"])
+@pytest.mark.parametrize("n", [0, -2, 2.0, "4"])
 def test_number_of_nodes(n):
-    check(lambda: sst.ProjectiveArborescence(n), "n", repr(n), "2")
+    check(lambda: sst.ProjectiveArborescence(n), "n", repr(n), "1")
 
 
 @pytest.mark.parametrize("nodes", [3, 5, 8, 14])

@@ -12,7 +12,7 @@ import sstricks as sst
 import sstricks_cli as cli
 from recipes.outcome import result_of
 from sstricks.recipes.harness.run import train
-from sstricks.recipes.parsing import Parsing, edges_of, gold_edges, is_projective, read_sentences, read_treebank
+from sstricks.recipes.parsing import Parsing, is_projective, read_sentences, read_treebank
 
 TINY = {"steps": 6, "valid_every": 3, "batch_size": 4, "embedding": 6, "hidden": 5, "biaffine": 4}
 SENTENCES = [
@@ -73,9 +73,9 @@ def test_gold_trees_of_padded_batches_are_trees(folder, tree):
     data, model = recipe.data(), recipe.model()
     batch = data.test[torch.tensor([0, 1, 2, 3])]
     trees = model.trees(batch)
-    assert trees.contains(gold_edges(batch, trees)).all()
+    assert trees.contains(trees.from_heads(batch.heads)).all()
     scores = torch.randn(4, 6, 6)
-    found = trees.to_adjacency(trees.argmax(edges_of(scores, trees)))
+    found = trees.to_adjacency(trees.argmax(trees.from_adjacency(scores)))
     assert torch.equal(found.sum((1, 2)), batch.lengths.float() - 1)
     assert len(data.train) == (12 if tree == "projective" else 15)
 
@@ -107,8 +107,8 @@ def test_the_likelihood_of_the_gold_tree_is_a_probability(folder):
     model, batch = recipe.model(), recipe.data().test[torch.tensor([0, 2])]
     loss, _ = model.loss(batch, 0)
     trees = model.trees(batch)
-    u = edges_of(model.scores(batch, batch.words), trees)
-    log_prob = sst.ExponentialFamily(trees, u).log_prob(gold_edges(batch, trees))
+    u = trees.from_adjacency(model.scores(batch, batch.words))
+    log_prob = sst.ExponentialFamily(trees, u).log_prob(trees.from_heads(batch.heads))
     assert loss.item() == pytest.approx(-log_prob.sum().item() / 7, rel=1e-5)
     assert math.exp(-7 * loss.item()) < 1
 

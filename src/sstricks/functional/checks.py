@@ -11,19 +11,20 @@ from sstricks.errors import check_floating, check_integer, invalid
 from sstricks.ops.edge_list import checked_edges
 
 
-def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u") -> None:
+def check_coordinates(u: Tensor, depth: int = 1, argument: str = "u", least: int = 1) -> None:
     """Raise unless u is a tensor of floating numbers with dimensions for the coordinates.
 
     Args:
         u: What the caller gave.
         depth: How many dimensions the coordinates of one problem have.
         argument: What u is called.
+        least: How many coordinates there are at least: a graph of one node has none.
 
     Raises:
         ValueError: It is something else.
     """
     shape = check_floating(argument, u).shape
-    if len(shape) < depth or 0 in shape[-depth:]:
+    if len(shape) < depth or min(shape[-depth:]) < least:
         raise invalid(
             argument,
             f"shape {tuple(u.shape)}",
@@ -93,9 +94,9 @@ def check_nodes(num_nodes: int, argument: str = "num_nodes") -> int:
         argument: What it is called.
 
     Raises:
-        ValueError: It is no integer >= 2.
+        ValueError: It is no integer >= 1.
     """
-    return check_integer(argument, num_nodes, "A tree needs an edge.", low=2)
+    return check_integer(argument, num_nodes, "A tree has a node.", low=1)
 
 
 def check_k(k: int, n: int) -> int:
@@ -155,7 +156,7 @@ def chart_nodes(u: Tensor, num_nodes: int) -> int:
     Raises:
         ValueError: It has not, or u is no such tensor.
     """
-    check_coordinates(u)
+    check_coordinates(u, least=0)
     num_nodes = check_nodes(num_nodes)
     check_size("u", u, (num_nodes - 1) ** 2, f"a sentence of {num_nodes} nodes")
     return num_nodes
@@ -169,18 +170,19 @@ def graph_nodes(edges: Tensor, num_nodes: int) -> int:
         num_nodes: What the caller gave.
 
     Raises:
-        ValueError: It has not, or there are fewer than two nodes.
+        ValueError: It has not, or there is no node.
     """
     num_nodes = check_nodes(num_nodes)
     check_edge_list(edges)
     return num_nodes
 
 
-def check_edge_list(edges: Tensor) -> None:
+def check_edge_list(edges: Tensor, least: int = 0) -> None:
     """Raise unless `edges` has the form of an edge list.
 
     Args:
         edges: What the caller gave.
+        least: How many edges there are at least.
 
     Raises:
         ValueError: It has not.
@@ -189,11 +191,11 @@ def check_edge_list(edges: Tensor) -> None:
         raise invalid(
             "edges", f"a {type(edges).__name__}", "an int64 tensor", "Write torch.tensor([sources, targets])."
         )
-    if edges.dtype != torch.int64 or edges.dim() != 2 or edges.shape[0] != 2 or edges.shape[1] == 0:
+    if edges.dtype != torch.int64 or edges.dim() != 2 or edges.shape[0] != 2 or edges.shape[1] < least:
         raise invalid(
             "edges",
             f"shape {tuple(edges.shape)} of {edges.dtype}",
-            "an int64 tensor of shape (2, E), E >= 1",
+            f"an int64 tensor of shape (2, E), E >= {least}",
             "edges[:, e] holds the two ends of edge e; for all pairs of nodes use .complete(n).",
         )
 
@@ -223,7 +225,7 @@ def graph(u: Tensor, edges: Tensor, num_nodes: int, argument: str = "u") -> tupl
     Raises:
         ValueError: They are not, or u is no such tensor.
     """
-    check_coordinates(u, argument=argument)
+    check_coordinates(u, argument=argument, least=0)
     num_nodes = graph_nodes(edges, num_nodes)
     check_size(argument, u, edges.shape[1], "edges")
     return checked_edges(edges, num_nodes).to(u.device), num_nodes

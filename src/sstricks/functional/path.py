@@ -103,7 +103,7 @@ def plan_of(edges: Tensor, source: int, sink: int | None) -> Tensor:
     Raises:
         ValueError: It is not.
     """
-    check_edge_list(edges)
+    check_edge_list(edges, least=1)
     source = check_integer("source", source, "Name a node.", low=0)
     last = -1 if sink is None else check_integer("sink", sink, "Name a node, or leave it out.", low=0)
     there = edges.cpu()

@@ -18,12 +18,14 @@ def edge_list(edges: Tensor, nodes: int) -> Tensor:
     """The same edges, shape (2, E), if they are those of a graph without self-loops.
 
     Args:
-        edges: The two ends of every edge, int64, shape (2, E), E ≥ 1.
+        edges: The two ends of every edge, int64, shape (2, E).
         nodes: The number of nodes.
 
     Raises:
         ValueError: A node number is not from 0 to nodes − 1, or the two ends of an edge are the same.
     """
+    if edges.numel() == 0:
+        return edges.clone()
     low, high = map(int, edges.aminmax())
     if low < 0 or high >= nodes:
         raise invalid(
@@ -43,4 +45,4 @@ def edge_list(edges: Tensor, nodes: int) -> Tensor:
 
 def _good(ends: np.ndarray, nodes: int) -> bool:
     # One pass for both bounds: without its sign, a negative number is a large one.
-    return bool(ends.view(np.uint64).max() < nodes and not (ends[..., 0, :] == ends[..., 1, :]).any())
+    return bool(ends.view(np.uint64).max(initial=0) < nodes and not (ends[..., 0, :] == ends[..., 1, :]).any())

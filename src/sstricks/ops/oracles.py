@@ -75,7 +75,7 @@ def object_of(handle: int) -> Any:
 def best_vertices(handle: int, w: Tensor) -> Tensor:
     """For each row of w, shape (rows, n), the vertex v of the oracle with the largest wᵀv, flattened."""
     oracle: Oracle = object_of(handle)
-    return oracle._argmax(w.reshape(-1, *oracle.event_shape)).reshape(w.shape).to(w.dtype)
+    return oracle._argmax(w.reshape(len(w), *oracle.event_shape)).reshape(w.shape).to(w.dtype)
 
 
 def checked_vertices(handle: int, w: Tensor) -> Tensor:

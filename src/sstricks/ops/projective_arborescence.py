@@ -39,6 +39,7 @@ sentence decide.
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,10 +78,11 @@ def divisions(nodes: int, width: int, a: int, b: int, device: torch.device) -> t
     return first + i, second + s + b + i
 
 
-def edge_ends(nodes: int, device: torch.device | None = None) -> Tensor:
-    """All pairs i → j with i ≠ j and j ≠ 0 in lexicographic order, shape (2, (n−1)²)."""
-    ends = torch.cartesian_prod(*[torch.arange(nodes, device=device)] * 2).T
-    return ends[:, (ends[0] != ends[1]) & (ends[1] > 0)].contiguous()
+def edge_ends(nodes: int, device: torch.device | None = None, root: int = 0) -> Tensor:
+    """All pairs i → j with i ≠ j and j ≠ root in lexicographic order, shape (2, (n−1)²)."""
+    there = ~np.eye(nodes, dtype=np.bool_)
+    there[:, root] = False
+    return torch.from_numpy(np.stack(there.nonzero())).to(device)
 
 
 def edge_cells(u: Tensor, nodes: int) -> tuple[Tensor, Tensor]:

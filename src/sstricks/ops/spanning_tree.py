@@ -388,6 +388,8 @@ def draw(u: Tensor, edges: Tensor, nodes: int, generator: torch.Generator | None
     Raises:
         ValueError: The present nodes of some graph are not connected.
     """
+    if nodes == 1:
+        return torch.zeros_like(u)
     node = torch.arange(nodes, device=u.device)
     first = torch.where(u > -torch.inf, edges.amin(0), nodes).amin(-1, keepdim=True)
     entry = torch.where(node == first, 0.0, -torch.inf).to(u.dtype)

@@ -302,7 +302,7 @@ class Parser(Model):
         """The trees of each sentence, from the root over its words."""
         n = batch.words.shape[1]
         trees = sst.ProjectiveArborescence(n) if self.recipe.tree == "projective" else sst.Arborescence.complete(n)
-        return trees.masked(trees.edge_mask(batch.present))
+        return trees.of_nodes(batch.lengths)
 
     def scores(self, batch: Batch, words: Tensor) -> Tensor:
         """Scores of edges, (B, n, n): entry ij of the edge from head i to dependent j."""
@@ -321,13 +321,13 @@ class Parser(Model):
         """Supervised, the negative log-likelihood per word; latent, the cross-entropy of hidden words' tags."""
         trees = self.trees(batch)
         if self.tagger is None:
-            u = edges_of(self.scores(batch, batch.words), trees)
-            gold = gold_edges(batch, trees)
+            u = trees.from_adjacency(self.scores(batch, batch.words))
+            gold = trees.from_heads(batch.heads)
             nll = trees.log_partition(u) - (u * gold).sum(-1)
             loss = nll.sum() / (batch.lengths - 1).sum()
             return loss, {"loss": loss}
         words, hidden = self.hide(batch)
-        theta = edges_of(self.scores(batch, words), trees)
+        theta = trees.from_adjacency(self.scores(batch, words))
         utility = sst.Gumbel(theta)
         trick = sst.StochasticSoftmaxTrick(trees, utility, self.recipe.temperature, sst.ExponentialFamilyEntropy())
         action = None if self.estimator is None else draw_action(trick)
@@ -340,7 +340,7 @@ class Parser(Model):
         if self.estimator is None or action is None:
             return loss, logged
         each = errors.sum(-1) / hidden.sum(-1).clamp(min=1)
-        log_prob = (trees.edge_mask(batch.present) * utility.log_prob(action.utility)).sum(-1)
+        log_prob = (trees.edge_mask(batch.lengths) * utility.log_prob(action.utility)).sum(-1)
         return self.estimator(log_prob, each), logged
 
     def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -354,7 +354,7 @@ class Parser(Model):
         """Counts of words, of right heads, directed or not, and of right tags among the hidden words."""
         words, hidden = self.hide(batch) if self.tagger is not None else (batch.words, batch.words == HIDDEN)
         trees, found = self.parse(batch, words)
-        gold = trees.to_adjacency(gold_edges(batch, trees))
+        gold = trees.to_adjacency(trees.from_heads(batch.heads))
         adjacency = trees.to_adjacency(found)
         counts = {"words": batch.lengths - 1, "right": (adjacency * gold).sum((1, 2))}
         counts["undirected"] = (adjacency * (gold + gold.mT)).sum((1, 2))
@@ -374,7 +374,7 @@ class Parser(Model):
     def parse(self, batch: Batch, words: Tensor) -> tuple[Trees, Tensor]:
         """The trees that the scores prefer, as vectors of edges."""
         trees = self.trees(batch)
-        return trees, trees.argmax(edges_of(self.scores(batch, words), trees))
+        return trees, trees.argmax(trees.from_adjacency(self.scores(batch, words)))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam, with the decay of Dozat and Manning."""
@@ -400,18 +400,6 @@ class Tagger(nn.Module):
         return self.out(nodes)
 
 
-def edges_of(scores: Tensor, trees: Trees) -> Tensor:
-    """The entries of a matrix that belong to edges: (B, n, n) -> (B, E)."""
-    heads, dependents = trees.edges.to(scores.device)
-    return scores[:, heads, dependents]
-
-
-def gold_edges(batch: Batch, trees: Trees) -> Tensor:
-    """The gold trees as vectors of edges, (B, E)."""
-    heads, dependents = trees.edges.to(batch.words.device)
-    return ((batch.heads[:, dependents] == heads) & batch.present[:, dependents]).float()
-
-
 # --------------------------------------------------------------------------------------------------------- pictures
 
 
@@ -428,7 +416,7 @@ def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Pa
         trees, found = model.eval().parse(batch, batch.words)
     parses = []
     for row, gold, mine in zip(
-        chosen.tolist(), *map(trees.to_adjacency, (gold_edges(batch, trees), found)), strict=True
+        chosen.tolist(), *map(trees.to_adjacency, (trees.from_heads(batch.heads), found)), strict=True
     ):
         title = f"{int((gold * mine).sum())} of {int(gold.sum())} heads are right"
         parses.append((title, ["ROOT", *test.sentences[row].words], gold, mine))

@@ -6,27 +6,28 @@ from torch import Tensor
 
 from sstricks.functional.checks import check_nodes, graph_root
 from sstricks.ops import arborescence
+from sstricks.ops.projective_arborescence import edge_ends
 from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import declare_iterative, register_solver
 from sstricks.solvers.separable import arborescence_optimum
-from sstricks.structures.graph import GraphStructure, check_edges, reachable
+from sstricks.structures.graph import RootedTrees, check_edges, reachable
 
 _ACTIVE_SET = FrankWolfe()
 
 
-class Arborescence(GraphStructure):
+class Arborescence(RootedTrees):
     r"""The spanning trees of a directed graph whose edges lead away from a root, as edge indicators (App. B.8).
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^E : T \text{ has one path from } r \text{ to every node} \}
 
-    Graphs of different sizes share a batch by masking (see `edge_mask`): a node none of whose edges is present is
+    Graphs of different sizes share a batch by `of_nodes`: a node none of whose edges is present is
     absent, and where no edge is present the root is alone and x = 0. The root must reach all nodes that are present.
     Parallel edges are welcome; they are different edges of different trees. Edges into the root count as absent.
 
     Args:
         edges: Where every edge leads from and to, LongTensor (2, E).
-        num_nodes: The number of nodes, n ≥ 2.
+        num_nodes: The number of nodes.
         root: The node r that all paths begin at.
         mask: False where an edge is absent, shape (*batch, E).
 
@@ -43,19 +44,19 @@ class Arborescence(GraphStructure):
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
         self._rooted = arborescence.rooted(edges.clone(), root)
-        super().__init__(edges, num_nodes, mask, usable=edges[1] != root, root=root)
+        super().__init__(edges, num_nodes, mask, directed=True, root=root)
 
     @classmethod
     def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":
         """The arborescences of the complete graph on n nodes; edges are the pairs i ≠ j ≠ root in lexicographic order.
 
         Args:
-            n: The number of nodes, n ≥ 2.
+            n: The number of nodes.
             root: The node that all paths begin at.
             mask: False where an edge is absent, shape (*batch, (n−1)²).
 
         Raises:
-            ValueError: n is below 2, or the root is not one of the nodes.
+            ValueError: n is below 1, or the root is not one of the nodes.
 
         Example:
             >>> sst.Arborescence.complete(3).edges
@@ -64,22 +65,10 @@ class Arborescence(GraphStructure):
         """
         n = check_nodes(n, "n")
         root = graph_root(root, n)
-        pairs = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
-        return cls(pairs[:, (pairs[0] != pairs[1]) & (pairs[1] != root)].contiguous(), n, root, mask)
+        return cls(edge_ends(n, root=root), n, root, mask)
 
     def _arguments(self) -> str:
         return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root}"
-
-    def to_adjacency(self, x: Tensor) -> Tensor:
-        """The (weighted) adjacency matrix, shape (*batch, n, n), edge i → j at [i, j]; parallel edges add up.
-
-        Example:
-            >>> sst.Arborescence.complete(3).to_adjacency(torch.tensor([1.0, 0.0, 1.0, 0.0]))
-            tensor([[0., 1., 0.],
-                    [0., 0., 1.],
-                    [0., 0., 0.]])
-        """
-        return self._from_to(x)
 
     def _empty(self) -> tuple[str, str, str]:
         return (

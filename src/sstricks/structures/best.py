@@ -57,15 +57,15 @@ def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
     for last in [*[False] * (k - 1), True]:
         # Lawler (1972): take the best candidate, and split the other vertices of its class by the first coordinate in
         # which they differ from it.
-        at = values.argmax(0, keepdim=True)
-        value = values.gather(0, at)
-        at = at.unsqueeze(-1).expand(1, *batch, n)
+        top = values.argmax(0, keepdim=True)
+        value = values.gather(0, top)
+        at = top.unsqueeze(-1).expand(1, *batch, n)
         taken, with_, without = x.gather(0, at), inside.gather(0, at), outside.gather(0, at)
         found.append(torch.where(value.unsqueeze(-1) > -torch.inf, taken, 0.0))
         worth.append(value)
         if last:
             break
-        values = values.scatter(0, at[..., 0], -torch.inf)
+        values = values.scatter(0, top, -torch.inf)
         free = ~(with_ | without) & (best.u > -torch.inf)
         here = torch.eye(n, dtype=torch.bool, device=u.device).view(n, *[1] * len(batch), n)
         before = (torch.arange(n, device=u.device) < torch.arange(n, device=u.device)[:, None]).view_as(here)

@@ -10,10 +10,10 @@ from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regulariz
 from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import declare_iterative, register_solver
 from sstricks.solvers.separable import projective_optimum
-from sstricks.structures.graph import GraphStructure, reachable
+from sstricks.structures.graph import RootedTrees, reachable
 
 
-class ProjectiveArborescence(GraphStructure):
+class ProjectiveArborescence(RootedTrees):
     r"""The projective dependency trees over nodes 0, …, n − 1 in order, as vectors of their edges (Sec. 6, App. B.8).
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^{(n-1)^2} : T \text{ spans from } 0,
@@ -24,15 +24,14 @@ class ProjectiveArborescence(GraphStructure):
     consecutive means among the others; where no edge is present, node 0 is alone and x = 0. Of trees that are worth the
     same the argmax is the lexicographically largest.
 
-    Sentences of different lengths share a batch by `trees.masked(trees.edge_mask(nodes))`, where
-    `nodes = torch.arange(n) < lengths[:, None]` and node 0 counts.
+    Sentences of different lengths share a batch by `trees.of_nodes(lengths)`, where node 0 counts.
 
     Args:
-        n: The number of nodes, n ≥ 2.
+        n: The number of nodes.
         mask: False where an edge is absent, shape (*batch, (n−1)²).
 
     Raises:
-        ValueError: n is no integer ≥ 2, or the mask leaves no projective tree.
+        ValueError: n is no integer ≥ 1, or the mask leaves no projective tree.
 
     Example:
         >>> sst.ProjectiveArborescence(4).log_partition(torch.zeros(9)).exp()
@@ -45,17 +44,6 @@ class ProjectiveArborescence(GraphStructure):
 
     def _arguments(self) -> str:
         return f"{self.num_nodes}"
-
-    def to_adjacency(self, x: Tensor) -> Tensor:
-        """The (weighted) adjacency matrix A of x, shape (*batch, n, n), with A[i, j] for the edge from i to j.
-
-        Example:
-            >>> sst.ProjectiveArborescence(3).to_adjacency(torch.tensor([1.0, 0.0, 1.0, 0.0]))
-            tensor([[0., 1., 0.],
-                    [0., 0., 1.],
-                    [0., 0., 0.]])
-        """
-        return self._from_to(x)
 
     def _empty(self) -> tuple[str, str, str]:
         return (

@@ -1,6 +1,8 @@
 from itertools import combinations
 from math import comb
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,15 +20,16 @@ class SpanningTree(GraphStructure):
 
     .. math:: \mathcal{X} = \{ 1_T \in \{0, 1\}^E : T \text{ spans } G \}
 
-    Graphs of different sizes share a batch by masking (see `edge_mask`): a node none of whose edges is present is
+    Graphs of different sizes share a batch by `of_nodes`: a node none of whose edges is present is
     absent, and where no edge is present there is one node and x = 0. The present nodes must be connected.
 
     Parallel edges are welcome; they are different edges of different trees. All are written in the same direction: a
-    list with both (i, j) and (j, i), as PyTorch Geometric has them, would count every edge twice and is refused.
+    list with both (i, j) and (j, i), as PyTorch Geometric has them, would count every edge twice and is refused:
+    see `from_edge_index`.
 
     Args:
         edges: The two ends of every edge, each edge once, in either direction, LongTensor (2, E).
-        num_nodes: The number of nodes, n ≥ 2.
+        num_nodes: The number of nodes.
         mask: False where an edge is absent, shape (*batch, E).
 
     Raises:
@@ -50,7 +53,7 @@ class SpanningTree(GraphStructure):
         """The spanning trees of the complete graph on n nodes; edges are the pairs i < j in lexicographic order.
 
         Args:
-            n: The number of nodes, n ≥ 2.
+            n: The number of nodes.
             mask: False where an edge is absent, shape (*batch, n(n−1)/2).
 
         Example:
@@ -60,6 +63,34 @@ class SpanningTree(GraphStructure):
         """
         n = check_nodes(n, "n")
         return cls(torch.triu_indices(n, n, 1), n, mask)
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Tensor, num_nodes: int) -> tuple[Self, Tensor]:
+        """The spanning trees of a graph whose edges are listed in both directions, as in PyTorch Geometric.
+
+        Columns with the same two ends become one edge. It is written (i, j) with i < j; edges are in lexicographic
+        order. Graphs that were joined to one batch are not connected: see docs/in-a-model.md for these.
+
+        Args:
+            edge_index: The two ends of every column, LongTensor (2, C).
+            num_nodes: The number of nodes.
+
+        Returns:
+            The structure, and the edge of each column, shape (C,). With it, scores of columns add up to utilities,
+            ``scores.new_zeros(*batch, E).index_add(-1, edge_of, scores)``, and ``x[..., edge_of]`` is x for columns.
+
+        Raises:
+            ValueError: As for `SpanningTree`.
+
+        Example:
+            >>> trees, edge_of = sst.SpanningTree.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
+            >>> trees.edges, edge_of
+            (tensor([[0, 1],
+                    [1, 2]]), tensor([0, 0, 1, 1]))
+        """
+        num_nodes = check_edges(edge_index, num_nodes)
+        pairs, edge_of = (edge_index.amin(0) * num_nodes + edge_index.amax(0)).unique(return_inverse=True)
+        return cls(torch.stack([pairs // num_nodes, pairs % num_nodes]), num_nodes), edge_of
 
     def _arguments(self) -> str:
         return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes"
@@ -114,18 +145,21 @@ class SpanningTree(GraphStructure):
 
 def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
     """Raise if an edge of an undirected graph is listed in both directions."""
-    there, back = edges[0] * num_nodes + edges[1], edges[1] * num_nodes + edges[0]
-    both = torch.isin(there, back)
+    i, j = edges.cpu().numpy()
+    if (i < j).all():
+        return
+    there, back = i * num_nodes + j, j * num_nodes + i
+    both = np.isin(there, back)
     if both.any():
-        e = int(both.nonzero()[0])
-        f = int((back == there[e]).nonzero()[0])
-        i, j = edges[:, e].tolist()
+        e = int(both.argmax())
+        f = int((back == there[e]).argmax())
+        i, j = i[e], j[e]
         raise invalid(
             "edges",
             f"edge ({i}, {j}) at index {e} and edge ({j}, {i}) at index {f}",
             "every edge of the undirected graph once",
-            "Keep one direction of each edge: edges[:, edges[0] < edges[1]]; write parallel edges in the same "
-            "direction.",
+            "Build it by SpanningTree.from_edge_index, or keep edges[:, edges[0] < edges[1]]; write parallel edges in "
+            "the same direction.",
         )
 
 
