@@ -322,6 +322,7 @@ def test_errors():
     check(lambda: sst.Path(torch.tensor([[0, 1, 2, 1], [1, 2, 1, 3]])), "edges", "cycle through node", "without cycles")
     check(lambda: sst.Path(torch.tensor([[0, 2, 3], [1, 3, 2]]), 0, 1), "edges", "cycle through node", "without")
     check(lambda: sst.Path(triangle, 2, 0), "edges", "no path from node 2 to node 0", "at least one")
+    check(lambda: sst.Path(torch.zeros(2, 0, dtype=torch.int64)), "edges", "(2, 0)", "E >= 1")
     check(lambda: sst.Path(triangle, 1, 1), "source", "node 1", "another")
     check(lambda: sst.Path(triangle, mask=torch.tensor([False, False, True])), "mask", "from node 0 to node 2", "path")
     check(lambda: sst.Path(triangle, mask=torch.ones(2, dtype=torch.bool)), "mask", "(2,)", "3")
