@@ -337,3 +337,17 @@ def test_errors():
     paths = sst.Path(triangle)
     for call in (paths.argmax, paths.log_partition, paths.sample, lambda v: paths.softmax(v, 1.0, FAMILY)):
         check(lambda call=call: call(u), "u", "row 2", "path")
+
+
+def test_derivatives_of_any_order_are_those_of_the_sum():
+    triangle = sst.Path(torch.tensor([[0, 0, 1], [1, 2, 2]]))
+    torch.manual_seed(0)
+    u, directions = torch.randn(3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+
+    def along(value, direction):
+        return lambda u: torch.func.grad(value)(u) @ direction
+
+    found, expected = triangle.log_partition, lambda u: torch.logaddexp(u[1], u[0] + u[2])
+    for direction in directions:
+        found, expected = along(found, direction), along(expected, direction)
+        torch.testing.assert_close(found(u), expected(u), rtol=1e-9, atol=1e-12)

@@ -50,6 +50,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sstricks.errors import invalid, invalid_rows
+from sstricks.ops.density import differentiable
 from sstricks.ops.gradients import attach_gradients, attach_no_gradient
 from sstricks.ops.numbers import LN2, Number, exponential, nothing
 from sstricks.ops.operator import is_checked, operator
@@ -234,11 +235,6 @@ def _marginals_jvp(g: Tensor, share: list[Tensor], graph: _Graph) -> Tensor:
     return graph.unsorted(torch.cat(found[::-1], -1))
 
 
-def _derivative(u: Tensor, g: Tensor, graph: Tensor, plan: Tensor) -> Tensor:
-    there = _Graph(graph, plan)
-    return _marginals_jvp(g, _shares(u, there)[0], there)
-
-
 def _check_feasible(feasible: Tensor) -> None:
     if not bool(feasible.all()):
         row = int((~feasible).nonzero()[0])
@@ -293,7 +289,8 @@ def marginals(u: Tensor, graph: Tensor, plan: Tensor) -> Tensor:
 @operator("sstricks::path_marginals_jvp", core=(1, 1, None, None))
 def marginals_jvp(u: Tensor, g: Tensor, graph: Tensor, plan: Tensor) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, E)."""
-    return _derivative(u, g, graph, plan)
+    there = _Graph(graph, plan)
+    return _marginals_jvp(g, _shares(u, there)[0], there)
 
 
 @operator("sstricks::path_log_partition", core=(1, None, None), output_core=0)
@@ -318,7 +315,44 @@ def _(u: Tensor, graph: Tensor, plan: Tensor) -> Tensor:
     return _launch("log_partition", u.new_empty(len(u)), plan, u, edges=0, nodes=2)
 
 
-attach_gradients(marginals, marginals_jvp, log_partition, _derivative)
+# An operator of its own, since a program that is compiled does not know the levels.
+@operator("sstricks::path_cumulant", core=(1, 2, None, None))
+def cumulant(u: Tensor, g: Tensor, graph: Tensor, plan: Tensor) -> Tensor:
+    """The derivative of `marginals` in all of m ≥ 1 directions, shape (*batch, E), symmetric in them.
+
+    Args:
+        u: Natural parameters, shape (*batch, E).
+        g: The directions, shape (*batch, m, E).
+        graph: The schedule of the graph, on the device of u.
+        plan: The same on the CPU.
+    """
+    there = _Graph(graph, plan)
+
+    def along(u: Tensor, first: Tensor, *others: Tensor) -> Tensor:
+        if not others:
+            return _marginals_jvp(first, _shares(u, there)[0], there)
+        return torch.func.vjp(lambda u: along(u, *others), u)[1](first)[0]  # the Jacobian is symmetric
+
+    with differentiable():
+        return along(u, *g.unbind(-2))
+
+
+# With a direction h more, the derivative of ⟨h, C(u; g₁, …)⟩ in u is C(u; g₁, …, h); in gᵢ it is C with h for gᵢ.
+@cumulant.backward
+def _(
+    needs: tuple[bool, ...], grad: Tensor, out: Tensor, u: Tensor, g: Tensor, graph: Tensor, plan: Tensor
+) -> tuple[Tensor | None, ...]:
+    h, g = grad.unsqueeze(-2), g.expand(*out.shape[:-1], *g.shape[-2:])
+    in_u = in_g = None
+    if needs[0]:
+        in_u = cumulant(u, torch.cat([g, h], -2), graph, plan)
+    if needs[1]:
+        swapped = (torch.cat([g[..., :i, :], h, g[..., i + 1 :, :]], -2) for i in range(g.shape[-2]))
+        in_g = torch.stack([cumulant(u, each, graph, plan) for each in swapped], -2)
+    return in_u, in_g, None, None
+
+
+attach_gradients(marginals, marginals_jvp, log_partition, lambda u, g, *graph: cumulant(u, g.unsqueeze(-2), *graph))
 
 
 @operator("sstricks::maximum_path", core=(1, None, None))
