@@ -87,6 +87,23 @@ def check_number(argument: str, value: object, expected: str, remedy: str) -> fl
     raise invalid(argument, f"{value!r}, a {type(value).__name__}", expected, remedy)
 
 
+def check_positive(argument: str, value: object, remedy: str) -> float:
+    """A number above 0, as a float.
+
+    Args:
+        argument: Its name.
+        value: What the caller gave.
+        remedy: How to mend it.
+
+    Raises:
+        ValueError: It is no number, not positive, or NaN.
+    """
+    expected = "a number > 0"
+    if not (number := check_number(argument, value, expected, remedy)) > 0:
+        raise invalid(argument, repr(value), expected, remedy)
+    return number
+
+
 def check_temperature(temperature: object) -> float:
     """A temperature that is not in a tensor, as a float.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sstricks.errors import check_number, invalid
+from sstricks.errors import check_number, check_positive, invalid
 from sstricks.estimators.estimator import Law, Sampler
 from sstricks.regularizers import Euclidean
 from sstricks.solvers import Solver
@@ -77,7 +77,7 @@ class Blackbox(ArgmaxEstimator):
 
     def __init__(self, structure: Structure, strength: float = 1.0, utility: Law | None = None) -> None:
         super().__init__(structure, utility)
-        self.strength = _positive("strength", strength)
+        self.strength = check_positive("strength", strength, _USUAL)
 
     def gradient(self, u: Tensor, x: Tensor, g: Tensor) -> Tensor:
         """The quotient (x − argmax(u − λg)) / λ."""
@@ -151,7 +151,7 @@ class AIMLE(ArgmaxEstimator):
         self, structure: Structure, target: float = 1.0, rate: float = 0.01, utility: Law | None = Gumbel
     ) -> None:
         super().__init__(structure, utility)
-        self.target = _positive("target", target)
+        self.target = check_positive("target", target, _USUAL)
         if not 0 < (rate := check_number("rate", rate, "a number in (0, 1)", _SMALL)) < 1:
             raise invalid("rate", repr(rate), "a number in (0, 1)", _SMALL)
         self.rate = rate
@@ -223,9 +223,8 @@ class Identity(ArgmaxEstimator):
         if not self.normalize:
             return g
         length = _norm(c, self.structure)
-        length = torch.where(
-            length > 0, length, 1.0
-        )  # at the origin, as at the start of a training, no factor is known
+        # At the origin, as at the start of a training, no factor is known.
+        length = torch.where(length > 0, length, 1.0)
         c = c / length
         return (g - c * (c * g).sum(events, keepdim=True)) / length
 
@@ -259,7 +258,7 @@ class SPIGOT(ArgmaxEstimator):
         self, structure: Structure, step: float = 1.0, *, solver: Solver | None = None, utility: Law | None = None
     ) -> None:
         super().__init__(structure, utility)
-        self.step = _positive("step", step)
+        self.step = check_positive("step", step, _USUAL)
         self.solver = solver_for(structure, Euclidean(), solver)
 
     def gradient(self, u: Tensor, x: Tensor, g: Tensor) -> Tensor:
@@ -273,13 +272,7 @@ class SPIGOT(ArgmaxEstimator):
 
 
 _SMALL = "0.01 is a good beginning."
-
-
-def _positive(name: str, value: float) -> float:
-    remedy = "Of the order of the utilities' differences."
-    if not (number := check_number(name, value, "a number > 0", remedy)) > 0:
-        raise invalid(name, repr(value), "a number > 0", remedy)
-    return number
+_USUAL = "Of the order of the utilities' differences."
 
 
 def _norm(v: Tensor, structure: Structure) -> Tensor:

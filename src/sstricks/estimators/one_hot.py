@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from sstricks.errors import check_integer, check_number, invalid
+from sstricks.errors import check_integer, check_positive, invalid
 from sstricks.estimators.estimator import Sampler
 from sstricks.ops.noise import standard_exponential
 from sstricks.randomness import drawing_from
@@ -39,7 +39,7 @@ class ReinMax(Sampler):
 
     def __init__(self, structure: Structure, temperature: float = 1.0) -> None:
         super().__init__(_one_hot(structure), None)
-        self.temperature = _temperature(temperature)
+        self.temperature = check_positive("temperature", temperature, "1 is a good beginning.")
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """One-hot samples of softmax(θ)."""
@@ -86,7 +86,7 @@ class GumbelRao(Sampler):
 
     def __init__(self, structure: Structure, temperature: float = 1.0, samples: int = 10) -> None:
         super().__init__(_one_hot(structure), None)
-        self.temperature = _temperature(temperature)
+        self.temperature = check_positive("temperature", temperature, "1 is a good beginning.")
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
@@ -123,10 +123,3 @@ def _one_hot(structure: Structure) -> OneHot:
     if not isinstance(structure, OneHot):
         raise invalid("structure", repr(structure), "a OneHot", "IMLE and MarginalStraightThrough take any structure.")
     return structure
-
-
-def _temperature(value: float) -> float:
-    remedy = "1 is a good beginning."
-    if not (number := check_number("temperature", value, "a number > 0", remedy)) > 0:
-        raise invalid("temperature", repr(value), "a number > 0", remedy)
-    return number

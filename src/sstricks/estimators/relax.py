@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from sstricks.errors import check_floating, check_integer, check_number, invalid
+from sstricks.errors import check_floating, check_integer, check_positive, invalid
 from sstricks.estimators.estimator import Estimator, Law, Loss
 from sstricks.estimators.reinforce import check_losses
 from sstricks.estimators.trace import check_has_trace, clocks_of
@@ -66,9 +66,7 @@ class RELAX(Estimator):
         super().__init__(structure)
         check_has_trace("structure", structure, utility)
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
-        expected, remedy = "a number > 0", "1 is a good beginning."
-        if not check_number("temperature", temperature, expected, remedy) > 0:
-            raise invalid("temperature", repr(temperature), expected, remedy)
+        temperature = check_positive("temperature", temperature, "1 is a good beginning.")
         self.constant = nn.Parameter(torch.zeros(()))
         if regularizer is not None:
             solver_for(structure, regularizer, None)

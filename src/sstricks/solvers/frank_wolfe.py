@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sstricks.errors import check_integer, check_number, invalid
+from sstricks.errors import check_integer, check_positive, invalid
 from sstricks.ops.active_set import mix
 from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
 from sstricks.ops.optimal_face import face_normals, on_face
@@ -71,11 +71,8 @@ class FrankWolfe:
     """
 
     def __init__(self, max_steps: int = 1000, tol: float = 1e-13) -> None:
-        remedy = "The default asks for all that rounding leaves."
-        if not check_number("tol", tol, "a number > 0", remedy) > 0:
-            raise invalid("tol", repr(tol), "a number > 0", remedy)
         self.max_steps = check_integer("max_steps", max_steps, "A problem of dimension d takes about 2d.", low=1)
-        self.tol = tol
+        self.tol = check_positive("tol", tol, "The default asks for all that rounding leaves.")
 
     def __repr__(self) -> str:
         return f"FrankWolfe(max_steps={self.max_steps}, tol={self.tol})"

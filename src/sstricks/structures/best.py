@@ -53,6 +53,8 @@ def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
     n, batch = best.u.shape[-1], best.u.shape[:-1]
     inside = outside = torch.zeros(1, *batch, n, dtype=torch.bool, device=u.device)
     x, values = best(inside, outside)
+    here = torch.eye(n, dtype=torch.bool, device=u.device).view(n, *[1] * len(batch), n)
+    before = (torch.arange(n, device=u.device) < torch.arange(n, device=u.device)[:, None]).view_as(here)
     found, worth = [], []
     for last in [*[False] * (k - 1), True]:
         # Lawler (1972): take the best candidate, and split the other vertices of its class by the first coordinate in
@@ -67,8 +69,6 @@ def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
             break
         values = values.scatter(0, top, -torch.inf)
         free = ~(with_ | without) & (best.u > -torch.inf)
-        here = torch.eye(n, dtype=torch.bool, device=u.device).view(n, *[1] * len(batch), n)
-        before = (torch.arange(n, device=u.device) < torch.arange(n, device=u.device)[:, None]).view_as(here)
         chosen = taken != 0
         within = with_ | (free & ((before & chosen) | (here & ~chosen)))
         beyond = without | (free & ((before & ~chosen) | (here & chosen)))

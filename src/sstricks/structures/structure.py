@@ -173,9 +173,7 @@ class Structure(Oracle):
             return self._returned(solver(self, regularizer, self.scaled(u, temperature)), u)
         frozen = temperature == 0
         x = self._returned(solver(self, regularizer, self.scaled(u, torch.where(frozen, 1.0, temperature))), u)
-        nowhere = (
-            is_readable(frozen) and not frozen.any()
-        )  # as nearly always: the argmax may take as long as the solver
+        nowhere = is_readable(frozen) and not frozen.any()  # as nearly always; the argmax takes as long as a solver
         frozen = frozen.reshape(*frozen.shape, *[1] * len(self.event_shape)).to(u.device)
         return torch.where(frozen, x.detach() if nowhere else self.argmax(u), x)
 
