@@ -410,7 +410,6 @@ def samples_follow_the_exponential_family(case: Case) -> None:
     u = 0.5 * case.utilities()
     samples = case.structure.sample(u, (20_000,), generator=generator)
     assert case.structure.contains(samples).all()
-    assert torch.equal(samples, case.structure.sample(u, (20_000,), generator=generator.manual_seed(1)))
     index = {tuple(row): i for i, row in enumerate(case.problem.vertices.tolist())}
     counts = np.bincount([index[tuple(row)] for row in samples.int().tolist()], minlength=len(index))
     heights = case.problem.vertices @ u.numpy()
@@ -420,6 +419,24 @@ def samples_follow_the_exponential_family(case: Case) -> None:
     counts, expected = (np.append(v[often], v[~often].sum()) for v in (counts, expected))
     kept = expected > 0
     assert chisquare(counts[kept], expected[kept]).pvalue > 1e-4 if kept.sum() > 1 else True
+
+
+@law_of_structures
+def samples_are_independent_and_come_from_the_generator(case: Case) -> None:
+    if not case.has_family or len(case.problem.vertices) == 1:
+        return
+    u = 0.1 * case.utilities().float()
+    u = u.expand(2, *u.shape)  # one memory for both rows
+    torch.manual_seed(4)
+    first, second = (case.structure.sample(u, (40,)) for _ in range(2))
+    assert first.dtype == u.dtype
+    assert first.shape == (40, *u.shape)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first[:, 0], first[:, 1])
+    generator = torch.Generator().manual_seed(4)
+    assert torch.equal(case.structure.sample(u, (40,), generator=generator), first)
+    assert torch.equal(case.structure.sample(u, (40,), generator=generator), second)
+    assert case.structure.sample(u, (0, 2)).shape == (0, 2, *u.shape)
 
 
 @law_of_structures

@@ -172,23 +172,6 @@ def test_samples_of_many_items_have_the_marginals(structure: sst.Structure, scal
     assert ((samples.mean(0) - x).abs() <= 5 * (x * (1 - x) / 4000).sqrt() + 1e-12).all()
 
 
-@pytest.mark.parametrize("structure", [sst.ChainKSubset(7, 3), sst.KSubset(7, 3)], ids=repr)
-def test_samples_are_independent_and_follow_the_generator(structure: sst.Structure):
-    u = normal(5, 1, *structure.event_shape).float().expand(5, 2, -1)
-    torch.manual_seed(4)
-    first, second = structure.sample(u, (3,)), structure.sample(u, (3,))
-    assert first.dtype == torch.float32
-    assert first.shape == (3, 5, 2, *structure.event_shape)
-    assert not torch.equal(first, second)
-    assert not torch.equal(first[:, :, 0], first[:, :, 1])
-    torch.manual_seed(4)
-    assert torch.equal(first, structure.sample(u, (3,)))
-    generator = torch.Generator().manual_seed(4)
-    seeded = structure.sample(u, (3,), generator=generator)
-    assert torch.equal(seeded, first)
-    assert not torch.equal(seeded, structure.sample(u, (3,), generator=generator))
-
-
 def test_gumbel_utilities_without_interaction_are_sampled_without_replacement():
     """Corr. Top k with pairs at zero is Gumbel top-k."""
     loc = torch.linspace(-1, 1, 6)

@@ -252,22 +252,6 @@ def test_samples_have_the_marginals(paths: sst.Path, scale: float):
     assert ((samples.mean(0) - x).abs() <= 5 * (x * (1 - x) / 4000).sqrt() + 1e-12).all()
 
 
-def test_samples_are_independent_and_follow_the_generator():
-    paths = sst.Path.segmentation(9, 4)
-    u = normal(5, 1, *paths.event_shape).float().expand(5, 2, -1)
-    torch.manual_seed(4)
-    first, second = paths.sample(u, (3,)), paths.sample(u, (3,))
-    assert first.dtype == torch.float32
-    assert first.shape == (3, 5, 2, *paths.event_shape)
-    assert not torch.equal(first, second)
-    assert not torch.equal(first[:, :, 0], first[:, :, 1])
-    torch.manual_seed(4)
-    assert torch.equal(first, paths.sample(u, (3,)))
-    generator = torch.Generator().manual_seed(4)
-    assert torch.equal(paths.sample(u, (3,), generator=generator), first)
-    assert paths.sample(u, (0, 2)).shape == (0, 2, 5, 2, *paths.event_shape)
-
-
 def test_functions_are_the_methods():
     paths = any_paths(12, 20, 3)
     u, graph = normal(4, *paths.event_shape).float(), (paths.edges, paths.source, paths.sink)

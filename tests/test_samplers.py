@@ -192,6 +192,22 @@ def test_identity_is_the_gradient_of_its_projection(center, normalize):
     torch.testing.assert_close(found, gradient(projected(theta), theta, weight))
 
 
+@pytest.mark.parametrize(
+    ("structure", "center"),
+    [
+        (sst.KSubset(4, 2), True),
+        (sst.Matching(3), True),
+        (sst.SpanningTree.complete(4), True),
+        (sst.OneHot(3, mask=torch.tensor([[True, True, False], [False, True, True]])), True),
+        (sst.Subset(4), False),
+        (sst.Path.segmentation(5, 2), False),
+    ],
+    ids=repr,
+)
+def test_identity_takes_out_the_mean_where_all_vertices_have_one_size(structure, center):
+    assert est.Identity(structure).center is center
+
+
 def test_spigot_steps_within_the_polytope():
     structure, theta = STRUCTURES["k-subset"], utilities(STRUCTURES["k-subset"], 3)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=seeded(1))

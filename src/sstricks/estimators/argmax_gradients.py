@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sstricks.errors import check_number, check_positive, invalid
-from sstricks.estimators.estimator import Law, Sampler
+from sstricks.estimators.estimator import Law, UtilitySampler
 from sstricks.regularizers import Euclidean
 from sstricks.solvers import Solver
 from sstricks.solvers.registry import solver_for
@@ -16,7 +16,7 @@ from sstricks.structures.structure import Structure
 from sstricks.utilities import Gumbel
 
 
-class ArgmaxEstimator(Sampler):
+class ArgmaxEstimator(UtilitySampler):
     """Vertices, the argmax of a utility, with a gradient that is made from that of the loss at them."""
 
     def through(self, u: Tensor) -> Tensor:
@@ -187,11 +187,12 @@ class Identity(ArgmaxEstimator):
 
     A constant added to θ, and a positive factor, change no argmax of a structure whose vertices all have the same
     number of ones, so the gradient is freed of what would change θ in these directions alone. Only the factor remains
-    where that number varies: pass ``center=False`` for `Subset`, and for matchings or subsets of several sizes.
+    where that number varies, as with `Subset`; two argmax calls, of ones and of minus ones, tell.
 
     Args:
         structure: 𝒳.
-        center: Whether to take out the mean; the mean of absent coordinates is left out.
+        center: Whether to take out the mean; the mean of absent coordinates is left out. By default where it changes no
+            argmax.
         normalize: Whether to take out the norm.
         utility: A random utility as a function of θ, in place of θ itself.
 
@@ -204,10 +205,11 @@ class Identity(ArgmaxEstimator):
     """
 
     def __init__(
-        self, structure: Structure, *, center: bool = True, normalize: bool = True, utility: Law | None = None
+        self, structure: Structure, *, center: bool | None = None, normalize: bool = True, utility: Law | None = None
     ) -> None:
         super().__init__(structure, utility)
-        self.center, self.normalize = center, normalize
+        self.center = _has_one_size(structure) if center is None else center
+        self.normalize = normalize
 
     def gradient(self, u: Tensor, x: Tensor, g: Tensor) -> Tensor:
         """The vector–Jacobian product of the projection."""
@@ -273,6 +275,12 @@ class SPIGOT(ArgmaxEstimator):
 
 _SMALL = "0.01 is a good beginning."
 _USUAL = "Of the order of the utilities' differences."
+
+
+def _has_one_size(structure: Structure) -> bool:
+    ones = torch.ones(structure.event_shape)
+    largest, smallest = (structure.argmax(u).flatten(-ones.dim()).sum(-1) for u in (ones, -ones))
+    return torch.equal(largest, smallest)
 
 
 def _norm(v: Tensor, structure: Structure) -> Tensor:

@@ -16,6 +16,18 @@ Law = Callable[[Tensor], Distribution]
 """The random utility as a function of θ, such as `sst.Gumbel`."""
 
 
+def check_law(utility: Law) -> Law:
+    """The same random utility, if it can be called with θ."""
+    if callable(utility):
+        return utility
+    raise invalid(
+        "utility",
+        f"a {type(utility).__name__}",
+        "a function from θ to a distribution, such as sst.Gumbel",
+        "Pass the class itself, or functools.partial(torch.distributions.Normal, scale=1.0).",
+    )
+
+
 class Estimator(nn.Module, ABC):
     r"""A way to train the parameters θ of a law on a structure: an estimate of :math:`\nabla_\theta E[L(X)]`.
 
@@ -58,19 +70,7 @@ class Sampler(Estimator):
 
     Args:
         structure: 𝒳.
-        utility: The random utility as a function of θ, such as `sst.Gumbel`; none for θ itself, without noise.
     """
-
-    def __init__(self, structure: Structure, utility: Law | None) -> None:
-        super().__init__(structure)
-        if not (utility is None or callable(utility)):
-            raise invalid(
-                "utility",
-                f"a {type(utility).__name__}",
-                "a function from θ to a distribution, such as sst.Gumbel, or None for no noise",
-                "Pass the class itself, or functools.partial(torch.distributions.Normal, scale=1.0).",
-            )
-        self.utility = utility
 
     def forward(
         self, theta: Tensor, sample_shape: tuple[int, ...] = (), *, generator: torch.Generator | None = None
@@ -98,13 +98,30 @@ class Sampler(Estimator):
         """The loss of one sample of each example."""
         return loss(self(theta, generator=generator)).mean()
 
+    @abstractmethod
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """What `forward` returns in training."""
+
+
+class UtilitySampler(Sampler):
+    """A sampler that draws a utility and then decides.
+
+    Args:
+        structure: 𝒳.
+        utility: The random utility as a function of θ, such as `sst.Gumbel`; none for θ itself, without noise.
+    """
+
+    def __init__(self, structure: Structure, utility: Law | None) -> None:
+        super().__init__(structure)
+        self.utility = None if utility is None else check_law(utility)
+
+    def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+        """What a drawn utility leads to."""
         if self.utility is None:
             return self.through(theta.expand(*shape, *theta.shape))
         trick = StochasticArgmaxTrick(self.structure, self.utility(theta))
         return self.through(trick.sample_utility(shape, generator))
 
+    @abstractmethod
     def through(self, u: Tensor) -> Tensor:
         """The sample that a utility leads to, with the estimator's gradient in u, shape of u."""
-        raise NotImplementedError

@@ -34,7 +34,7 @@ class MarginalStraightThrough(Sampler):
     law = "family"
 
     def __init__(self, structure: Structure) -> None:
-        super().__init__(structure, None)
+        super().__init__(structure)
         solver_for(structure, ExponentialFamilyEntropy(), None)
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:

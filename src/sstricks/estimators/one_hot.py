@@ -38,7 +38,7 @@ class ReinMax(Sampler):
     """
 
     def __init__(self, structure: Structure, temperature: float = 1.0) -> None:
-        super().__init__(_one_hot(structure), None)
+        super().__init__(_one_hot(structure))
         self.temperature = check_positive("temperature", temperature, "1 is a good beginning.")
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
@@ -85,7 +85,7 @@ class GumbelRao(Sampler):
     """
 
     def __init__(self, structure: Structure, temperature: float = 1.0, samples: int = 10) -> None:
-        super().__init__(_one_hot(structure), None)
+        super().__init__(_one_hot(structure))
         self.temperature = check_positive("temperature", temperature, "1 is a good beginning.")
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
 

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_integer
-from sstricks.estimators.estimator import Law, Sampler
+from sstricks.estimators.estimator import Law, Sampler, check_law
 from sstricks.structures.structure import Structure
 from sstricks.tricks import StochasticArgmaxTrick
 from sstricks.utilities import Gumbel
@@ -38,12 +38,12 @@ class PerturbedArgmax(Sampler):
     """
 
     def __init__(self, structure: Structure, samples: int = 10, utility: Law = Gumbel) -> None:
-        super().__init__(structure, utility)
+        super().__init__(structure)
+        self.utility = check_law(utility)
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """The mean of the vertices."""
-        assert self.utility is not None
         trick = StochasticArgmaxTrick(self.structure, self.utility(theta))
         with torch.no_grad():
             u = trick.sample_utility(torch.Size((self.samples, *shape)), generator)

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from sstricks.errors import check_floating, check_integer, check_positive, invalid
-from sstricks.estimators.estimator import Estimator, Law, Loss
+from sstricks.estimators.estimator import Estimator, Law, Loss, check_law
 from sstricks.estimators.reinforce import check_losses
 from sstricks.estimators.trace import check_has_trace, clocks_of
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
@@ -72,7 +72,7 @@ class RELAX(Estimator):
             solver_for(structure, regularizer, None)
             self.scale = nn.Parameter(torch.ones(()))
             self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
-        self.control, self.regularizer, self.utility = control, regularizer, utility
+        self.control, self.regularizer, self.utility = control, regularizer, check_law(utility)
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The mean of the losses, with the estimate as its gradient in θ, and that of its square in the control's."""

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_temperature
-from sstricks.estimators.estimator import Law, Sampler
+from sstricks.estimators.estimator import Law, UtilitySampler
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers import Solver
 from sstricks.solvers.registry import solver_for
@@ -10,7 +10,7 @@ from sstricks.structures.structure import Structure
 from sstricks.utilities import Gumbel
 
 
-class Relaxation(Sampler):
+class Relaxation(UtilitySampler):
     r"""The stochastic softmax trick as a layer: relaxed samples in training, or straight-through ones (Def. 2, eq. 7).
 
     .. math:: X_t = \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} U^\top x - t f(x)

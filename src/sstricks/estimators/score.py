@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from sstricks.distributions import ExponentialFamily
 from sstricks.errors import check_floating, check_integer, invalid
 from sstricks.estimators.action import draw_action
-from sstricks.estimators.estimator import Estimator, Law, Loss
+from sstricks.estimators.estimator import Estimator, Law, Loss, check_law
 from sstricks.estimators.leave_one_out import RLOO
 from sstricks.estimators.trace import check_has_trace, clocks_of
 from sstricks.regularizers import ExponentialFamilyEntropy
@@ -70,7 +70,7 @@ class ScoreFunction(Estimator):
         if action == "trace":
             check_has_trace("action", structure, utility)
         self.score = RLOO() if score is None else score
-        self.action, self.utility = action, utility
+        self.action, self.utility = action, check_law(utility)
         self.law = "family" if action == "family" else "argmax"
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:

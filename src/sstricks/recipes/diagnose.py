@@ -124,9 +124,7 @@ def estimators_of(structure: sst.Structure, utility: Law) -> dict[str, Estimator
         "I-MLE, λ = 1": lambda: sst.estimators.IMLE(structure, 1.0, utility),
         "I-MLE, λ = 10": lambda: sst.estimators.IMLE(structure, 10.0, utility),
         "AIMLE": lambda: sst.estimators.AIMLE(structure, utility=utility),
-        "identity": lambda: sst.estimators.Identity(
-            structure, center=not isinstance(structure, sst.Subset), utility=utility
-        ),
+        "identity": lambda: sst.estimators.Identity(structure, utility=utility),
         "SPIGOT": lambda: sst.estimators.SPIGOT(structure, utility=utility),
         "perturbed, 8 samples": lambda: sst.estimators.PerturbedArgmax(structure, 8, utility),
         "SparseMAP": lambda: sst.estimators.SparseMarginalization(structure),

@@ -24,9 +24,9 @@ class Structure(Oracle):
     .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad
               X_t = \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} U^\top x - t f(x)
 
-    A subclass supplies `_argmax`, `_contains`, `_support` and, where it can, `_log_partition` and `_sample`, all for
-    scaled utilities in which absent coordinates are −∞, and registers a solver for each regularizer it has one for.
-    Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
+    A subclass supplies `_argmax`, `_contains`, `_support` and, where it can, `_log_partition`, `_sample` and
+    `_log_softmax`, all for scaled utilities in which absent coordinates are −∞, and registers a solver for each
+    regularizer it has one for. Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
 
     In a `torch.nn.Module` a structure is an attribute like any other: `module.to(device)` need not move it, since it
     follows the utilities to their device. Its mask and edges are in the module's `state_dict` if they are registered:
@@ -101,9 +101,6 @@ class Structure(Oracle):
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         vars(other).update({name: value.to(device, copy=True) for name, value in tensors.items()})
         return other
-
-    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
-        """What `log_softmax` returns for scaled utilities, if it is known."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_copies"}
@@ -462,6 +459,9 @@ class Structure(Oracle):
             self.argmax(torch.zeros(self.event_shape, device=device))
         except ValueError as error:
             raise invalid(argument, *empty) from error
+
+    def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
+        """What `log_softmax` returns for scaled utilities, if it is known."""
 
     def _log_partition(self, u: Tensor) -> Tensor:
         raise no_family(self, "log_partition")

@@ -171,10 +171,7 @@ def draw_soft(estimator: str, trick: sst.StochasticSoftmaxTrick, theta: Tensor) 
 
     layers: dict[str, Callable[[], sst.estimators.Sampler]] = {
         "i-mle": lambda: sst.estimators.IMLE(structure, step, law),
-        # Vertices of subsets have any number of ones, so that a shift of all utilities means something.
-        "identity": lambda: sst.estimators.Identity(
-            structure, center=not isinstance(structure, sst.Subset), utility=law
-        ),
+        "identity": lambda: sst.estimators.Identity(structure, utility=law),
         "spigot": lambda: sst.estimators.SPIGOT(structure, step, utility=law),
         "simple": lambda: sst.estimators.MarginalStraightThrough(structure),
     }
