@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import _set_fwd_grad_enabled
 
 from sstricks.errors import invalid
 from sstricks.ops.operator import Sizes
@@ -20,7 +21,8 @@ _KEYS = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local
 def differentiable() -> Iterator[None]:
     """Inside an operator, where torch has switched its derivatives off, lets `Density` find those of a user's h."""
     keys = torch._C._ForceDispatchKeyGuard(*_KEYS)
-    with torch.inference_mode(False), keys, torch.no_grad():  # h may have parameters, which are not learnt here
+    # h may have parameters, which are not learnt here, and whose tangents end here.
+    with torch.inference_mode(False), keys, torch.no_grad(), _set_fwd_grad_enabled(False):
         yield
 
 

@@ -19,28 +19,25 @@ _STEPS = 200
 _FAR = 16.0
 
 
-def inverse(
-    slope: Callable[[Tensor], Tensor], curvature: Callable[[Tensor], Tensor], y: Tensor, start: Tensor
-) -> Tensor:
+def inverse(derivatives: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, start: Tensor) -> Tensor:
     """The x in [0, 1] with h'(x) = y, by Newton steps in x, else in log x or log(1 − x), else bisection.
 
     Args:
-        slope: h', increasing on (0, 1).
-        curvature: h''.
+        derivatives: h' and h'' at once; h' increases on (0, 1).
         y: Any shape.
         start: Where to begin, shape of y.
     """
     first, last = ends(y)
     low, high = torch.full_like(y, first), torch.full_like(y, last)
-    is_zero, is_one = y <= slope(low), y >= slope(high)
+    is_zero, is_one = y <= derivatives(low)[0], y >= derivatives(high)[0]
     x = start.clamp(first, last)
     for _ in range(_STEPS):
-        here = slope(x)
+        here, curvature = derivatives(x)
         excess = here - y
         done = is_zero | is_one | (excess.abs() <= 2 * torch.finfo(y.dtype).eps * (here.abs() + y.abs()))
         if done.all():
             break
-        step = -excess / curvature(x)
+        step = -excess / curvature
         low, high = torch.where(excess > 0, low, x), torch.where(excess > 0, x, high)
         near_zero = x * (step / x).clamp(-_FAR, _FAR).exp()
         near_one = 1 - (1 - x) * (-step / (1 - x)).clamp(-_FAR, _FAR).exp()
