@@ -64,6 +64,35 @@ def test_infinite_utilities_and_batches_of_masks():
     assert vertices[1].tolist() == [[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 0]]
 
 
+@pytest.mark.parametrize("structure", STRUCTURES, ids=repr)
+@pytest.mark.parametrize("stand_in", [-1e16, -1e30, torch.finfo(torch.float32).min])
+def test_finite_stand_ins_for_minus_infinity_lose_no_digits(structure, stand_in):
+    u = utilities(structure)
+    u.view(-1)[0] = stand_in
+    _, values = support_and_values(structure, u)
+    expected = values.sort(descending=True).values[:4]
+    found = structure.k_best(u, 4).values[: len(expected)]
+    torch.testing.assert_close(found, expected)
+    expected = torch.where(structure.enumerate_support().bool(), values.view(-1, *[1] * u.dim()), -torch.inf).amax(0)
+    torch.testing.assert_close(structure.max_marginals(u), expected)
+
+
+def test_a_vertex_with_a_coordinate_at_plus_infinity_is_worth_as_much():
+    u = torch.tensor([torch.inf, 0.0, 1.0])
+    trees = sst.SpanningTree.complete(3)
+    assert trees.max_marginals(u).tolist() == [torch.inf] * 3
+    found = trees.k_best(u, 3)
+    assert found.values.tolist() == [torch.inf, torch.inf, 1.0]
+    assert found.vertices.tolist() == [[1, 0, 1], [1, 1, 0], [0, 1, 1]]
+
+
+def test_more_vertices_than_there_are_take_no_longer():
+    found = sst.KSubset(3, 2).k_best(torch.tensor([1.0, 2.0, 4.0]), 10**6)
+    assert found.values[:4].tolist() == [6.0, 5.0, 3.0, -torch.inf]
+    assert found.vertices[3:].count_nonzero() == 0
+    assert found.vertices.shape == (10**6, 3)
+
+
 def test_wrong_numbers_are_named():
     with pytest.raises(ValueError, match="k: found 0"):
         sst.OneHot(3).k_best(torch.zeros(3), 0)

@@ -291,10 +291,17 @@ def test_bad_arguments_are_refused(options: dict, message: str):
         sst.diagnose(**given)
 
 
+def test_a_loss_without_a_gradient_is_pointed_out(found: Diagnosis):
+    assert "gradient is zero" not in str(found)
+    trick = sst.StochasticSoftmaxTrick(sst.OneHot(4), sst.Gumbel(theta()), 1.0, sst.CategoricalEntropy())
+    constant = sst.diagnose(trick, lambda x: x.square().sum(-1), generator=seeded(1), **SIZE)
+    assert "gradient is zero" in str(constant)
+
+
 def test_the_table_is_text(found: Diagnosis):
     lines = str(found).splitlines()
     assert lines[0] == "OneHot(4), Gumbel utilities, CategoricalEntropy"
-    assert lines[1].split() == ["estimator", "t", "losses", "bias", "std", "cosine", "RMSE"]
+    assert lines[1].split() == ["estimator", "t", "losses", "ms", "bias", "std", "cosine", "RMSE"]
     assert lines[2].startswith("relaxed ")
     assert any(line.startswith("Truth: exact, by enumeration of 4 vertices") for line in lines)
 

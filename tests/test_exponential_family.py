@@ -269,6 +269,9 @@ def test_divergence_of_different_structures():
     for other in (sst.KSubset(4, 3), sst.Subset(4)):
         with pytest.raises(ValueError, match=r"structure: found KSubset\(4, 2\) and .*same structure"):
             kl_divergence(p, sst.ExponentialFamily(other, torch.zeros(4)))
+    for make in (lambda: sst.ProjectiveArborescence(4), lambda: sst.Path.segmentation(4, 2)):
+        p, q = (sst.ExponentialFamily(make(), torch.zeros(make().event_shape)) for _ in "pq")
+        assert kl_divergence(p, q) == 0
     square = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
     twin, other = square.clone(), square[:, [0, 2, 1, 3]]
     p = sst.ExponentialFamily(sst.SpanningTree(square, 4), torch.zeros(4))

@@ -101,6 +101,32 @@ def test_absent_coordinates_take_no_part(f):
         assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("f", REGULARIZERS[:4], ids=repr)
+def test_a_truth_with_an_absent_coordinate_is_infinitely_far(f):
+    y, u = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, -torch.inf])
+    mask = torch.tensor([True, True, False])
+    assert sst.FenchelYoungLoss(sst.OneHot(3), f)(u, y) == torch.inf
+    assert sst.FenchelYoungLoss(sst.OneHot(3, mask=mask), f)(torch.zeros(3), y) == torch.inf
+    assert sst.PerturbedFenchelYoungLoss(sst.OneHot(3, mask=mask))(torch.zeros(3), y) == torch.inf
+
+
+@pytest.mark.parametrize("f", REGULARIZERS[:4], ids=repr)
+def test_a_utility_of_plus_infinity_makes_a_truth_certain(f):
+    u, y = torch.tensor([torch.inf, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0])
+    assert sst.FenchelYoungLoss(sst.OneHot(3), f)(u, y).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_torch_s_function_transforms_apply():
+    structure, loss = STRUCTURES[2], sst.FenchelYoungLoss(STRUCTURES[2], sst.ExponentialFamilyEntropy())
+    u, y = utilities(structure, 3).detach(), structure.argmax(utilities(structure, 3).detach().flip(-1))
+    marginals = structure.marginals(u)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(u, y), marginals - y)
+    hessian = torch.func.hessian(loss)(u[0], y[0])
+    torch.testing.assert_close(hessian, torch.func.jacrev(structure.marginals)(u[0]))
+    _, tangent = torch.func.jvp(loss, (u[0], y[0]), (y[1], y[2]))
+    torch.testing.assert_close(tangent, (marginals[0] - y[0]) @ y[1] - u[0] @ y[2])
+
+
 def test_the_perturbed_loss_has_the_mean_vertex_minus_the_truth_as_gradient():
     structure, theta = sst.OneHot(4), utilities(sst.OneHot(4))
     y = torch.tensor([0.0, 1, 0, 0], dtype=torch.float64)

@@ -64,7 +64,7 @@ def check_integer(
 
 
 def check_number(argument: str, value: object, expected: str, remedy: str) -> float:
-    """A number of any real type, NumPy's included, as a float; its range is for the caller to check.
+    """A number of any real type, NumPy's and torch's included, as a float; its range is for the caller to check.
 
     Args:
         argument: Its name.
@@ -82,7 +82,7 @@ def check_number(argument: str, value: object, expected: str, remedy: str) -> fl
     """
     if isinstance(value, (float, int)):
         return value
-    if isinstance(value, Real):
+    if isinstance(value, Real) or (isinstance(value, Tensor) and not value.dim()):
         return float(value)
     raise invalid(argument, f"{value!r}, a {type(value).__name__}", expected, remedy)
 
@@ -104,21 +104,20 @@ def check_positive(argument: str, value: object, remedy: str) -> float:
     return number
 
 
-def check_temperature(temperature: object) -> float:
+def check_temperature(temperature: object, argument: str = "temperature") -> float:
     """A temperature that is not in a tensor, as a float.
 
     Args:
         temperature: What the caller gave.
+        argument: What it is called there.
 
     Raises:
         ValueError: It is no number, negative, or NaN.
     """
     expected = "a number >= 0, or a tensor of them"
-    t = check_number(
-        "temperature", temperature, expected, "For one temperature for each example write torch.tensor([...])."
-    )
+    t = check_number(argument, temperature, expected, "For one temperature for each example write torch.tensor([...]).")
     if not t >= 0:  # NaN included
-        raise invalid("temperature", temperature, expected, "Use 0 for the argmax.")
+        raise invalid(argument, temperature, expected, "Use 0 for the argmax.")
     return t
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sstricks.errors import check_floating, check_integer, invalid, joint_shape
-from sstricks.estimators.estimator import Law
+from sstricks.estimators.estimator import Law, check_law
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import Solver, solver_for
 from sstricks.structures.structure import Structure
@@ -25,15 +25,19 @@ class _FenchelYoung(nn.Module):
             raise invalid("reduction", repr(reduction), "'none', 'mean' or 'sum'", "As in torch's losses.")
         self.structure, self.reduction = structure, reduction
 
+    def extra_repr(self) -> str:
+        """The structure."""
+        return repr(self.structure)
+
     def _checked(self, u: Tensor, y: Tensor) -> None:
         batch = self.structure.check_shape("u", check_floating("u", u))
         mine = self.structure.check_shape("y", check_floating("y", y))
         joint_shape("y", mine, batch, "utilities")
 
     def _inner(self, u: Tensor, x: Tensor) -> Tensor:
-        # An absent coordinate, at −∞, takes no part.
+        """uᵀx of scaled utilities, −∞ where x has an absent coordinate."""
         events = tuple(range(-len(self.structure.event_shape), 0))
-        return torch.where(u > -torch.inf, u * x.detach(), 0.0).sum(events)
+        return torch.where(x != 0, u * x.detach(), 0.0).sum(events)
 
     def _reduced(self, value: Tensor) -> Tensor:
         return value if self.reduction == "none" else value.mean() if self.reduction == "mean" else value.sum()
@@ -45,8 +49,9 @@ class FenchelYoungLoss(_FenchelYoung):
     .. math:: L(u, y) = f^*(u) + f(y) - u^\top y \ge 0, \qquad
         f^*(u) = \max_{x \in \operatorname{conv} \mathcal{X}} u^\top x - f(x), \qquad \nabla_u L = x(u) - y
 
-    It is convex in u, and zero where the softmax x(u) is y. With `ExponentialFamilyEntropy` it is −log p(y), the loss
-    of a conditional random field; with `Euclidean` that of SparseMAP. It can be differentiated twice in u.
+    It is convex in u, zero where the softmax x(u) is y, and +∞ where y has an absent coordinate. With
+    `ExponentialFamilyEntropy` it is −log p(y), the loss of a conditional random field; with `Euclidean` that of
+    SparseMAP. It can be differentiated twice in u.
 
     Args:
         structure: 𝒳.
@@ -81,6 +86,10 @@ class FenchelYoungLoss(_FenchelYoung):
         solver_for(structure, regularizer, solver)
         self.regularizer, self.solver = regularizer, solver
 
+    def extra_repr(self) -> str:
+        """Structure and regularizer."""
+        return f"{super().extra_repr()}, {self.regularizer!r}"
+
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
         """The loss, () or (*batch).
 
@@ -94,13 +103,14 @@ class FenchelYoungLoss(_FenchelYoung):
         """
         self._checked(u, y)
         x = self.structure.softmax(u, 1.0, self.regularizer, solver=self.solver)
+        s = self.structure.scaled(u.detach(), 1.0)
         if isinstance(self.regularizer, ExponentialFamilyEntropy):
-            conjugate, at_y = self.structure.log_partition(u), 0.0
+            conjugate, at_y = self.structure.log_partition(s), 0.0
         else:
             with torch.no_grad():
-                conjugate = self._inner(u, x) - self.regularizer(x, self.structure)
+                conjugate = self._inner(s, x) - self.regularizer(x, self.structure)
             at_y = self.regularizer(y, self.structure)
-        gap = _Gap.apply(u, y, x - y, (conjugate - self._inner(u, y)).detach())
+        gap = _Gap.apply(u, y, x - y, (conjugate - self._inner(s, y)).to(u.dtype))
         return self._reduced(gap + at_y)  # pyright: ignore[reportOperatorIssue]
 
 
@@ -136,7 +146,7 @@ class PerturbedFenchelYoungLoss(_FenchelYoung):
     ) -> None:
         super().__init__(structure, reduction)
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
-        self.utility = utility
+        self.utility = check_law(utility)
 
     def forward(self, theta: Tensor, y: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """The loss, () or (*batch).
@@ -154,8 +164,8 @@ class PerturbedFenchelYoungLoss(_FenchelYoung):
         with torch.no_grad():
             u = trick.sample_utility(torch.Size((self.samples,)), generator)
             x = trick.vertex(u)
-            value = self._inner(u, x).mean(0) - self._inner(theta, y)
-        gap = _Gap.apply(theta, y, x.mean(0) - y, value)
+            value = self._inner(u, x).mean(0) - self._inner(self.structure.scaled(theta, 1.0), y)
+        gap = _Gap.apply(theta, y, x.mean(0) - y, value.to(theta.dtype))
         assert isinstance(gap, Tensor)
         return self._reduced(gap)
 
@@ -163,15 +173,29 @@ class PerturbedFenchelYoungLoss(_FenchelYoung):
 class _Gap(torch.autograd.Function):
     # f*(u) − uᵀy, whose gradient is x(u) − y in u, by the envelope theorem: x maximises uᵀx − f(x), so that it need not
     # be differentiated, and f' need not be finite at it. The gradient in y is −u. Second derivatives are those of x.
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor, y: Tensor, gap: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(u, gap)
-        ctx.shape = y.shape
+    def forward(u: Tensor, y: Tensor, gap: Tensor, value: Tensor) -> Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        u, y, gap, _ = inputs
+        ctx.save_for_backward(u, gap)
+        ctx.save_for_forward(u, gap)
+        ctx.shape, ctx.events = y.shape, tuple(range(output.dim() - gap.dim(), 0))
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         u, gap = ctx.saved_tensors
-        weight = grad[0][(..., *[None] * (gap.dim() - grad[0].dim()))]
+        weight = grad[0][(..., *[None] * len(ctx.events))]
         in_y = torch.where(u > -torch.inf, -u, 0.0) * weight
         return (weight * gap).sum_to_size(u.shape), in_y.sum_to_size(ctx.shape), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        u, gap = ctx.saved_tensors
+        slopes = (gap, torch.where(u > -torch.inf, -u, 0.0))
+        terms = [slope * tangent for slope, tangent in zip(slopes, tangents[:2], strict=True) if tangent is not None]
+        return torch.stack(torch.broadcast_tensors(*terms)).sum((0, *ctx.events))

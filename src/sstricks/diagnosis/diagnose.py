@@ -105,8 +105,8 @@ def diagnose(
         for estimator, estimates in every(Sampled(trick, loss, leaves, size, generator)):
             moments.setdefault(estimator, Moments(truths[estimator.law].gradient)).add(estimates)
         advance(size)
-    rows = tuple(_row(one, m, truths[one.law], every.milliseconds.get(one.name)) for one, m in moments.items())
-    return Diagnosis(_title(trick), truth, rows, samples)
+    rows = tuple(_row(one, m, truths[one.law], every.milliseconds[one]) for one, m in moments.items())
+    return Diagnosis(_title(trick), truth, rows, samples, bool(estimators))
 
 
 def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samples: int, group: int) -> None:
@@ -140,6 +140,9 @@ def _check(trick: Trick, temperatures: Sequence[float], samples: int, truth_samp
 def _check_estimators(
     trick: Trick, estimators: Mapping[str, all_estimators.Estimator], leaves: tuple[Tensor, ...]
 ) -> None:
+    if not isinstance(estimators, Mapping):
+        remedy = "Write {'I-MLE': sst.estimators.IMLE(trick.structure)}."
+        raise invalid("estimators", f"a {type(estimators).__name__}", "a dict of them by name", remedy)
     for name, estimator in estimators.items():
         if not isinstance(estimator, all_estimators.Estimator) or estimator.structure is not trick.structure:
             raise invalid(
@@ -169,7 +172,7 @@ def _known(trick: Trick) -> StochasticArgmaxTrick | None:
     return StochasticArgmaxTrick(trick.structure, trick.utility)
 
 
-def _row(estimator: Estimator, moments: Moments, truth: Truth, milliseconds: float | None) -> Row:
+def _row(estimator: Estimator, moments: Moments, truth: Truth, milliseconds: float) -> Row:
     error = (moments.variance / moments.count + float(truth.standard_error.square().sum())) ** 0.5
     numbers = (moments.bias, error, moments.variance, moments.cosine, moments.rmse)
     return Row(estimator.name, estimator.temperature, estimator.evaluations, *numbers, milliseconds, estimator.law)

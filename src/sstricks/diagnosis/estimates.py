@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from time import perf_counter
 from typing import NamedTuple
 
@@ -43,26 +42,28 @@ class Sampled:
         leaves: What to take the gradient in.
         size: How many.
         generator: Where the randomness comes from, if not from torch's default generator.
+
+    Attributes:
+        u: U.
+        discrete: X, the argmax of U.
+        hard_losses: L(X).
+        seconds_u: How long it took to draw U; `seconds_x` and `seconds_loss` are the time until X and L(X) were there.
     """
 
     def __init__(
         self, trick: Trick, loss: Loss, leaves: tuple[Tensor, ...], size: int, generator: torch.Generator | None
     ) -> None:
         self.trick, self.loss, self.leaves, self.generator = trick, loss, leaves, generator
+        begin = perf_counter()
         with torch.enable_grad(), drawing_from(generator, trick.utility):
             shape = torch.Size((size,))
             self.u = trick.utility.rsample(shape) if trick.utility.has_rsample else trick.utility.sample(shape)
-
-    @cached_property
-    def discrete(self) -> Tensor:
-        """X, the argmax of U."""
-        return self.trick.structure.argmax(self.u)
-
-    @cached_property
-    def hard_losses(self) -> Tensor:
-        """L(X)."""
+        self.seconds_u = perf_counter() - begin
+        self.discrete = trick.structure.argmax(self.u)
+        self.seconds_x = perf_counter() - begin
         with torch.no_grad():
-            return losses(self.loss, self.discrete)
+            self.hard_losses = losses(loss, self.discrete)
+        self.seconds_loss = perf_counter() - begin
 
     def through(self, t: float, trick: StochasticSoftmaxTrick, straight: bool) -> Tensor:
         """The gradients of the relaxed estimator at a temperature, or of the straight-through one."""
@@ -83,7 +84,7 @@ class Sampled:
         return gradients(self.u, cotangent, self.leaves)
 
     def by(self, estimator: estimators.Estimator) -> tuple[Tensor, int, float]:
-        """The gradients of an estimator that draws for itself, its losses and its milliseconds for each estimate."""
+        """The gradients of an estimator that draws for itself, its losses for each estimate, and the seconds of all."""
         size, events = len(self.u), len(self.trick.structure.event_shape)
         theta = self.leaves[0].detach().expand(size, *self.leaves[0].shape).clone().requires_grad_()
         shown = 0
@@ -97,7 +98,7 @@ class Sampled:
         begin = perf_counter()
         with torch.enable_grad():
             (found,) = torch.autograd.grad(size * estimator.surrogate(theta, counted, generator=self.generator), theta)
-        return found.reshape(size, -1).double(), -(-shown // size), 1e3 * (perf_counter() - begin) / size
+        return found.reshape(size, -1).double(), -(-shown // size), perf_counter() - begin
 
     def scores(self, known: StochasticArgmaxTrick | None) -> Tensor:
         """∇log p of every vertex under a law that is known, or of every utility."""
@@ -130,7 +131,8 @@ class Estimators:
         known: StochasticArgmaxTrick | None,
         others: Mapping[str, estimators.Estimator],
     ) -> None:
-        self.others, self.milliseconds = others, dict.fromkeys(others, math.inf)
+        self.others = others
+        self.milliseconds: dict[Estimator, float] = {}
         self._evaluations: dict[str, int] = {}
         self.relaxed = trick if isinstance(trick, StochasticSoftmaxTrick) else None
         self.temperatures = temperatures
@@ -143,23 +145,36 @@ class Estimators:
         if self.relaxed is not None:
             for name, straight in (("relaxed", False), ("straight-through", True)):
                 for t in self.temperatures:
-                    yield Estimator(name, t, 1), sampled.through(t, self.relaxed, straight)
+                    begin = perf_counter() - (sampled.seconds_x if straight else sampled.seconds_u)
+                    estimate = sampled.through(t, self.relaxed, straight)
+                    yield self._timed(Estimator(name, t, 1), perf_counter() - begin, sampled), estimate
         loss = sampled.hard_losses.double()
         for name, known in self.actions.items():
+            begin = perf_counter() - sampled.seconds_loss
             score = sampled.scores(known)
-            yield Estimator(f"REINFORCE on {name}", None, 1), loss.unsqueeze(-1) * score
+            seconds = perf_counter() - begin  # baselines are not worth timing
+            plain = self._timed(Estimator(f"REINFORCE on {name}", None, 1), seconds, sampled)
+            yield plain, loss.unsqueeze(-1) * score
             above = loss - _averages_before(loss, self.averages[name])
-            yield Estimator(f"REINFORCE on {name}, moving average", None, 1), above.unsqueeze(-1) * score
+            average = self._timed(Estimator(f"REINFORCE on {name}, moving average", None, 1), seconds, sampled)
+            yield average, above.unsqueeze(-1) * score
             groups = len(loss) // self.group
             kept = (loss[: groups * self.group], score[: groups * self.group])
             grouped, scores = (x.unflatten(0, (groups, self.group)).transpose(0, 1) for x in kept)
             estimate = (leave_one_out(grouped).unsqueeze(-1) * scores).mean(0)
-            yield Estimator(f"RLOO on {name}, {self.group} samples", None, self.group), estimate
+            several = Estimator(f"RLOO on {name}, {self.group} samples", None, self.group)
+            yield self._timed(several, seconds * self.group, sampled), estimate
         for name, other in self.others.items():
-            estimate, evaluations, milliseconds = sampled.by(other)
-            self.milliseconds[name] = min(milliseconds, self.milliseconds[name])  # the first call compiles
+            estimate, evaluations, seconds = sampled.by(other)
             evaluations = self._evaluations.setdefault(name, evaluations)
-            yield Estimator(name, None, evaluations, other.law), estimate
+            yield self._timed(Estimator(name, None, evaluations, other.law), seconds, sampled), estimate
+
+    def _timed(self, estimator: Estimator, seconds: float, sampled: Sampled) -> Estimator:
+        milliseconds = 1e3 * seconds / len(sampled.u)
+        self.milliseconds[estimator] = min(
+            milliseconds, self.milliseconds.get(estimator, math.inf)
+        )  # the first compiles
+        return estimator
 
 
 def _averages_before(loss: Tensor, average: MovingAverage) -> Tensor:

@@ -22,12 +22,14 @@ class Diagnosis:
         truth: The gradient that the estimators are held against.
         rows: One for each estimator and temperature.
         samples: How many utilities each estimator was given.
+        has_others: Whether there are estimators beside those that are always diagnosed.
     """
 
     title: str
     truth: Truth
     rows: tuple[Row, ...]
     samples: int
+    has_others: bool = False
 
     def best(self, estimates: int = 1) -> Row:
         """The row of the least RMSE of the mean of so many estimates (as a batch takes), at equal numbers of losses.
@@ -111,19 +113,20 @@ class Diagnosis:
         from sstricks.diagnosis.picture import draw, draw_plane
 
         title = f"{self.title}\ntrue gradient: {self.truth.method}"
-        others = any(row.milliseconds is not None for row in self.rows)
-        return (draw_plane if others else draw)(self.rows, title, Path(path))
+        return (draw_plane if self.has_others else draw)(self.rows, title, Path(path))
 
     def _table(self) -> list[list[str]]:
-        """Headings and rows; milliseconds are left out where nothing was timed."""
+        """Headings and rows."""
         rows = [row.cells() for row in self.rows]
-        names = [name for name in rows[0] if name != "ms" or any(row["ms"] for row in rows)]
-        return [names, *([row[name] for name in names] for row in rows)]
+        return [list(rows[0]), *(list(row.values()) for row in rows)]
 
     def _notes(self) -> list[str]:
         norm = float(self.truth.gradient.norm())
         error = "" if self.truth.exact else f" ± {float(self.truth.standard_error.norm()):.2g}"
+        warning = "The true gradient is zero, so no estimate has its direction. Is the loss the same for all vertices?"
+        is_zero = norm <= 1e-6 * max(1.0, max(row.rmse for row in self.rows))
         return [
+            *[warning] * is_zero,
             f"Truth: {self.truth.method}; norm {norm:.4g}{error}. {self.samples:,} utilities for each estimator.",
             "bias ± its standard error; std, cosine, RMSE of one estimate. Least RMSE at equal numbers of losses:",
             *(f"  {count:>4} losses a step: {_named(self.best(count))}" for count in (1, 32, 1024)),

@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Row:
         variance: The sum of the variances of all parameters' estimates.
         cosine: The mean cosine between an estimate and the truth.
         rmse: The root mean square distance between an estimate and the truth.
-        milliseconds: What one estimate takes here, forward and backward, in a batch of 250; None if it was not timed.
+        milliseconds: What one estimate takes here, forward and backward, in a batch of 250.
         law: Of which law of X the gradient is: "argmax", the trick's own, or "family", held against that of the
             exponential family, or "sparse", of a mixture of few vertices, held against the trick's all the same.
     """
@@ -28,7 +28,7 @@ class Row:
     variance: float
     cosine: float
     rmse: float
-    milliseconds: float | None = None
+    milliseconds: float = field(compare=False)
     law: str = "argmax"
 
     def rmse_of_mean(self, estimates: int) -> float:
@@ -48,7 +48,7 @@ class Row:
             "estimator": self.estimator if self.law == "argmax" else f"{self.estimator} ({self.law})",
             "t": "" if self.temperature is None else f"{self.temperature:g}",
             "losses": str(self.evaluations),
-            "ms": "" if self.milliseconds is None else f"{self.milliseconds:.2g}",
+            "ms": f"{self.milliseconds:.2g}",
             "bias": f"{self.bias:.3g} ± {self.bias_error:.1g}",
             "std": f"{math.sqrt(self.variance):.3g}",
             "cosine": f"{self.cosine:.3f}",

@@ -1,5 +1,4 @@
 from abc import abstractmethod
-from inspect import signature
 from typing import NoReturn
 
 import torch
@@ -113,6 +112,9 @@ class VertexDistribution(BaseDistribution):
         return f"{type(self).__name__}({self.structure!r}, batch_shape={tuple(self.batch_shape)})"
 
 
+_OF_THE_MASK = {"mask", "batch_shape", "_copies"}
+
+
 def check_same_structure(p: VertexDistribution, q: VertexDistribution) -> None:
     """Raise unless both structures are of one type and were made from equal arguments, masks apart.
 
@@ -126,8 +128,8 @@ def check_same_structure(p: VertexDistribution, q: VertexDistribution) -> None:
     a, b = p.structure, q.structure
     if a is b:
         return
-    names = [name for name in signature(type(a)).parameters if name != "mask"]
-    if type(a) is type(b) and all(_equal(getattr(a, name, object()), getattr(b, name, object())) for name in names):
+    mine, theirs = ({k: v for k, v in vars(s).items() if k not in _OF_THE_MASK} for s in (a, b))
+    if type(a) is type(b) and mine.keys() == theirs.keys() and all(_equal(v, theirs[k]) for k, v in mine.items()):
         return
     raise invalid(
         "structure",
@@ -138,4 +140,6 @@ def check_same_structure(p: VertexDistribution, q: VertexDistribution) -> None:
 
 
 def _equal(a: object, b: object) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
     return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b

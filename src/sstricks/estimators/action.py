@@ -2,6 +2,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent
 from torch.types import _size as Shape
 
 from sstricks.errors import invalid
@@ -53,4 +54,8 @@ def draw_action(
         raise invalid("trick", f"a {type(trick).__name__}", "an argmax or softmax trick", "Make one from a structure.")
     with torch.no_grad():
         u = trick.sample_utility(sample_shape, generator)
-    return Action(trick.utility.log_prob(u), u, trick.vertex(u))
+    law, depth = trick.utility, 0
+    if isinstance(law, Independent):  # whose own sum fails on an empty batch
+        law, depth = law.base_dist, law.reinterpreted_batch_ndims
+    log_prob = law.log_prob(u)
+    return Action(log_prob.sum(tuple(range(-depth, 0))) if depth else log_prob, u, trick.vertex(u))

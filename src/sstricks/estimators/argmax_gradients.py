@@ -261,7 +261,8 @@ class SPIGOT(ArgmaxEstimator):
     ) -> None:
         super().__init__(structure, utility)
         self.step = check_positive("step", step, _USUAL)
-        self.solver = solver_for(structure, Euclidean(), solver)
+        solver_for(structure, Euclidean(), solver)
+        self.solver = solver
 
     def gradient(self, u: Tensor, x: Tensor, g: Tensor) -> Tensor:
         """The step that projected gradient descent takes, x − Π(x − ηg)."""
@@ -285,4 +286,5 @@ def _has_one_size(structure: Structure) -> bool:
 
 def _norm(v: Tensor, structure: Structure) -> Tensor:
     events = tuple(range(-len(structure.event_shape), 0))
-    return torch.linalg.vector_norm(v, dim=events, keepdim=True)
+    largest = v.abs().amax(events, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)  # its square may overflow
+    return largest * torch.linalg.vector_norm(v / largest, dim=events, keepdim=True)

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from sstricks.errors import check_floating, check_sizes, invalid
+from sstricks.ops.operator import is_readable
 from sstricks.structures.structure import Structure
 from sstricks.tricks import StochasticArgmaxTrick
+from sstricks.utilities import Masked
 
 Loss = Callable[[Tensor], Tensor]
 """L: from samples (*sample, *batch, *event) to their losses, (*sample, *batch)."""
@@ -26,6 +28,29 @@ def check_law(utility: Law) -> Law:
         "a function from θ to a distribution, such as sst.Gumbel",
         "Pass the class itself, or functools.partial(torch.distributions.Normal, scale=1.0).",
     )
+
+
+def evaluated(loss: Loss, x: Tensor, structure: Structure) -> Tensor:
+    """L(x), if it is one number for each sample of each example."""
+    value, shape = check_floating("loss", loss(x)), x.shape[: x.dim() - len(structure.event_shape)]
+    if value.shape == shape:
+        return value
+    found = f"shape {tuple(value.shape)} for samples of shape {tuple(x.shape)}"
+    raise invalid("loss", found, f"{tuple(shape)}, one loss for each sample", "Sum over the event only.")
+
+
+def perturbed(structure: Structure, utility: Law, theta: Tensor) -> StochasticArgmaxTrick:
+    """The trick of a random utility with a density, of which absent coordinates, as those at −∞, are no part."""
+    if is_readable(theta) and (theta == torch.inf).any():
+        raise invalid("theta", "+inf", "numbers below it", "A utility there has no density. Take a large number.")
+    depth = len(structure.event_shape)
+    if theta.shape[theta.dim() - depth :] != structure.event_shape:  # as for `Sorting`, whose θ is of items
+        return StochasticArgmaxTrick(structure, utility(theta))
+    present = theta > -torch.inf
+    if structure.mask is not None:
+        present = present & structure.placed("mask", theta.device)
+    law = utility(torch.where(present, theta, 0.0))
+    return StochasticArgmaxTrick(structure, law if law.event_shape else Masked(law, present))
 
 
 class Estimator(nn.Module, ABC):
@@ -96,7 +121,7 @@ class Sampler(Estimator):
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The loss of one sample of each example."""
-        return loss(self(theta, generator=generator)).mean()
+        return evaluated(loss, self(theta, generator=generator), self.structure).mean()
 
     @abstractmethod
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:

@@ -2,12 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical
 
 from sstricks.errors import check_integer, check_positive, invalid
 from sstricks.estimators.estimator import Sampler
 from sstricks.ops.noise import standard_exponential
-from sstricks.randomness import drawing_from
 from sstricks.structures import OneHot
 from sstricks.structures.structure import Structure
 
@@ -43,10 +41,8 @@ class ReinMax(Sampler):
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """One-hot samples of softmax(θ)."""
-        logits = _masked(self.structure, theta)
-        law = Categorical(logits=logits, validate_args=False)
-        with drawing_from(generator, law):
-            x = torch.nn.functional.one_hot(law.sample(shape), theta.shape[-1]).to(theta.dtype)
+        logits = self.structure.scaled(theta, 1.0)
+        x = self.structure.sample(logits.detach(), shape, generator=generator)
         # J(p) g is the vector–Jacobian product of the softmax at any logits l with softmax(l) = p: at log p̃ + l − l̄.
         p, tempered = logits.softmax(-1), (logits / self.temperature).softmax(-1)
         middle = ((tempered + x) / 2).detach().log()
@@ -91,17 +87,12 @@ class GumbelRao(Sampler):
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """One-hot samples of softmax(θ)."""
-        logits = _masked(self.structure, theta)
-        law = Categorical(logits=logits, validate_args=False)
-        with torch.no_grad(), drawing_from(generator, law):
-            chosen = law.sample(shape).unsqueeze(-1)
-            x = torch.zeros(*chosen.shape[:-1], theta.shape[-1], dtype=theta.dtype, device=theta.device)
-            x.scatter_(-1, chosen, 1.0)
+        logits = self.structure.scaled(theta, 1.0)
+        x = self.structure.sample(logits.detach(), shape, generator=generator)
+        with torch.no_grad():
             # The largest is m = log Z − log E, others −log(E_i / exp θ_i + exp(−m)) = θ_i − log(E_i + exp(θ_i − m)).
-            noise = standard_exponential(logits, torch.Size((self.samples, *x.shape)))
-            largest = (
-                logits.logsumexp(-1, keepdim=True) - noise.gather(-1, chosen.expand(self.samples, *chosen.shape)).log()
-            )
+            noise = standard_exponential(logits, torch.Size((self.samples, *x.shape)), generator)
+            largest = logits.logsumexp(-1, keepdim=True) - (noise * x).sum(-1, keepdim=True).log()
             below = logits - (noise + (logits - largest).exp()).log()
             perturbed = torch.where(x > 0, largest, below)
         free = torch.where(logits > -torch.inf, logits, 0.0)
@@ -111,12 +102,6 @@ class GumbelRao(Sampler):
     def extra_repr(self) -> str:
         """Structure, τ and K."""
         return f"{super().extra_repr()}, temperature={self.temperature}, samples={self.samples}"
-
-
-def _masked(structure: Structure, theta: Tensor) -> Tensor:
-    if structure.mask is None:
-        return theta
-    return theta.masked_fill(~structure.placed("mask", theta.device), -torch.inf)
 
 
 def _one_hot(structure: Structure) -> OneHot:

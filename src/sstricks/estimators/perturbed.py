@@ -2,9 +2,9 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_integer
-from sstricks.estimators.estimator import Law, Sampler, check_law
+from sstricks.estimators.action import draw_action
+from sstricks.estimators.estimator import Law, Sampler, check_law, perturbed
 from sstricks.structures.structure import Structure
-from sstricks.tricks import StochasticArgmaxTrick
 from sstricks.utilities import Gumbel
 
 
@@ -44,12 +44,9 @@ class PerturbedArgmax(Sampler):
 
     def sample(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         """The mean of the vertices."""
-        trick = StochasticArgmaxTrick(self.structure, self.utility(theta))
-        with torch.no_grad():
-            u = trick.sample_utility(torch.Size((self.samples, *shape)), generator)
-            x = trick.vertex(u)
-            beyond = x - self.structure.argmax(theta)
-        log_prob = trick.utility.log_prob(u)
+        trick = perturbed(self.structure, self.utility, theta)
+        log_prob, _, x = draw_action(trick, torch.Size((self.samples, *shape)), generator=generator)
+        beyond = x - self.structure.argmax(theta)
         score = (log_prob - log_prob.detach())[(..., *[None] * len(self.structure.event_shape))]
         return x.mean(0) + (beyond * score).mean(0)
 

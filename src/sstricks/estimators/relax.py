@@ -2,8 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from sstricks.errors import check_floating, check_integer, check_positive, invalid
-from sstricks.estimators.estimator import Estimator, Law, Loss, check_law
-from sstricks.estimators.reinforce import check_losses
+from sstricks.estimators.estimator import Estimator, Law, Loss, check_law, evaluated
 from sstricks.estimators.trace import check_has_trace, clocks_of
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer
 from sstricks.solvers.registry import solver_for
@@ -67,6 +66,8 @@ class RELAX(Estimator):
         check_has_trace("structure", structure, utility)
         self.samples = check_integer("samples", samples, "A mean takes one at least.", low=1)
         temperature = check_positive("temperature", temperature, "1 is a good beginning.")
+        if not (control is None or isinstance(control, nn.Module)):
+            raise invalid("control", repr(control), "a module from utilities to numbers", "Such as an nn.Sequential.")
         self.constant = nn.Parameter(torch.zeros(()))
         if regularizer is not None:
             solver_for(structure, regularizer, None)
@@ -84,12 +85,11 @@ class RELAX(Estimator):
         rows = theta.detach().expand(self.samples, *shape).clone().requires_grad_()
         trick = StochasticArgmaxTrick(self.structure, self.utility(rows))
         u = trick.sample_utility(torch.Size(), generator)
-        value = loss(trick.vertex(u))
+        value = evaluated(loss, trick.vertex(u), self.structure)
         if not torch.is_grad_enabled():
             return value.mean()
         clocks = clocks_of(trick)
         trace = clocks.trace(u)
-        check_losses(trace.log_prob, value)
         both = torch.stack([u, clocks.utility(trace.sample(generator))])
         if mask is not None:  # an absent coordinate has no gradient
             both = torch.where(mask, both, both.detach())

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from sstricks.distributions import ExponentialFamily
 from sstricks.errors import check_floating, check_integer, invalid
 from sstricks.estimators.action import draw_action
-from sstricks.estimators.estimator import Estimator, Law, Loss, check_law
+from sstricks.estimators.estimator import Estimator, Law, Loss, check_law, evaluated, perturbed
 from sstricks.estimators.leave_one_out import RLOO
+from sstricks.estimators.nvil import NVIL
 from sstricks.estimators.trace import check_has_trace, clocks_of
 from sstricks.regularizers import ExponentialFamilyEntropy
 from sstricks.solvers.registry import solver_for
@@ -70,23 +71,39 @@ class ScoreFunction(Estimator):
         if action == "trace":
             check_has_trace("action", structure, utility)
         self.score = RLOO() if score is None else score
+        if not isinstance(self.score, nn.Module) or isinstance(self.score, NVIL):
+            raise invalid(
+                "score",
+                repr(score),
+                "a module that takes log-densities and losses, such as RLOO() or Reinforce()",
+                "NVIL takes the observation of a baseline network as well: call it on what `draw_action` gives.",
+            )
         self.action, self.utility = action, check_law(utility)
         self.law = "family" if action == "family" else "argmax"
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The mean of the losses, with the score's gradient."""
         check_floating("theta", theta)
-        shape = torch.Size((self.samples,))
+        log_prob, x = self._drawn(theta, torch.Size((self.samples,)), generator)
+        losses = evaluated(loss, x, self.structure)
+        surrogate = self.score(log_prob, losses)
+        return losses.detach().mean() + (surrogate - surrogate.detach())
+
+    def _drawn(self, theta: Tensor, shape: torch.Size, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """The log-densities of actions, and the vertices that these lead to."""
+        if self.action == "utility":
+            drawn = draw_action(perturbed(self.structure, self.utility, theta), shape, generator=generator)
+            return drawn.log_prob, drawn.discrete
+        if self.action == "trace":
+            trick = StochasticArgmaxTrick(self.structure, self.utility(theta))
+            drawn = draw_action(trick, shape, generator=generator)
+            return clocks_of(trick).trace(drawn.utility).log_prob, drawn.discrete
         if self.action == "family":
             law = ExponentialFamily(self.structure, theta)
         else:
             law = StochasticArgmaxTrick(self.structure, self.utility(theta))
-            if self.action != "vertex":
-                drawn = draw_action(law, shape, generator=generator)
-                log_prob = clocks_of(law).trace(drawn.utility).log_prob if self.action == "trace" else drawn.log_prob
-                return self.score(log_prob, loss(drawn.discrete))
         x = law.sample(shape, generator=generator)
-        return self.score(law.log_prob(x), loss(x))
+        return law.log_prob(x), x
 
     def extra_repr(self) -> str:
         """Structure, samples and action."""

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_floating
-from sstricks.estimators.estimator import Estimator, Loss
+from sstricks.errors import check_floating, invalid
+from sstricks.estimators.estimator import Estimator, Loss, evaluated
 from sstricks.regularizers import Euclidean, SeparableRegularizer
 from sstricks.solvers import FrankWolfe
 from sstricks.structures.structure import Structure
@@ -15,7 +15,9 @@ class SparseMarginalization(Estimator):
         \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} \theta^\top x - f(x)
 
     The active vertices of SparseMAP are few, so that the loss can be evaluated at all of them; the gradient passes
-    through their weights, and is exact for this law, which is not that of a perturbed argmax.
+    through their weights, and is exact for this law, which is not that of a perturbed argmax. A vertex that is not
+    active has no part in it: where all active ones have the same loss, or only one is active, the gradient is zero and
+    a training rests. The time of a call grows with the number of active vertices: seconds for trees of 200 nodes.
 
     Args:
         structure: 𝒳.
@@ -41,6 +43,8 @@ class SparseMarginalization(Estimator):
         super().__init__(structure)
         self.regularizer = regularizer
         self.solver = FrankWolfe() if solver is None else solver
+        if not isinstance(self.solver, FrankWolfe):
+            raise invalid("solver", repr(solver), "a FrankWolfe, which finds vertices", "Write sst.FrankWolfe().")
 
     def surrogate(self, theta: Tensor, loss: Loss, *, generator: torch.Generator | None = None) -> Tensor:
         """The expected loss itself; nothing is drawn.
@@ -53,7 +57,7 @@ class SparseMarginalization(Estimator):
         vertices, weights = found.vertices.movedim(-slots, 0), found.weights.movedim(-1, 0)
         taken = weights.detach() > 0
         shown = taken[(..., *[None] * len(self.structure.event_shape))]
-        values = loss(torch.where(shown, vertices, vertices[:1]))
+        values = evaluated(loss, torch.where(shown, vertices, vertices[:1]), self.structure)
         return torch.where(taken, weights * values, 0.0).sum(0).mean()
 
     def extra_repr(self) -> str:

@@ -153,7 +153,7 @@ class Trace:
         # Each with the logarithm of Λ, at every element of the race.
         self._races = [(race, _log_sums(self._theta, race)) for race in races]
         each = [torch.where(race.won, self._theta - total, 0.0) for race, total in self._races]
-        self.log_prob = from_working(torch.stack(each).sum((0, -1)), self._dtype)
+        self.log_prob = from_working(sum(each, 0.0 * self._theta).sum(-1), self._dtype)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Logarithms of times given the trace, shape (*sample, *batch, n), differentiable in θ; +∞ for absent elements.

@@ -3,7 +3,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sstricks.errors import check_floating
+from sstricks.errors import check_floating, check_temperature, invalid
 from sstricks.ops.noise import standard_exponential
 
 
@@ -47,9 +47,11 @@ def gumbel_softmax(
         >>> sst.functional.gumbel_softmax(torch.zeros(2, 6), sst.SpanningTree.complete(4), hard=True).sum(-1)
         tensor([3., 3.])
     """
+    if not hasattr(structure, "check_shape"):
+        raise invalid("structure", repr(structure), "a structure such as sst.OneHot(n)", "The temperature is `tau`.")
     batch = structure.check_shape("logits", check_floating("logits", logits))
     noise = standard_exponential(logits, batch + structure.event_shape, generator).log_()
     u = logits.to(noise.dtype) - noise
-    x = structure.marginals(u, tau)
+    x = structure.marginals(u, tau if isinstance(tau, Tensor) else check_temperature(tau, "tau"))
     x = structure.argmax(u) + (x - x.detach()) if hard else x
     return x.to(logits.dtype)

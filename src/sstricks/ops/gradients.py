@@ -36,7 +36,9 @@ def attach_gradients(
         needs: tuple[bool, ...], grad: Tensor, y: Tensor, u: Tensor, g: Tensor, *family: Any
     ) -> tuple[Tensor | None, ...]:
         in_u = in_g = None
-        if needs[0]:
+        if needs[0] and not y.numel():  # a graph of one node
+            in_u = torch.zeros_like(y)
+        elif needs[0]:
             pull_back = torch.func.vjp(lambda u: derivative(u, g.expand_as(y), *family), u.expand_as(y))[1]
             in_u = pull_back(grad)[0]
         if needs[1]:

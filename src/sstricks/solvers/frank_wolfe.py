@@ -118,7 +118,9 @@ class FrankWolfe:
         code = _code(regularizer)
         flat, is_wanted = in_batch_of(regularizer, scaled.flatten(-len(event)))
         batch, n = flat.shape[:-1], flat.shape[-1]
-        found = mix(structure.handle(), flat.detach().reshape(-1, n), code, list(batch), self.max_steps, self.tol)
+        found = mix(
+            structure.handle(), flat.detach().reshape(batch.numel(), n), code, list(batch), self.max_steps, self.tol
+        )
         check_convergence(found, self.tol)
         slots = found.weights.shape[-1]
         vertices = found.vertices.reshape(*batch, slots, n)

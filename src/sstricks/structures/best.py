@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sstricks.errors import check_integer
+from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Oracle, best_vertices
 
 
@@ -20,36 +22,54 @@ class Best(NamedTuple):
 
 class _Conditioned:
     # The argmax among the vertices that have some coordinates and lack others. A coordinate is bound by adding or
-    # subtracting more than all utilities together can make up for; where no vertex fits, the value is −∞.
+    # subtracting a force. Whatever the force, a vertex that it makes fit is the best that fits, since all that fit gain
+    # the same. So a weak one comes first, next to which no utility is lost in rounding, and ever stronger ones where it
+    # does not do, up to more than all utilities together can make up for. Where no vertex fits, the value is −∞.
 
-    def __init__(self, structure: Oracle, u: Tensor) -> None:
-        self.handle, self.u = structure.handle(), u.flatten(-len(structure.event_shape))
+    def __init__(self, structure: Oracle, u: Tensor, infinite: Tensor) -> None:
+        depth = len(structure.event_shape)
+        self.handle, self.u, self.infinite = structure.handle(), u.flatten(-depth), infinite.flatten(-depth)
         self.finite = torch.where(self.u.isfinite(), self.u, 0.0)
-        self.force = 2 * (self.finite.abs().sum(-1, keepdim=True) + 1)
+        size = self.finite.abs()
+        weak = pad(size, (0, 1)).median(-1, keepdim=True).values + 1  # of a graph of one node as well
+        strong = 2 * (size.sum(-1, keepdim=True) + 1)
+        self.forces = [strong]
+        while is_readable(u) and (self.forces[0] > 2.0**30 * weak).any():
+            self.forces.insert(0, torch.maximum(self.forces[0] / 2.0**20, weak))
 
     def __call__(self, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
         """Vertices (candidates, *batch, n) and their values (candidates, *batch)."""
-        bound = self.u + self.force * (inside.to(self.u.dtype) - outside.to(self.u.dtype))
-        x = best_vertices(self.handle, bound.flatten(0, -2)).view_as(bound)
-        fits = ~((inside & (x == 0)) | (outside & (x != 0))).any(-1)
-        return x, torch.where(fits, (self.finite * x).sum(-1), -torch.inf)
+        sign = inside.to(self.u.dtype) - outside.to(self.u.dtype)
+        x = fits = torch.zeros_like(inside)
+        for force in self.forces:
+            bound = self.u + force * sign
+            found = best_vertices(self.handle, bound.flatten(0, -2)).view_as(bound)
+            x = torch.where(fits, x, found)
+            fits = ~((inside & (x == 0)) | (outside & (x != 0))).any(-1, keepdim=True)
+            if len(self.forces) > 1 and fits.all():
+                break
+        return x, torch.where(fits.squeeze(-1), (self.finite * x).sum(-1), -torch.inf)
+
+    def shown(self, x: Tensor, values: Tensor) -> Tensor:
+        """The values, +∞ for vertices with a coordinate at +∞, which `scaled` makes finite."""
+        return torch.where((self.infinite & (x != 0)).any(-1) & (values > -torch.inf), torch.inf, values)
 
 
 @torch.no_grad()
-def max_marginals(structure: Oracle, u: Tensor) -> Tensor:
-    """See `Structure.max_marginals`; u is scaled."""
-    best = _Conditioned(structure, u)
+def max_marginals(structure: Oracle, u: Tensor, infinite: Tensor) -> Tensor:
+    """See `Structure.max_marginals`; u is scaled, and was +∞ where `infinite`."""
+    best = _Conditioned(structure, u, infinite)
     n, batch = best.u.shape[-1], best.u.shape[:-1]
     each = torch.eye(n, dtype=torch.bool, device=u.device).view(n, *[1] * len(batch), n).expand(n, *batch, n)
-    values = best(each, torch.zeros_like(each))[1].movedim(0, -1)
+    values = best.shown(*best(each, torch.zeros_like(each))).movedim(0, -1)
     return torch.where(best.u > -torch.inf, values, -torch.inf).unflatten(-1, structure.event_shape)
 
 
 @torch.no_grad()
-def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
-    """See `Structure.k_best`; u is scaled."""
+def k_best(structure: Oracle, u: Tensor, infinite: Tensor, k: int) -> Best:
+    """See `Structure.k_best`; u is scaled, and was +∞ where `infinite`."""
     k = check_integer("k", k, "1 is the argmax.", low=1)
-    best = _Conditioned(structure, u)
+    best = _Conditioned(structure, u, infinite)
     n, batch = best.u.shape[-1], best.u.shape[:-1]
     inside = outside = torch.zeros(1, *batch, n, dtype=torch.bool, device=u.device)
     x, values = best(inside, outside)
@@ -64,8 +84,8 @@ def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
         at = top.unsqueeze(-1).expand(1, *batch, n)
         taken, with_, without = x.gather(0, at), inside.gather(0, at), outside.gather(0, at)
         found.append(torch.where(value.unsqueeze(-1) > -torch.inf, taken, 0.0))
-        worth.append(value)
-        if last:
+        worth.append(best.shown(taken, value))
+        if last or (is_readable(value) and not (value > -torch.inf).any()):  # there are no more
             break
         values = values.scatter(0, top, -torch.inf)
         free = ~(with_ | without) & (best.u > -torch.inf)
@@ -79,5 +99,7 @@ def k_best(structure: Oracle, u: Tensor, k: int) -> Best:
         x, inside, outside = (
             torch.cat(pair).gather(0, order) for pair in ((x, more), (inside, within), (outside, beyond))
         )
-    vertices = torch.cat(found).movedim(0, len(batch)).unflatten(-1, structure.event_shape)
-    return Best(vertices, torch.cat(worth).movedim(0, -1))
+    rest = k - len(found)
+    vertices = torch.cat([*found, torch.zeros_like(found[0]).expand(rest, *batch, n)]).movedim(0, len(batch))
+    values = torch.cat([*worth, torch.full_like(worth[0], -torch.inf).expand(rest, *batch)]).movedim(0, -1)
+    return Best(vertices.unflatten(-1, structure.event_shape), values)

@@ -8,6 +8,7 @@ from torch import Tensor
 from sstricks.errors import check_tensor, invalid, joint_shape
 from sstricks.functional.checks import check_mask, graph_nodes
 from sstricks.ops.edge_list import checked_edges
+from sstricks.ops.operator import is_readable
 from sstricks.structures.structure import Structure
 
 
@@ -56,10 +57,10 @@ class GraphStructure(Structure):
         """Which edges are between nodes that are present, shape (*batch, E): the mask of graphs of different sizes.
 
         Args:
-            nodes: True where a node is present, shape (*batch, n); or int64 (*batch), how many are, the first ones.
+            nodes: True where a node is present, shape (*batch, n); or integers (*batch), how many are, the first ones.
 
         Raises:
-            ValueError: `nodes` has the wrong shape or dtype.
+            ValueError: `nodes` has the wrong shape or dtype, or is out of range.
 
         Example:
             >>> trees = sst.SpanningTree.complete(3)
@@ -68,7 +69,10 @@ class GraphStructure(Structure):
                     [ True, False, False],
                     [ True,  True,  True]])
         """
-        if isinstance(nodes, Tensor) and nodes.dtype == torch.int64:
+        if isinstance(nodes, Tensor) and not nodes.dtype.is_floating_point and nodes.dtype != torch.bool:
+            if is_readable(nodes) and ((nodes < 0) | (nodes > self.num_nodes)).any():
+                remedy = "Count the nodes of each example."
+                raise invalid("nodes", nodes.tolist(), f"integers from 0 to num_nodes = {self.num_nodes}", remedy)
             nodes = torch.arange(self.num_nodes, device=nodes.device) < nodes.unsqueeze(-1)
         check_mask(nodes, torch.Size([self.num_nodes]), "nodes")
         i, j = (end.expand(*nodes.shape[:-1], -1) for end in self.placed("edges", nodes.device))
@@ -80,10 +84,11 @@ class GraphStructure(Structure):
         It is `masked(edge_mask(nodes))`, and so it looks at the mask and waits for its device.
 
         Args:
-            nodes: True where a node is present, shape (*batch, n); or int64 (*batch), how many are, the first ones.
+            nodes: True where a node is present, shape (*batch, n); or integers (*batch), how many are, the first ones.
 
         Raises:
-            ValueError: `nodes` has the wrong shape or dtype, or the nodes of some example have no such subgraph.
+            ValueError: `nodes` has the wrong shape or dtype, or is out of range, or the nodes of some example have no
+                such subgraph.
 
         Example:
             >>> sst.SpanningTree.complete(3).of_nodes(torch.tensor([1, 2, 3])).argmax(torch.zeros(3))

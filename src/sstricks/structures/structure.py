@@ -241,7 +241,7 @@ class Structure(Oracle):
             >>> sst.KSubset(3, 2).max_marginals(torch.tensor([1.0, 2.0, 4.0]))
             tensor([5., 6., 6.])
         """
-        return max_marginals(self, self.scaled(u, 1.0)).to(u.dtype)
+        return max_marginals(self, self.scaled(u, 1.0), u == torch.inf).to(u.dtype)
 
     def k_best(self, u: Tensor, k: int) -> Best:
         """The k vertices of largest uᵀx, the best first, and their values; no gradient.
@@ -259,7 +259,7 @@ class Structure(Oracle):
             >>> sst.KSubset(3, 2).k_best(torch.tensor([1.0, 2.0, 4.0]), 2).values
             tensor([6., 5.])
         """
-        return Best(*(found.to(u.dtype) for found in k_best(self, self.scaled(u, 1.0), k)))
+        return Best(*(found.to(u.dtype) for found in k_best(self, self.scaled(u, 1.0), u == torch.inf, k)))
 
     def marginals(self, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
         """The means of the exponential family p(x) ∝ exp(uᵀx/t): the softmax with `ExponentialFamilyEntropy` (eq. 8).
