@@ -1,0 +1,241 @@
+"""Permutahedra on the CPU; see `sstricks.ops.permutahedron`."""
+
+import math
+
+import numpy as np
+
+from sstricks.ops.kernels.compiled import compiled
+
+_FEW = 40  # So many are sooner sorted by inserting each in its place.
+_DIGIT, _DIGITS = 256, 8
+_TOP = np.uint64(1 << 63)
+_BYTE = np.uint64(255)
+
+
+@compiled
+def _is_sorted(n, keys, order):
+    """Whether the keys increase, or all decrease strictly, in which case the order is turned round."""
+    up, down = True, True
+    for i in range(1, n):
+        up &= keys[i - 1] <= keys[i]
+        down &= keys[i - 1] > keys[i]
+    if down:
+        for i in range(n):
+            order[i] = n - 1 - i
+    return up or down
+
+
+@compiled
+def _insert(n, keys, order):
+    for i in range(1, n):
+        key = keys[i]
+        j = i
+        while j > 0 and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            order[j] = order[j - 1]
+            j -= 1
+        keys[j] = key
+        order[j] = i
+
+
+@compiled
+def _by_digits(n, keys, order, keys_too, order_too, counts):
+    """Sort by one byte after the other, the last one first; skip those that all keys share. The order is returned."""
+    for d in range(_DIGITS):
+        for v in range(_DIGIT):
+            counts[d, v] = 0
+    for i in range(n):
+        key = keys[i]
+        for d in range(_DIGITS):
+            counts[d, key & _BYTE] += 1
+            key >>= np.uint64(8)
+    for d in range(_DIGITS):
+        shift = np.uint64(8 * d)
+        count = counts[d]
+        if count[(keys[0] >> shift) & _BYTE] == n:
+            continue
+        at = 0
+        for v in range(_DIGIT):
+            many = count[v]
+            count[v] = at
+            at += many
+        for i in range(n):
+            key = keys[i]
+            digit = (key >> shift) & _BYTE
+            to = count[digit]
+            keys_too[to] = key
+            order_too[to] = order[i]
+            count[digit] = to + 1
+        keys, keys_too = keys_too, keys
+        order, order_too = order_too, order
+    return order
+
+
+@compiled
+def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
+    """Where the utilities stand, absent ones first, then from the largest down; of equal ones the first comes first.
+
+    The bits of a positive float, and those of a negative one turned round, are in the order of the numbers.
+
+    Returns:
+        The order, and how many are absent.
+    """
+    absent = 0
+    for i in range(n):
+        floats[i] = np.float64(u[i]) + 0.0  # zero has one sign
+    for i in range(n):
+        key = keys[i]
+        if u[i] == -math.inf:
+            absent += 1
+            key = np.uint64(0)
+        elif key < _TOP:
+            key ^= _TOP - np.uint64(1)
+        keys[i] = key
+        order[i] = i
+    if _is_sorted(n, keys, order):
+        return order, absent
+    if n <= _FEW:
+        _insert(n, keys, order)
+        return order, absent
+    return _by_digits(n, keys, order, keys_too, order_too, counts), absent
+
+
+@compiled
+def arrange(begin, end, u, values, out):
+    """Write the values, in descending order, to the utilities in descending order, and 0 where they are absent."""
+    n = u.shape[1]
+    floats = np.empty(n)
+    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
+    order, order_too = np.empty(n, np.int64), np.empty(n, np.int64)
+    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    for r in range(begin, end):
+        place, absent = _descending(n, u[r], floats, keys, order, keys_too, order_too, counts)
+        for p in range(absent):
+            out[r, place[p]] = 0.0
+        for p in range(absent, n):
+            out[r, place[p]] = values[r, p]
+
+
+@compiled
+def blocks(begin, end, entropic, u, values, out):
+    """Write the first position of its block for every coordinate, −1 where it is absent, by pooling neighbours.
+
+    The level of a block is its `base` and `rest`, so that no digit of what stands above a large base is lost.
+    """
+    n = u.shape[1]
+    floats = np.empty(n)
+    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
+    order, order_too = np.empty(n, np.int64), np.empty(n, np.int64)
+    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    first = np.empty(n + 1, np.int64)
+    base, lift, peak, fill, rest = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(begin, end):
+        place, absent = _descending(n, u[r], floats, keys, order, keys_too, order_too, counts)
+        top = -1
+        for p in range(absent, n):
+            top += 1
+            first[top] = p
+            base[top] = u[r, place[p]]
+            if entropic:
+                lift[top], peak[top], fill[top] = 1.0, values[r, p], 1.0
+                rest[top] = -values[r, p]
+            else:
+                lift[top], fill[top] = 0.0, values[r, p]
+                rest[top] = -values[r, p]
+            while top > 0 and (base[top - 1] - base[top]) + (rest[top - 1] - rest[top]) < 0.0:
+                a, b = top - 1, top
+                if entropic:
+                    lift[a] += lift[b] * math.exp(base[b] - base[a])
+                    fill[a] += fill[b] * math.exp(peak[b] - peak[a])
+                    rest[a] = math.log(lift[a] / fill[a]) - peak[a]
+                else:
+                    lift[a] += lift[b] + (p + 1 - first[b]) * (base[b] - base[a])
+                    fill[a] += fill[b]
+                    rest[a] = (lift[a] - fill[a]) / (p + 1 - first[a])
+                top -= 1
+        first[top + 1] = n
+        for p in range(absent):
+            out[r, place[p]] = -1
+        for b in range(top + 1):
+            for p in range(first[b], first[b + 1]):
+                out[r, place[p]] = first[b]
+
+
+@compiled
+def centred(begin, end, g, labels, out):
+    """Write g less its mean over the block of each coordinate, 0 where it is absent."""
+    n = g.shape[1]
+    count, base, total = np.empty(n), np.empty(n), np.empty(n)
+    for r in range(begin, end):
+        for i in range(n):
+            count[i] = 0.0
+        for i in range(n):
+            b = labels[r, i]
+            if b < 0:
+                continue
+            if count[b] == 0.0:
+                base[b], total[b] = g[r, i], 0.0
+            count[b] += 1.0
+            total[b] += g[r, i] - base[b]
+        for i in range(n):
+            b = labels[r, i]
+            out[r, i] = (g[r, i] - base[b]) - total[b] / count[b] if b >= 0 else 0.0
+
+
+@compiled
+def summed(begin, end, g, labels, out):
+    """Write the sum of g over the block of each coordinate, 0 where it is absent."""
+    n = g.shape[1]
+    total = np.empty(n)
+    for r in range(begin, end):
+        for i in range(n):
+            total[i] = 0.0
+        for i in range(n):
+            if labels[r, i] >= 0:
+                total[labels[r, i]] += g[r, i]
+        for i in range(n):
+            out[r, i] = total[labels[r, i]] if labels[r, i] >= 0 else 0.0
+
+
+@compiled
+def log_softmax(begin, end, u, labels, out):
+    """Write u less the logarithm of the sum of exp(u) over the block of each coordinate, −∞ where it is absent."""
+    n = u.shape[1]
+    high, total = np.empty(n), np.empty(n)
+    for r in range(begin, end):
+        for i in range(n):
+            high[i], total[i] = -math.inf, 0.0
+        for i in range(n):
+            b = labels[r, i]
+            if b >= 0:
+                high[b] = max(high[b], u[r, i])
+        for i in range(n):
+            b = labels[r, i]
+            if b >= 0:
+                out[r, i] = u[r, i] - high[b]
+                total[b] += math.exp(out[r, i])
+        for i in range(n):
+            b = labels[r, i]
+            out[r, i] = out[r, i] - math.log(total[b]) if b >= 0 else -math.inf
+
+
+@compiled
+def shares(begin, end, mean, values, labels, out):
+    """Write the sum, or the mean, of the values of the block of each coordinate, 0 where it is absent."""
+    n = values.shape[1]
+    count, total = np.empty(n, np.int64), np.empty(n)
+    for r in range(begin, end):
+        for i in range(n):
+            count[i] = 0
+        for i in range(n):
+            if labels[r, i] >= 0:
+                count[labels[r, i]] += 1
+        for b in range(n):
+            if count[b] > 0:
+                total[b] = 0.0
+                for p in range(b, b + count[b]):
+                    total[b] += values[r, p]
+                if mean:
+                    total[b] /= count[b]
+        for i in range(n):
+            out[r, i] = total[labels[r, i]] if labels[r, i] >= 0 else 0.0
