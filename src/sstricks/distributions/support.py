@@ -57,7 +57,7 @@ class Hull(_InStructure):
         try:
             nearest = self.structure.softmax(point, 1.0, Euclidean())
         except NoSolverError:
-            nearest = point.clamp(0, 1) if self.structure._is_binary else point
+            nearest = point.clamp(0, 1) if self.structure.is_binary else point
         distance = (nearest - point).abs().flatten(-depth).amax(-1)
         return finite & (distance <= torch.finfo(value.dtype).eps ** 0.5)
 

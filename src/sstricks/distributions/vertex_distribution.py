@@ -91,7 +91,7 @@ class VertexDistribution(BaseDistribution):
         Raises:
             NotImplementedError: 𝒳 is not of zeros and ones.
         """
-        if not self.structure._is_binary:
+        if not self.structure.is_binary:
             raise NotImplementedError(
                 "variance: found a structure that is not of zeros and ones. Take that of samples."
             )

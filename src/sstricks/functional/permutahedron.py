@@ -12,8 +12,8 @@ def soft_rank(u: Tensor, temperature: Tensor | float = 1.0, *, entropic: bool = 
     r"""Differentiable ranks (Blondel, Teboul, Berthet and Djolonga 2020), in O(n log n), shape (*batch, n).
 
     The maximiser of :math:`u^\top x - t f(x)` on the hull of all orders of 1, …, n, as in
-    ``sst.Permutahedron(n).softmax(u, t, f)``: the largest utility has rank n, the smallest 1. The lower the temperature,
-    the nearer they are to integers; where neighbours are further apart than t, they are integers.
+    ``sst.Permutahedron(n).softmax(u, t, f)``: the largest utility has rank n, the smallest 1. The lower the
+    temperature, the nearer they are to integers; for ½‖x‖² they are integers where all neighbours are t apart.
 
     Args:
         u: What to rank, shape (*batch, n). −∞ is absent and has rank 0; the others are ranked among themselves.
@@ -60,7 +60,7 @@ def soft_sort(u: Tensor, temperature: Tensor | float = 1.0, *, entropic: bool = 
 
     Example:
         >>> F.soft_sort(torch.tensor([0.5, 9.0, 0.0]), 1.0)
-        tensor([-0.2500,  0.7500,  9.0000])
+        tensor([2.1667, 3.1667, 4.1667])
         >>> F.soft_sort(torch.tensor([0.5, 9.0, 0.0]), 0.1)
         tensor([0.0000, 0.5000, 9.0000])
     """

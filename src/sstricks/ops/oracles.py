@@ -38,7 +38,7 @@ class Oracle(Handled, ABC):
     mask: Tensor | None
     _is_trusted = True
     """Whether its argmax is the library's, and not any function of a user."""
-    _is_binary = True
+    is_binary = True
     """Whether all vertices are of zeros and ones. A structure of other numbers says False."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ def is_trusted(handle: int) -> bool:
 
 def is_binary(handle: int) -> bool:
     """Whether the vertices of the oracle with this handle are of zeros and ones."""
-    return object_of(handle)._is_binary
+    return object_of(handle).is_binary
 
 
 def object_of(handle: int) -> Any:

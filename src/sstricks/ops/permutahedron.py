@@ -133,9 +133,9 @@ def _pooled(level: Tensor, weight: Tensor | None) -> Tensor:
         down, down_lower = (-upper).contiguous(), (-lower).contiguous()
         # Of its own half a position asks those beyond its own block, which is neither above its level nor below.
         higher = mean(torch.searchsorted(down, down, right=True), torch.searchsorted(down_lower, down)) > upper
-        lesser = mean(
-            torch.searchsorted(down, down_lower, right=True), torch.searchsorted(down_lower, down_lower)
-        ) < lower
+        lesser = (
+            mean(torch.searchsorted(down, down_lower, right=True), torch.searchsorted(down_lower, down_lower)) < lower
+        )
         meet = lower[..., :1] > upper[..., -1:]  # or else what they compare is nothing but rounding
         many = (higher & meet).flip(-1).long().cummin(-1).values.sum(-1, keepdim=True)
         few = (lesser & meet).long().cummin(-1).values.sum(-1, keepdim=True)
@@ -191,31 +191,33 @@ def log_softmax(u: Tensor, labels: Tensor) -> Tensor:
     return torch.where(there, u - summed.twin(u.exp(), labels).log(), -torch.inf)
 
 
-@operator("sstricks::permutahedron_shares", core=(1, 1))
-def shares(values: Tensor, labels: Tensor, mean: bool) -> Tensor:
-    """The sum or the mean of the values of the block of each coordinate, and 0 where it is absent; shape (*batch, n).
-
-    Args:
-        values: In descending order, shape (*batch, n).
-        labels: By `blocks`, shape (*batch, n).
-        mean: Which of both.
-    """
+def _shares(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the values of the block of each coordinate, and how many they are; 0 and 1 where it is absent."""
     there, at = labels >= 0, labels.clamp(min=0)
     count = torch.zeros_like(at).scatter_add(-1, at, there.long())
     here = torch.arange(values.shape[-1], device=values.device)
     place = torch.where(count > 0, here, 0).cummax(-1).values
     total = torch.zeros_like(values).scatter_add(-1, place, values)
-    total = total / count.clamp(min=1) if mean else total
-    return torch.where(there, total.gather(-1, at), 0.0)
+    return torch.where(there, total.gather(-1, at), 0.0), torch.where(there, count.gather(-1, at), 1)
 
 
-@arrange.cpu
-def _(u: Tensor, values: Tensor) -> Tensor:
-    from sstricks.ops.kernels import permutahedron as kernels
+@operator("sstricks::permutahedron_projected", core=(1, 1, 1))
+def projected(u: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    """The optimum for x²/2: u less its mean over the block of each coordinate, plus the mean of the values there.
 
-    out = torch.empty_like(u)
-    over_rows(kernels.arrange, len(u), _SORT * u.shape[1], u.numpy(), values.numpy(), out.numpy())
-    return out
+    Args:
+        u: Scaled utilities, shape (*batch, n), −∞ where a coordinate is absent; 0 is returned there.
+        values: In descending order, shape (*batch, n).
+        labels: By `blocks`, shape (*batch, n).
+    """
+    total, count = _shares(values, labels)
+    return centred.twin(u, labels) + total / count
+
+
+@operator("sstricks::permutahedron_softmax", core=(1, 1, 1))
+def spread_softmax(u: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    """As `projected` for x log x − x: the softmax over the block, times the sum of the values there."""
+    return log_softmax.twin(u, labels).exp() * _shares(values, labels)[0]
 
 
 @blocks.cpu
@@ -228,21 +230,28 @@ def _(u: Tensor, values: Tensor, entropic: bool) -> Tensor:
     return out
 
 
-@shares.cpu
-def _(values: Tensor, labels: Tensor, mean: bool) -> Tensor:
+def _launch(name: str, nanoseconds: float, *rows: Tensor) -> Tensor:
     from sstricks.ops.kernels import permutahedron as kernels
 
-    out = torch.empty_like(values)
-    over_rows(kernels.shares, len(values), 3.0 * values.shape[1], mean, values.numpy(), labels.numpy(), out.numpy())
+    out = torch.empty_like(rows[0])
+    work = nanoseconds * out.shape[1]
+    over_rows(getattr(kernels, name), len(out), work, *(row.numpy() for row in rows), out.numpy())
     return out
 
 
-def _launch(name: str, nanoseconds: float, g: Tensor, labels: Tensor) -> Tensor:
-    from sstricks.ops.kernels import permutahedron as kernels
+@arrange.cpu
+def _(u: Tensor, values: Tensor) -> Tensor:
+    return _launch("arrange", _SORT, u, values)
 
-    out = torch.empty_like(g)
-    over_rows(getattr(kernels, name), len(g), nanoseconds * g.shape[1], g.numpy(), labels.numpy(), out.numpy())
-    return out
+
+@projected.cpu
+def _(u: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    return _launch("projected", 5.0, u, values, labels)
+
+
+@spread_softmax.cpu
+def _(u: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    return _launch("spread_softmax", 15.0, u, values, labels)
 
 
 @summed.cpu
@@ -260,8 +269,24 @@ def _(u: Tensor, labels: Tensor) -> Tensor:
     return _launch("log_softmax", 15.0, u, labels)
 
 
-for _constant in (arrange, blocks, shares):
+for _constant in (arrange, blocks):
     attach_no_gradient(_constant)
+
+
+@projected.symmetric
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, values: Tensor, labels: Tensor
+) -> tuple[Tensor, None, None]:
+    return centred(grad, labels), None, None
+
+
+# x = W softmax(u) in a block, so dx = x du − x Σ x du / W, where W is Σ x.
+@spread_softmax.symmetric
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, values: Tensor, labels: Tensor
+) -> tuple[Tensor, None, None]:
+    along, total = x * torch.where(labels >= 0, grad, 0.0), summed(x, labels)
+    return along - x * (summed(along, labels) / torch.where(total > 0, total, 1.0)), None, None
 
 
 # Both are linear.
@@ -294,14 +319,12 @@ def projection(u: Tensor, values: Tensor) -> Tensor:
         u: Scaled utilities, shape (*batch, n), −∞ where a coordinate is absent.
         values: In descending order, shape (*batch, n), constants.
     """
-    labels = blocks(u.detach(), values, False)
-    return centred(u, labels) + shares(values, labels, True)
+    return projected(u, values, blocks(u.detach(), values, False))
 
 
 def softmax(u: Tensor, values: Tensor) -> Tensor:
     """The maximiser of uᵀx − Σ(x log x − x), as `projection`, for values that are not negative."""
-    labels = blocks(u.detach(), values.log(), True)
-    return log_softmax(u, labels).exp() * shares(values, labels, False)
+    return spread_softmax(u, values, blocks(u.detach(), values.log(), True))
 
 
 def sorted_(u: Tensor, values: Tensor, entropic: bool) -> Tensor:

@@ -200,7 +200,7 @@ def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
 
 def domain_on(structure: Oracle, f: SeparableRegularizer) -> Domain:
     """Where the coordinates of points of conv 𝒳 are, as far as solvers are concerned."""
-    return UNIT if structure._is_binary else f.domain
+    return UNIT if structure.is_binary else f.domain
 
 
 def differentiable(

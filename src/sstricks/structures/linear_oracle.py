@@ -68,7 +68,7 @@ class LinearOracle(Structure):
             raise invalid("argmax", repr(argmax), "a function", "It maps utilities (rows, *event_shape) to vertices.")
         super().__init__(shape, mask, at_least=0)
         self.oracle = argmax
-        self._is_binary = binary
+        self.is_binary = binary
 
     def _arguments(self) -> str:
         return f"{getattr(self.oracle, '__name__', self.oracle)}, {tuple(self.event_shape)}"
@@ -101,7 +101,7 @@ class LinearOracle(Structure):
         flat, gone = rows.flatten(1), absent.flatten(1)
         size = torch.where(gone, 0.0, flat).abs().amax(-1, keepdim=True)
         size = torch.where(size > 0, size, 1.0)
-        enough = (2 * flat.shape[-1] + 1) * (1 if self._is_binary else _RANGE)
+        enough = (2 * flat.shape[-1] + 1) * (1 if self.is_binary else _RANGE)
         return torch.where(gone, -enough * size, flat).reshape(rows.shape)
 
     def _asked(self, rows: Tensor) -> Tensor:
@@ -114,13 +114,13 @@ class LinearOracle(Structure):
                 f"a tensor of shape {tuple(rows.shape)}",
                 "Return one vertex for each row of utilities.",
             )
-        wrong = ~((x == 0) | (x == 1) if self._is_binary else x.isfinite())  # NaN included
+        wrong = ~((x == 0) | (x == 1) if self.is_binary else x.isfinite())  # NaN included
         if wrong.any():
             row = _first(wrong)
             raise invalid(
                 "argmax",
                 f"the entry {float(x[row][wrong[row]][0])} in row {row}",
-                "vertices of zeros and ones" if self._is_binary else "vertices of finite numbers",
+                "vertices of zeros and ones" if self.is_binary else "vertices of finite numbers",
                 "Return the indicator vector of what is chosen, or say binary=False if others are meant.",
             )
         return x.to(rows)

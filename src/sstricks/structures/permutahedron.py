@@ -27,7 +27,8 @@ class Permutahedron(Structure):
     cannot be had.
 
     A coordinate that is masked, or −∞, has the value 0, and the others share the smallest values: the ranks that they
-    have among themselves. Coordinates at +∞ share the largest ones.
+    have among themselves. That is not the limit of low utilities, which have the smallest values. Coordinates at +∞
+    share the largest ones.
 
     Args:
         n: The number of coordinates.
@@ -47,7 +48,7 @@ class Permutahedron(Structure):
         tensor([0.0500, 0.9000, 0.0500])
     """
 
-    _is_binary = False
+    is_binary = False
     _may_have_unused_coordinates = False
     _compares_only = True
 
@@ -82,11 +83,9 @@ class Permutahedron(Structure):
 
     def _contains(self, x: Tensor) -> Tensor:
         present = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self.placed("mask", x.device)
-        present = present.expand_as(x)
-        absent = self.n - present.sum(-1, keepdim=True)
         found = torch.where(present, x, torch.inf).sort(dim=-1, descending=True).values
-        expected = self.values_like(x).expand_as(found)
-        return (torch.arange(self.n, device=x.device) < absent).logical_or(found == expected).all(-1)
+        absent = torch.arange(self.n, device=x.device) < self.n - present.sum(-1, keepdim=True)
+        return (absent | (found == self.values_like(x))).all(-1)
 
     def _present(self) -> list[int]:
         return list(range(self.n)) if self.mask is None else self.mask.nonzero().flatten().tolist()

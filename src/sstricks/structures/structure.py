@@ -29,9 +29,9 @@ class Structure(Oracle):
     regularizer it has one for. Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
 
     Embeddings are of zeros and ones. A subclass of which they are not says so by the class attribute
-    `_is_binary = False`; then `_contains` gets points as they are, in any dtype, `max_marginals` and `k_best` are not defined,
-    and an entropy is a regularizer only where it is convex (`SeparableRegularizer.domain`). An absent coordinate is 0
-    in all embeddings there, too.
+    `is_binary = False`. Then `_contains` gets points as they are, in any dtype, `max_marginals` and `k_best` are not
+    defined, and an entropy is a regularizer only where it is convex (`SeparableRegularizer.domain`). An absent
+    coordinate is 0 in all embeddings there, too.
 
     In a `torch.nn.Module` a structure is an attribute like any other: `module.to(device)` need not move it, since it
     follows the utilities to their device. Its mask and edges are in the module's `state_dict` if they are registered:
@@ -338,12 +338,12 @@ class Structure(Oracle):
             ValueError: x has the wrong shape.
         """
         self.check_shape("x", x)
-        possible = (x == 0) | (x == 1) if self._is_binary else x == x  # NaN is no number
+        possible = (x == 0) | (x == 1) if self.is_binary else x == x  # NaN is no number
         if self.mask is not None:
             possible = possible & ((x == 0) | self.placed("mask", x.device))
         events = tuple(range(-len(self.event_shape), 0))
         # The counts of half precision end at 256.
-        x = (x != 0).to(torch.float32) if self._is_binary else x
+        x = (x != 0).to(torch.float32) if self.is_binary else x
         return possible.all(dim=events) & self._contains(x)
 
     def enumerate_support(self) -> Tensor:
@@ -440,7 +440,7 @@ class Structure(Oracle):
         """All embeddings, regardless of the mask."""
 
     def _check_binary(self, wanted: str) -> None:
-        if not self._is_binary:
+        if not self.is_binary:
             raise NotImplementedError(
                 f"{wanted}: found {type(self).__name__}, whose embeddings are not of zeros and ones, so that a "
                 "coordinate is not in or out. For small structures compare those of enumerate_support()."

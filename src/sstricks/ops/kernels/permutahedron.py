@@ -6,7 +6,7 @@ import numpy as np
 
 from sstricks.ops.kernels.compiled import compiled
 
-_FEW = 40  # So many are sooner sorted by inserting each in its place.
+_FEW = 128  # So many are sooner sorted by inserting each in its place.
 _DIGIT, _DIGITS = 256, 8
 _TOP = np.uint64(1 << 63)
 _BYTE = np.uint64(255)
@@ -162,24 +162,58 @@ def blocks(begin, end, entropic, u, values, out):
 
 
 @compiled
+def _centre(n, g, labels, count, base, total):
+    """For every block that there is: how many it has, some g in it, and the mean of what g is more than that."""
+    for i in range(n):
+        count[i] = 0.0
+    for i in range(n):
+        b = labels[i]
+        if b < 0:
+            continue
+        if count[b] == 0.0:
+            base[b], total[b] = g[i], 0.0
+        count[b] += 1.0
+        total[b] += g[i] - base[b]
+    for b in range(n):
+        if count[b] > 1.0:
+            total[b] /= count[b]
+
+
+@compiled
 def centred(begin, end, g, labels, out):
     """Write g less its mean over the block of each coordinate, 0 where it is absent."""
     n = g.shape[1]
     count, base, total = np.empty(n), np.empty(n), np.empty(n)
     for r in range(begin, end):
-        for i in range(n):
-            count[i] = 0.0
-        for i in range(n):
-            b = labels[r, i]
-            if b < 0:
-                continue
-            if count[b] == 0.0:
-                base[b], total[b] = g[r, i], 0.0
-            count[b] += 1.0
-            total[b] += g[r, i] - base[b]
+        _centre(n, g[r], labels[r], count, base, total)
         for i in range(n):
             b = labels[r, i]
-            out[r, i] = (g[r, i] - base[b]) - total[b] / count[b] if b >= 0 else 0.0
+            out[r, i] = (g[r, i] - base[b]) - total[b] if b >= 0 else 0.0
+
+
+@compiled
+def _share(n, values, count, share):
+    """The sum of the values of every block that there is."""
+    for b in range(n):
+        share[b] = 0.0
+        for p in range(b, b + np.int64(count[b])):
+            share[b] += values[p]
+
+
+@compiled
+def projected(begin, end, u, values, labels, out):
+    """Write u less its mean over the block of each coordinate plus that of the values, 0 where it is absent."""
+    n = u.shape[1]
+    count, base, total, share = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(begin, end):
+        _centre(n, u[r], labels[r], count, base, total)
+        _share(n, values[r], count, share)
+        for b in range(n):
+            if count[b] > 1.0:
+                share[b] /= count[b]
+        for i in range(n):
+            b = labels[r, i]
+            out[r, i] = ((u[r, i] - base[b]) - total[b]) + share[b] if b >= 0 else 0.0
 
 
 @compiled
@@ -198,44 +232,46 @@ def summed(begin, end, g, labels, out):
 
 
 @compiled
-def log_softmax(begin, end, u, labels, out):
-    """Write u less the logarithm of the sum of exp(u) over the block of each coordinate, −∞ where it is absent."""
-    n = u.shape[1]
-    high, total = np.empty(n), np.empty(n)
-    for r in range(begin, end):
-        for i in range(n):
-            high[i], total[i] = -math.inf, 0.0
-        for i in range(n):
-            b = labels[r, i]
-            if b >= 0:
-                high[b] = max(high[b], u[r, i])
-        for i in range(n):
-            b = labels[r, i]
-            if b >= 0:
-                out[r, i] = u[r, i] - high[b]
-                total[b] += math.exp(out[r, i])
-        for i in range(n):
-            b = labels[r, i]
-            out[r, i] = out[r, i] - math.log(total[b]) if b >= 0 else -math.inf
+def _exponentials(n, u, labels, count, high, total, out):
+    """Write u less the largest in the block, and for every block that there is how many it has, and Σ exp of that."""
+    for i in range(n):
+        high[i], total[i], count[i] = -math.inf, 0.0, 0.0
+    for i in range(n):
+        b = labels[i]
+        if b >= 0:
+            high[b] = max(high[b], u[i])
+            count[b] += 1.0
+    for i in range(n):
+        b = labels[i]
+        if b >= 0:
+            out[i] = u[i] - high[b]
+            total[b] += math.exp(out[i])
 
 
 @compiled
-def shares(begin, end, mean, values, labels, out):
-    """Write the sum, or the mean, of the values of the block of each coordinate, 0 where it is absent."""
-    n = values.shape[1]
-    count, total = np.empty(n, np.int64), np.empty(n)
+def log_softmax(begin, end, u, labels, out):
+    """Write u less the logarithm of the sum of exp(u) over the block of each coordinate, −∞ where it is absent."""
+    n = u.shape[1]
+    count, high, total = np.empty(n), np.empty(n), np.empty(n)
     for r in range(begin, end):
-        for i in range(n):
-            count[i] = 0
-        for i in range(n):
-            if labels[r, i] >= 0:
-                count[labels[r, i]] += 1
+        _exponentials(n, u[r], labels[r], count, high, total, out[r])
         for b in range(n):
-            if count[b] > 0:
-                total[b] = 0.0
-                for p in range(b, b + count[b]):
-                    total[b] += values[r, p]
-                if mean:
-                    total[b] /= count[b]
+            total[b] = math.log(total[b])
         for i in range(n):
-            out[r, i] = total[labels[r, i]] if labels[r, i] >= 0 else 0.0
+            b = labels[r, i]
+            out[r, i] = out[r, i] - total[b] if b >= 0 else -math.inf
+
+
+@compiled
+def spread_softmax(begin, end, u, values, labels, out):
+    """Write the softmax over the block of each coordinate times the sum of the values there, 0 where it is absent."""
+    n = u.shape[1]
+    count, high, total, share = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(begin, end):
+        _exponentials(n, u[r], labels[r], count, high, total, out[r])
+        _share(n, values[r], count, share)
+        for b in range(n):
+            share[b] /= total[b]
+        for i in range(n):
+            b = labels[r, i]
+            out[r, i] = math.exp(out[r, i]) * share[b] if b >= 0 else 0.0
