@@ -1,4 +1,7 @@
-"""Soft ranks and sorts, forward and backward, beside compiled peers; and the argmax."""
+"""Soft ranks and sorts, forward and backward, beside compiled peers."""
+
+from collections.abc import Callable
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -18,53 +21,47 @@ def run(seconds: float) -> list[Row]:
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
-def _problem(n: int) -> tuple[Tensor, Tensor]:
+def _problem(n: int, scale: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(BATCH, n, generator=generator), torch.randn(BATCH, n, generator=generator)
+    return scale * torch.randn(BATCH, n, generator=generator), torch.randn(BATCH, n, generator=generator)
 
 
-def _torchsort(name: str, kind: str, u: Tensor, g: Tensor, strength: float) -> Contender:
-    def make():
-        import torchsort
+def _peers(name: str, kind: str, u: Tensor, g: Tensor) -> list[Contender]:
+    def call(module: str) -> Callable[[], object]:
+        function = getattr(import_module(module), name)
+        return forward_backward(lambda v: function(v, regularization=kind), u, g)
 
-        function = getattr(torchsort, name)
-        return forward_backward(lambda v: function(v, regularization=kind, regularization_strength=strength), u, g)
-
-    return Contender.installed("torchsort (C++)", "torchsort", "torchsort, with a compiler", make)
-
-
-def _fast_soft_sort(name: str, kind: str, u: Tensor, g: Tensor, strength: float) -> Contender:
-    def make():
-        from fast_soft_sort import pytorch_ops
-
-        function = getattr(pytorch_ops, name)
-        return forward_backward(lambda v: function(v, regularization=kind, regularization_strength=strength), u, g)
-
-    return Contender.installed("fast-soft-sort (Numba)", "fast_soft_sort", "fast-soft-sort, not on PyPI", make)
+    return [
+        Contender.installed("torchsort (C++)", "torchsort", "torchsort, with a compiler", lambda: call("torchsort")),
+        Contender.installed(
+            "fast-soft-sort (Numba)",
+            "fast_soft_sort",
+            "from GitHub, it is not on PyPI",
+            lambda: call("fast_soft_sort.pytorch_ops"),
+        ),
+    ]
 
 
 def rank(n: int, entropic: bool) -> Contest:
-    """Soft ranks and a vector–Jacobian product, of standard normal numbers at a temperature that pools a few."""
-    (u, g), t = _problem(n), 1.0 / n
+    """Soft ranks and a vector–Jacobian product, of normal numbers so far apart that a few share a block."""
+    u, g = _problem(n, n)
     orders, f = sst.Permutahedron(n), sst.CategoricalEntropy() if entropic else sst.Euclidean()
-    given = ("soft_rank", "kl" if entropic else "l2", u, g, t)
+    given = ("soft_rank", "kl" if entropic else "l2", u, g)
     contenders = [
-        Contender(OURS, forward_backward(lambda v: orders.softmax(v, t, f), u, g)),
-        _torchsort(*given),
-        _fast_soft_sort(*given),
+        Contender(OURS, forward_backward(lambda v: orders.softmax(v, 1.0, f), u, g)),
+        *_peers(*given),
     ]
-    judge = None if entropic or n > 1000 else rank_judge(u, g, t)  # its tables have n² entries
+    judge = None if entropic or n > 1000 else rank_judge(u, g)  # its tables have n² entries
     work = f"soft rank, {'entropic' if entropic else 'Euclidean'}, fwd+bwd"
     return Contest(work, {"n": n, "batch": BATCH}, contenders, judge=judge)
 
 
 def sort(n: int) -> Contest:
     """A soft sort under the Euclidean regularizer and a vector–Jacobian product."""
-    (u, g), t = _problem(n), 1.0
-    given = ("soft_sort", "l2", u, g, t)
+    u, g = _problem(n, 1.0)
+    given = ("soft_sort", "l2", u, g)
     contenders = [
-        Contender(OURS, forward_backward(lambda v: F.soft_sort(v, t), u, g)),
-        _torchsort(*given),
-        _fast_soft_sort(*given),
+        Contender(OURS, forward_backward(lambda v: F.soft_sort(v), u, g)),
+        *_peers(*given),
     ]
     return Contest("soft sort, Euclidean, fwd+bwd", {"n": n, "batch": BATCH}, contenders)

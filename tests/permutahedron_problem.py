@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,12 +52,12 @@ class PermutahedronProblem(Problem):
         return x
 
 
-def mean_of_differences(s: Vector, w: Vector) -> object:
+def mean_of_differences(s: Vector, w: Vector) -> Any:
     """v of a block for ½x²."""
     return MP.fsum(a - b for a, b in zip(s, w, strict=True)) / len(s)
 
 
-def log_of_quotient(s: Vector, w: Vector) -> object:
+def log_of_quotient(s: Vector, w: Vector) -> Any:
     """v of a block for x log x - x."""
     return MP.log(MP.fsum(MP.exp(a - s[0]) for a in s) / MP.fsum(w)) + s[0]
 
@@ -65,8 +66,8 @@ def log_of_quotient(s: Vector, w: Vector) -> object:
 class PermutahedronOptimum:
     """v_i = min_{j ≤ i} max_{k ≥ i} v(j..k) in descending order of s, and x = (h')⁻¹(s - v)."""
 
-    level: Callable[[Vector, Vector], object]
-    response: Callable[[object], object]
+    level: Callable[[Vector, Vector], Any]
+    response: Callable[[Any], Any]
 
     def value(self, s: Vector) -> Vector:
         order = sorted((i for i, v in enumerate(s) if v > MP.ninf), key=lambda i: -s[i])

@@ -140,7 +140,6 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
         {"u": U, "temperature": 1.0},
         [
             ("temperature", -1.0, "-1", "number >= 0"),
-            ("temperature", torch.ones(2, 3), "(2, 3)", ""),
             ("u", torch.tensor([0.0, -torch.inf]), "not finite", "finite"),
             ("u", torch.tensor([0.0, torch.nan]), "not finite", "finite"),
         ],
