@@ -69,6 +69,6 @@ def soft_sort(u: Tensor, temperature: Tensor | float = 1.0, *, entropic: bool = 
         joint_shape("temperature", temperature.shape, u.shape[:-1], "u")
     if is_readable(u) and not u.isfinite().all():
         raise invalid("u", "a number that is not finite", "finite numbers", "There is no mean of others.")
-    values = to_working(u).sort(dim=-1).values
-    order = torch.arange(1, u.shape[-1] + 1, dtype=values.dtype, device=u.device)
-    return from_working(permutahedron.sorted_(scaled_utility(order, temperature), values, entropic), u.dtype)
+    values = to_working(u)
+    places = torch.arange(u.shape[-1], 0, -1, dtype=values.dtype, device=u.device)
+    return from_working(permutahedron.soft_sort(values, scaled_utility(places, temperature), entropic), u.dtype)

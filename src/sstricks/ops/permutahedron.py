@@ -45,8 +45,17 @@ _NOTHING = 800.0
 
 def _first_to_last(u: Tensor) -> tuple[Tensor, Tensor]:
     """The order of the utilities, absent ones last, and at which of the values the present ones begin."""
-    order = u.sort(dim=-1, descending=True, stable=True).indices
-    return order, (u == -torch.inf).sum(-1, keepdim=True)
+    return u.sort(dim=-1, descending=True, stable=True).indices, (u == -torch.inf).sum(-1, keepdim=True)
+
+
+@operator("sstricks::permutahedron_order", core=(1,), dtype=lambda u: torch.int64)
+def order(u: Tensor) -> Tensor:
+    """Where the numbers stand, shape (*batch, n), from the largest down; of equal ones the first comes first.
+
+    Args:
+        u: Finite numbers, shape (*batch, n).
+    """
+    return _first_to_last(u)[0]
 
 
 @operator("sstricks::permutahedron_arrange", core=(1, 1))
@@ -57,10 +66,10 @@ def arrange(u: Tensor, values: Tensor) -> Tensor:
         u: Utilities, shape (*batch, n), −∞ where a coordinate is absent; the others share the smallest values.
         values: In descending order, shape (*batch, n).
     """
-    order, absent = _first_to_last(u)
+    descending, absent = _first_to_last(u)
     place = torch.arange(u.shape[-1], device=u.device) + absent
     given = values.gather(-1, place.clamp(max=u.shape[-1] - 1)).to(u.dtype)
-    return torch.zeros_like(u).scatter(-1, order, torch.where(place < u.shape[-1], given, 0.0))
+    return torch.zeros_like(u).scatter(-1, descending, torch.where(place < u.shape[-1], given, 0.0))
 
 
 @operator("sstricks::permutahedron_blocks", core=(1, 1), dtype=lambda *args: torch.int64)
@@ -73,7 +82,7 @@ def blocks(u: Tensor, values: Tensor, entropic: bool) -> Tensor:
         entropic: Whether h is x log x − x, or else x²/2.
     """
     n = u.shape[-1]
-    order, absent = _first_to_last(u)
+    descending, absent = _first_to_last(u)
     place = torch.arange(n, device=u.device) + absent
     there = place < n
     values = values.gather(-1, place.clamp(max=n - 1))
@@ -82,11 +91,11 @@ def blocks(u: Tensor, values: Tensor, entropic: bool) -> Tensor:
         values = torch.maximum(values, least.clamp(max=torch.finfo(u.dtype).max) - _NOTHING)
     # Across a gap as wide as the values nothing is pooled; at twice that, rounding does not matter.
     widest = 2 * (values[..., :1] - torch.where(there, values, torch.inf).amin(-1, keepdim=True))
-    u = u.gather(-1, order)
+    u = u.gather(-1, descending)
     gaps = torch.where(there[..., 1:], torch.minimum(u[..., :-1] - u[..., 1:], widest), 0.0)
     u = torch.nn.functional.pad(-gaps.cumsum(-1), (1, 0))
     begin = _pooled(torch.where(there, u - values, -torch.inf), values if entropic else None) + absent
-    return torch.empty_like(order).scatter(-1, order, torch.where(there, begin, -1))
+    return torch.empty_like(descending).scatter(-1, descending, torch.where(there, begin, -1))
 
 
 def _pooled(level: Tensor, weight: Tensor | None) -> Tensor:
@@ -239,6 +248,15 @@ def _launch(name: str, nanoseconds: float, *rows: Tensor) -> Tensor:
     return out
 
 
+@order.cpu
+def _(u: Tensor) -> Tensor:
+    from sstricks.ops.kernels import permutahedron as kernels
+
+    out = torch.empty(u.shape, dtype=torch.int64)
+    over_rows(kernels.order, len(u), _SORT * u.shape[1], u.numpy(), out.numpy())
+    return out
+
+
 @arrange.cpu
 def _(u: Tensor, values: Tensor) -> Tensor:
     return _launch("arrange", _SORT, u, values)
@@ -269,7 +287,7 @@ def _(u: Tensor, labels: Tensor) -> Tensor:
     return _launch("log_softmax", 15.0, u, labels)
 
 
-for _constant in (arrange, blocks):
+for _constant in (order, arrange, blocks):
     attach_no_gradient(_constant)
 
 
@@ -327,18 +345,18 @@ def softmax(u: Tensor, values: Tensor) -> Tensor:
     return spread_softmax(u, values, blocks(u.detach(), values.log(), True))
 
 
-def sorted_(u: Tensor, values: Tensor, entropic: bool) -> Tensor:
-    """As `projection`, or the logarithm of `softmax` for the exponentials of values, for utilities in ascending order.
+def soft_sort(u: Tensor, places: Tensor, entropic: bool) -> Tensor:
+    """The optimum for these values, or the logarithm of that for their exponentials, in ascending order.
 
     Args:
-        u: Scaled utilities in ascending order, shape (*batch, n).
-        values: Finite ones in ascending order, shape (*batch, n); a gradient in them is wanted, too.
+        u: Finite values in any order, shape (*batch, n).
+        places: Scaled utilities in descending order, shape (*batch, n).
         entropic: Which of both.
     """
-    labels = blocks(u.detach(), values.detach().flip(-1), entropic)
-    if not entropic:
-        return centred(u, labels) + (values - centred(values, labels))
-    return log_softmax(u, labels) + (values - log_softmax(values, labels))
+    values = u.gather(-1, order(u.detach()))
+    labels = blocks(places.detach(), values.detach(), entropic)
+    of_block = log_softmax if entropic else centred
+    return (of_block(places, labels) + (values - of_block(values, labels))).flip(-1)
 
 
 def spread(scaled: Tensor, u: Tensor, width: float) -> Tensor:

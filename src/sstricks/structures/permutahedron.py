@@ -45,7 +45,7 @@ class Permutahedron(Structure):
         >>> sst.Permutahedron(3).softmax(u, 1.0, sst.Euclidean())
         tensor([1.7500, 3.0000, 1.2500])
         >>> sst.Permutahedron(3, torch.tensor([0.0, 0.0, 1.0])).softmax(u, 10.0, sst.Euclidean())  # = OneHot(3)
-        tensor([0.0500, 0.9000, 0.0500])
+        tensor([0.0667, 0.9167, 0.0167])
     """
 
     is_binary = False

@@ -115,6 +115,20 @@ def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
 
 
 @compiled
+def order(begin, end, u, out):
+    """Write where the numbers stand, from the largest down; of equal ones the first comes first."""
+    n = u.shape[1]
+    floats = np.empty(n)
+    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
+    place, place_too = np.empty(n, np.int64), np.empty(n, np.int64)
+    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    for r in range(begin, end):
+        found, _ = _descending(n, u[r], floats, keys, place, keys_too, place_too, counts)
+        for p in range(n):
+            out[r, p] = found[p]
+
+
+@compiled
 def arrange(begin, end, u, values, out):
     """Write the values, in descending order, to the utilities in descending order, and 0 where they are absent."""
     n = u.shape[1]
