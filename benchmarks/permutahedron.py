@@ -32,11 +32,11 @@ def _peers(name: str, kind: str, u: Tensor, g: Tensor) -> list[Contender]:
         return forward_backward(lambda v: function(v, regularization=kind), u, g)
 
     return [
-        Contender.installed("torchsort (C++)", "torchsort", "torchsort, with a compiler", lambda: call("torchsort")),
+        Contender.installed("torchsort (C++)", "torchsort", "torchsort", lambda: call("torchsort")),
         Contender.installed(
             "fast-soft-sort (Numba)",
             "fast_soft_sort",
-            "from GitHub, it is not on PyPI",
+            "git+https://github.com/google-research/fast-soft-sort",
             lambda: call("fast_soft_sort.pytorch_ops"),
         ),
     ]

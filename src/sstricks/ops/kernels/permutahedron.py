@@ -7,6 +7,7 @@ import numpy as np
 from sstricks.ops.kernels.compiled import compiled
 
 _FEW = 64  # So many are sooner sorted by inserting each in its place.
+_SOME = 300  # As many are sorted nearly by two bytes, more by three.
 _DIGIT, _DIGITS = 256, 8
 _TOP = np.uint64(1 << 63)
 _BYTE = np.uint64(255)
@@ -107,8 +108,8 @@ def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
     if n <= _FEW:
         _insert(n, keys, order, n * n)
         return order, absent
-    # Four bytes of eight are nearly enough. What then stands in the wrong place is near its own, or too much.
-    keys, order, keys_too, order_too = _by_digits(n, 4, keys, order, keys_too, order_too, counts)
+    # The first 4, or 12, bits after the point are nearly enough: what then stands in the wrong place is near its own.
+    keys, order, keys_too, order_too = _by_digits(n, 6 if n <= _SOME else 5, keys, order, keys_too, order_too, counts)
     if not _insert(n, keys, order, 4 * n):
         keys, order, keys_too, order_too = _by_digits(n, 0, keys, order, keys_too, order_too, counts)
     return order, absent
