@@ -230,3 +230,9 @@ def test_tricks():
     x = sst.StraightThrough(trick).rsample((5,))
     assert PermutahedronProblem(4).outside(x.detach().numpy()) == 0
     assert (torch.autograd.grad(x[:, 0].sum(), theta)[0] != 0).any()
+
+
+def test_rows_that_are_nearly_alike_are_sorted():
+    """So that the upper bytes of the numbers say little of their order."""
+    near = 1000 + 1e-9 * numbers(3, 700)
+    assert sst.Permutahedron(700).argmax(near).tolist() == [stable_ranks(row) for row in near.numpy()]
