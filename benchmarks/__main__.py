@@ -22,6 +22,7 @@ SUBJECTS = (
     "k_subset",
     "chain",
     "path",
+    "permutahedron",
     "one_hot",
     "matching",
     "active_set",

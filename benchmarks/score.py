@@ -41,6 +41,11 @@ def subset_judge(u: Tensor, g: Tensor, k: int) -> Judge:
     return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.k_subset(values, k))
 
 
+def rank_judge(u: Tensor, g: Tensor) -> Judge:
+    """Judge (Euclidean soft ranks, vector–Jacobian product with g) on the first example."""
+    return _judge(u[:1], g[:1], np.arange(u.shape[-1]), truth.ranks)
+
+
 def chain_judge(u: Tensor, g: Tensor, k: int) -> Judge:
     """Judge (marginals, vector–Jacobian product with g) on the first four examples."""
     return _judge(u[:4], g[:4], np.arange(u.shape[-1]), lambda values: truth.chain_k_subset(values, k))

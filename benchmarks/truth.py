@@ -114,6 +114,23 @@ def paths(u: Array, edges: NDArray[np.int64], sink: int) -> Array:
     return value[sink]
 
 
+def ranks(u: Array) -> Array:
+    """The Euclidean projection of rows of u (batch, n) onto the hull of the orders of 1, …, n.
+
+    In descending order it is u − v with v_i = min over j ≤ i of max over k ≥ i of the mean of u − w over j…k.
+    """
+    n = u.shape[-1]
+    found = np.empty_like(u)
+    for row, x in zip(u, found, strict=True):
+        order = np.argsort(-row, kind="stable")
+        sums = np.concatenate([[0], (row[order] - np.arange(n, 0, -1)).cumsum()])
+        j, k = np.arange(n)[:, None], np.arange(n)
+        mean = np.where(k >= j, (sums[1:] - sums[:-1, None]) / np.maximum(k - j + 1, 1), -np.inf)
+        most = np.maximum.accumulate(mean[:, ::-1], -1)[:, ::-1]
+        x[order] = row[order] - np.where(j <= k, most, np.inf).min(0)
+    return found
+
+
 def projective(u: Array, pairs: NDArray[np.int64], chosen: NDArray[np.int64]) -> Array:
     """P(e ∈ T) of the `chosen` edges for one u (E,): the part of Z that is left without the other edges into its node.
 

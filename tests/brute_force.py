@@ -126,7 +126,7 @@ class ExponentialFamily:
 
 def best_value(vertices: np.ndarray, u: np.ndarray) -> float:
     """max over the vertices of u·x, in float64 (masked coordinates may be -inf)."""
-    return float(np.where(vertices > 0, u, 0.0).sum(-1).max())
+    return float((vertices * np.where(vertices != 0, u, 0.0)).sum(-1).max())
 
 
 def float_marginals(vertices: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
+from permutahedron_problem import CATEGORICAL, EUCLIDEAN, PermutahedronProblem
 from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import look_up, registered_pairs
@@ -39,6 +40,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         path_problem(ONE_WAY, source=1, sink=0),
         path_problem(LABELS),
     ),
+    sst.Permutahedron: tuple(PermutahedronProblem(n) for n in (4, 1, 2, 3, 5)),
     sst.ProjectiveArborescence: tuple(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
     sst.Arborescence: (
         arborescence_problem(complete_directed(4)),
@@ -144,6 +146,8 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
     """
     if isinstance(regularizer, sst.ExponentialFamilyEntropy):
         return ExponentialFamily(problem.vertices)
+    if isinstance(problem, PermutahedronProblem):
+        return {sst.Euclidean: EUCLIDEAN, sst.CategoricalEntropy: CATEGORICAL}[type(regularizer)]
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
     if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:

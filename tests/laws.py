@@ -156,7 +156,7 @@ def no_mixture_of_vertices_beats_the_relaxation(case: Case) -> None:
         return
     rng = np.random.default_rng(0)
     mixtures = torch.from_numpy(rng.dirichlet(np.ones(case.problem.count), size=50) @ case.problem.vertices)
-    mixtures = mixtures.clamp(max=1.0)  # what the sums round to above it
+    mixtures = mixtures.clamp(max=float(case.problem.vertices.max()))  # what the sums round to above it
     u, t = case.utilities(), 0.5
     x = case.softmax(u, t)
     best = x @ u - t * case.regularizer(x)
@@ -195,7 +195,7 @@ def the_regularizer_has_one_value_for_each_point(case: Case) -> None:
     for i, j in itertools.product(range(2), range(3)):
         assert_near(f(x[i, j], structure), value[i, j], 1e-12)
     (slope,) = torch.autograd.grad(value.sum(), x)
-    inside = (x > 1e-6) & (x < 1 - 1e-6)
+    inside = (x > 1e-6) & (x < float(case.problem.vertices.max()) - 1e-6)
     torch.testing.assert_close(slope[inside], f.slope(x[inside]), rtol=1e-9, atol=1e-9)
 
 

@@ -117,6 +117,8 @@ def _is_smooth(case: Case, u: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 def test_finite_stand_ins_for_minus_infinity(case: Case, stand_in: float | str, dtype: torch.dtype):
     """What users write for masked coordinates elsewhere; the rest must not lose a digit to them."""
+    if isinstance(case.structure, sst.Permutahedron):
+        pytest.skip("whatever is present has a value")
     value = torch.finfo(dtype).min if stand_in == "smallest" else stand_in
     keep = torch.from_numpy(case.problem.vertices[0] == 1)  # leaves something; in a tree, one more edge for a choice
     keep[int((~keep).nonzero()[0])] = True

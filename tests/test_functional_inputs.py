@@ -130,6 +130,20 @@ KINDS: list[tuple[list[Callable[..., torch.Tensor]], dict[str, object], list[tup
         {"u": U, "structure": sst.OneHot(3)},
         [("u", torch.zeros(4), "(4,)", "3)"), ("tau", -1.0, "-1", "number >= 0"), ("tau", "1", "'1'", "number >= 0")],
     ),
+    (
+        [F.soft_rank],
+        {"u": U, "temperature": 1.0},
+        [("temperature", -1.0, "-1", "number >= 0"), ("u", torch.full((3,), -torch.inf), "0 present", "at least 1")],
+    ),
+    (
+        [F.soft_sort],
+        {"u": U, "temperature": 1.0},
+        [
+            ("temperature", -1.0, "-1", "number >= 0"),
+            ("u", torch.tensor([0.0, -torch.inf]), "not finite", "finite"),
+            ("u", torch.tensor([0.0, torch.nan]), "not finite", "finite"),
+        ],
+    ),
     ([F.projective_edges], {"num_nodes": 3}, [("num_nodes", bad, str(bad), ">= 1") for bad in (0, -3, 2.5)]),
 ]
 

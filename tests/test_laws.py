@@ -28,6 +28,7 @@ SCOPE = {
     )
     for regularizer in (*SEPARABLE, sst.ExponentialFamilyEntropy)
 } | {(sst.Matching, regularizer) for regularizer in SEPARABLE}
+SCOPE |= {(sst.Permutahedron, sst.Euclidean), (sst.Permutahedron, sst.CategoricalEntropy)}
 
 
 @pytest.mark.parametrize("statement", LAWS, ids=lambda law: law.__name__)

@@ -210,13 +210,13 @@ def test_plus_infinity_is_certain(case: Case):
             limit = replace(limit, vertices=limit.vertices[(limit.vertices[:, chosen.numpy()] == 1).all(-1)])
             raised = u.detach().masked_fill(chosen, 0.0)
         assert_near(x, torch.from_numpy(to_numpy(limit.value(scaled(raised, T)))), 1e-9)
-        assert (x[chosen] == 1).all()
+        assert (x[chosen] == case.problem.vertices.max()).all()
         du, dt = torch.autograd.grad((x * weights(u)).sum(), (u, t))
         slope, _ = limit.slopes(scaled(raised, T), exact(weights(u)))
         assert_near(du * T, torch.from_numpy(to_numpy(slope)), 1e-9)
         assert torch.count_nonzero(du[chosen]) == 0
         assert dt.isfinite()
-        assert (case.structure.argmax(u)[chosen] == 1).all()
+        assert (case.structure.argmax(u)[chosen] == case.problem.vertices.max()).all()
 
 
 @MASKABLE
@@ -226,9 +226,10 @@ def test_plus_infinity_comes_before_whatever_is_finite(case: Case, size: float):
     for vertex in torch.from_numpy(case.problem.vertices == 1):
         for chosen in (vertex, vertex & (vertex.cumsum(-1) == 1)):
             u = (size * case.utilities().abs()).masked_fill(chosen, math.inf)
-            assert (case.structure.argmax(u)[chosen] == 1).all()
+            most = float(case.problem.vertices.max())
+            assert (case.structure.argmax(u)[chosen] == most).all()
             x = case.structure.softmax(u, 1.0, case.regularizer)
-            assert_near(x[chosen], torch.ones(int(chosen.sum())), 1e-9)
+            assert_near(x[chosen], torch.full((int(chosen.sum()),), most), 1e-9)
 
 
 @MASKABLE

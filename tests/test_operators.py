@@ -116,6 +116,8 @@ def test_tangents_agree_with_gradients(case: Case):
     """For the Jacobian J in each argument and any h, t: (h, Jt) by forward mode is (Jᵀh, t) by reverse mode."""
     generator = torch.Generator().manual_seed(0)
     for call in record(case, case.utilities(3)):
+        if not call.func(*call.args).is_floating_point():
+            continue  # numbers of things
         wanted = [i for i, a in enumerate(call.args) if differentiable(a)]
         primals = tuple(call.args[i] for i in wanted)
 

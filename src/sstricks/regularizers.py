@@ -10,6 +10,8 @@ from torch import Tensor
 
 from sstricks.errors import check_number, check_tensor, invalid
 from sstricks.ops import separable_optimum, tsallis
+from sstricks.ops.costs import BINARY, CATEGORICAL, COSTS, EUCLIDEAN
+from sstricks.ops.density import UNIT, Domain
 from sstricks.ops.operator import is_readable
 from sstricks.ops.oracles import Handled, Oracle
 
@@ -56,6 +58,9 @@ class SeparableRegularizer(Regularizer):
     which are found from the density. Closed forms are faster: override `slope`, `curvature` and `inverse_slope`, all
     three or some.
 
+    For structures whose vertices are not of zeros and ones alone, set the class's `domain` to where h is defined and
+    strictly convex, if that is more than [0, 1]: (0, inf) or (-inf, inf).
+
     A class that overrides `density` does not inherit the other three, which belong to another h.
 
     Example:
@@ -66,8 +71,15 @@ class SeparableRegularizer(Regularizer):
         tensor([0.6140, 0.1930, 0.1930])
     """
 
+    domain: Domain = UNIT
+    """Where h is strictly convex."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if cls.domain[0] not in (-inf, 0) or cls.domain[1] not in (1, inf):
+            raise invalid(
+                "domain", cls.domain, "(0, 1), (0, inf), (-inf, 1) or (-inf, inf)", "Shift or stretch the density."
+            )
         if "density" in vars(cls):
             for name in {"slope", "curvature", "inverse_slope"} - vars(cls).keys():
                 setattr(cls, name, getattr(SeparableRegularizer, name))
@@ -160,6 +172,8 @@ class Euclidean(SeparableRegularizer):
         tensor([0.7500, 0.2500, 0.0000])
     """
 
+    domain = COSTS[EUCLIDEAN].domain
+
     def density(self, x: Tensor) -> Tensor:
         """h(x) = x²/2."""
         return x.square() / 2
@@ -189,6 +203,8 @@ class CategoricalEntropy(SeparableRegularizer):
         tensor([1.0000, 0.3679])
     """
 
+    domain = COSTS[CATEGORICAL].domain
+
     def density(self, x: Tensor) -> Tensor:
         """h(x) = x log x − x, and 0 at 0."""
         return torch.xlogy(x, x) - x
@@ -214,6 +230,8 @@ class BinaryEntropy(SeparableRegularizer):
         >>> sst.Subset(2).softmax(torch.tensor([0.0, -1.0]), 1.0, sst.BinaryEntropy())
         tensor([0.5000, 0.2689])
     """
+
+    domain = COSTS[BINARY].domain
 
     def density(self, x: Tensor) -> Tensor:
         """h(x) = x log x + (1−x) log(1−x), and 0 at 0 and 1."""
@@ -256,6 +274,8 @@ class TsallisEntropy(SeparableRegularizer):
         >>> sst.OneHot(3).softmax(u, 1.0, sst.TsallisEntropy(alpha))[:, 0]
         tensor([0.6037, 0.6740, 0.7500], grad_fn=<SelectBackward0>)
     """
+
+    domain = (0.0, inf)
 
     def __init__(self, alpha: Tensor | float) -> None:
         expected, remedy = "a finite number > 0, or a floating tensor", "1 is softmax on OneHot, 2 sparsemax."

@@ -33,6 +33,7 @@ from sstricks.structures import (
     Matching,
     OneHot,
     Path,
+    Permutahedron,
     ProjectiveArborescence,
     SpanningTree,
     Structure,
@@ -60,6 +61,7 @@ def _examples() -> dict[type, list[Structure]]:
         SpanningTree: [SpanningTree.complete(5), SpanningTree.complete(50), SpanningTree(ladder, 80)],
         Arborescence: [Arborescence.complete(5), Arborescence.complete(66), Arborescence(both_ways, 80)],
         Path: [Path.alignment(2, 3)],
+        Permutahedron: [Permutahedron(4)],
         ProjectiveArborescence: [ProjectiveArborescence(5)],
     }
 

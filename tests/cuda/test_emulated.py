@@ -137,6 +137,20 @@ def test_paths_never_wait(paths: sst.Path):
     assert not device.waits
 
 
+@pytest.mark.parametrize("f", [sst.Euclidean(), sst.CategoricalEntropy()], ids=str)
+def test_permutahedra_never_wait(f: sst.Regularizer):
+    orders = sst.Permutahedron(5)
+    with EmulatedDevice() as device:
+        u = device.put(torch.randn(3, 5, requires_grad=True))
+        orders.argmax(u)
+        device.reset()
+        x = orders.softmax(u, 0.5, f)
+        x.backward(torch.ones_like(x))
+        orders.argmax(u)
+        F.soft_sort(u, 0.5, entropic=isinstance(f, sst.CategoricalEntropy)).sum().backward()
+    assert not device.waits
+
+
 N, K = 12, 3
 SUBSETS = {"one-hot": sst.OneHot(N), "k-subset": sst.KSubset(N, K)}
 CHAIN = {"chain": sst.ChainKSubset(N, K)}

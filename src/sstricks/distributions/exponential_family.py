@@ -127,7 +127,7 @@ class ExponentialFamily(VertexDistribution):
     def _log_prob(self, x: Tensor) -> Tensor:
         u = self._natural()
         absent = u == -torch.inf
-        possible = ~self._any(absent & (x > 0))
+        possible = ~self._any(absent & (x != 0))
         sure = (self.u == torch.inf) & ~absent
         if _may_hold(sure):
             possible = possible & (self._count(sure, x) == self._count(sure, self.mode))
@@ -141,8 +141,8 @@ class ExponentialFamily(VertexDistribution):
         return x.flatten(-len(self.event_shape)).any(-1)
 
     def _count(self, which: Tensor, x: Tensor) -> Tensor:
-        """How many of these coordinates are one."""
-        return self._sum((which & (x > 0)).long())
+        """The sum of these coordinates."""
+        return self._sum(torch.where(which, x, 0.0))
 
     def __repr__(self) -> str:
         return f"ExponentialFamily({self.structure!r}, u: {tuple(self.u.shape)})"

@@ -40,7 +40,8 @@ class Hull(_InStructure):
     """Membership in conv 𝒳, up to the square root of the precision of the dtype.
 
     A point is inside if its Euclidean projection on conv 𝒳 is the point itself. Where no solver is registered for
-    that, as for `LinearOracle`, it is the unit cube that is checked, of which conv 𝒳 is a part.
+    that, as for `LinearOracle`, it is the unit cube that is checked, of which conv 𝒳 is a part if 𝒳 is of zeros and
+    ones; if not, nothing but whether the point is finite.
 
     Args:
         structure: 𝒳.
@@ -56,7 +57,7 @@ class Hull(_InStructure):
         try:
             nearest = self.structure.softmax(point, 1.0, Euclidean())
         except NoSolverError:
-            nearest = point.clamp(0, 1)
+            nearest = point.clamp(0, 1) if self.structure.is_binary else point
         distance = (nearest - point).abs().flatten(-depth).amax(-1)
         return finite & (distance <= torch.finfo(value.dtype).eps ** 0.5)
 

@@ -59,7 +59,7 @@ class VertexDistribution(BaseDistribution):
         batch = self.structure.check_shape("value", value)
         joint_shape("value", value.shape, self.batch_shape, "distribution", batch)
         if self._validate_args and is_eager(value) and value.isnan().any():
-            raise invalid("value", "NaN", "zeros and ones", "Look upstream for an overflow or 0/0.")
+            raise invalid("value", "NaN", "elements of 𝒳", "Look upstream for an overflow or 0/0.")
         inside = self._contains(value)
         somewhere = inside.reshape(*inside.shape, *[1] * len(self.event_shape))
         vertex = torch.where(somewhere, value, torch.zeros_like(value))
@@ -85,7 +85,15 @@ class VertexDistribution(BaseDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """That of each coordinate, p(1 − p); differentiable."""
+        """That of each coordinate, p(1 − p); differentiable.
+
+        Raises:
+            NotImplementedError: 𝒳 is not of zeros and ones.
+        """
+        if not self.structure.is_binary:
+            raise NotImplementedError(
+                "variance: found a structure that is not of zeros and ones. Take that of samples."
+            )
         mean = self._mean()
         return from_working(mean * (1 - mean), self.dtype)
 

@@ -28,6 +28,7 @@ from sstricks.functional.k_subset import (
 )
 from sstricks.functional.matching import birkhoff_projection, matching_sigmoid, maximum_matching, sinkhorn
 from sstricks.functional.path import maximum_path, path_log_partition, path_marginals, path_sample
+from sstricks.functional.permutahedron import soft_rank, soft_sort
 from sstricks.functional.projective_arborescence import (
     maximum_projective_arborescence,
     projective_arborescence_log_partition,
@@ -76,6 +77,8 @@ __all__ = [
     "projective_edges",
     "scaled_utility",
     "sinkhorn",
+    "soft_rank",
+    "soft_sort",
     "spanning_tree_log_partition",
     "spanning_tree_marginals",
     "spanning_tree_sample",

@@ -21,6 +21,7 @@ zero may not stop the others: they are cut by a factor of their own.
 import torch
 from torch import Tensor
 
+from sstricks.errors import invalid
 from sstricks.ops.active_start import Start, single, spanning
 from sstricks.ops.active_step import FAINT, NOTHING, Pull, newton
 from sstricks.ops.costs import EUCLIDEAN, Cost, cost_of
@@ -28,7 +29,7 @@ from sstricks.ops.density import differentiable
 from sstricks.ops.mixture import Mixture
 from sstricks.ops.nearest_point import nearest_point
 from sstricks.ops.operator import Sizes
-from sstricks.ops.oracles import best_vertices, check_best
+from sstricks.ops.oracles import best_vertices, check_best, is_binary
 
 # Steps without half the gap before a row is taken to have come as far as rounding lets it.
 PATIENCE = 40
@@ -45,11 +46,14 @@ def mix(number: int, u: Tensor, code: int, batch: Sizes, max_steps: int, tol: fl
         batch: The batch shape of the rows.
         max_steps: After how many steps to give up.
         tol: The duality gap to reach.
+
+    Raises:
+        ValueError: A vertex lies outside of where h is convex, or h is nowhere so.
     """
     if code == EUCLIDEAN:
         return nearest_point(number, u, max_steps, tol)
     here = torch.arange(len(u), device=u.device)
-    cost_at = cost_of(code, u, batch)
+    cost_at = cost_of(code, u, batch, is_binary(number))
     cost = cost_at(here, torch.zeros_like(u[:, 0]))
     start = spanning(number, u, cost) if cost.steep_below else single(number, u)
     rows, slots, n = start.vertices.shape
@@ -72,6 +76,8 @@ def mix(number: int, u: Tensor, code: int, batch: Sizes, max_steps: int, tol: fl
         pull = _for_oracle(start, now)
         v = best_vertices(number, pull)
         check_best(number, pull, v, torch.where(start.active.unsqueeze(-1), start.vertices, v.unsqueeze(-2)))
+        if not is_binary(number):
+            _check_domain(cost, torch.where(start.active.unsqueeze(-1), start.vertices, v.unsqueeze(-2)))
         lead, floor = _lead(start, now, v)
         leads = _leads(start, now)
         heavy = torch.where(start.weights > FAINT, leads.abs(), 0.0).amax(-1)
@@ -111,6 +117,17 @@ def mix(number: int, u: Tensor, code: int, batch: Sizes, max_steps: int, tol: fl
     )
 
 
+def _check_domain(cost: Cost, vertices: Tensor) -> None:
+    low, high = cost.domain
+    if (outside := (vertices < low) | (vertices > high)).any():
+        raise invalid(
+            "regularizer",
+            f"a density on [{low}, {high}], and a vertex with {float(vertices[outside][0])}",
+            "a density on an interval that holds all coordinates of all vertices",
+            "Euclidean() has no bounds; that of a SeparableRegularizer is its `domain`.",
+        )
+
+
 def _mixture(start: Start) -> tuple[Tensor, Tensor]:
     """The point x and 1 − x, to the last digit where either is small: what all active vertices have is exactly 1."""
     weights = start.weights.unsqueeze(-2)
@@ -131,7 +148,7 @@ def _pull(start: Start, cost: Cost) -> Pull:
     g = torch.where(start.free, start.u - cost.slope(x, rest), 0.0)
     sizes = start.vertices.sum(-1)
     # Of vertices of one size the mixture has exactly that size, however large the common part of u.
-    first = torch.where(start.active, sizes, -1.0).amax(-1, keepdim=True)
+    first = torch.where(start.active, sizes, -torch.inf).amax(-1, keepdim=True)
     return Pull(x, rest, g, sizes, first + (start.weights * (sizes - first)).sum(-1, keepdim=True))
 
 
@@ -147,7 +164,10 @@ def _lead(start: Start, now: Pull, v: Tensor) -> tuple[Tensor, Tensor]:
     """gᵀ(v − x) for the oracle's vertex, and its rounding error."""
     ahead, sizes = v - now.x, v.sum(-1, keepdim=True) - now.size
     lead = (ahead * now.g).sum(-1) + (start.centre * sizes).squeeze(-1)
-    noise = torch.where(v + now.x > 0, now.g.abs(), 0.0).sum(-1) + (start.centre * sizes).abs().squeeze(-1)
+    reach = torch.maximum(v.abs(), now.x.abs())
+    noise = torch.where(reach > 0, now.g.abs() * reach.clamp(min=1), 0.0).sum(-1) + (
+        start.centre * sizes
+    ).abs().squeeze(-1)
     return lead, 4 * torch.finfo(v.dtype).eps * noise
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.costs import BARELY, Cost
-from sstricks.ops.oracles import best_vertices, check_best, checked_vertices
+from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, is_binary
 
 # How many numbers to give the oracle at once.
 PORTION = 1 << 22
@@ -65,11 +65,12 @@ def spanning(number: int, u: Tensor, cost: Cost) -> Start:
     behind = (ahead @ centred.unsqueeze(-1)).squeeze(-1) + centre * ahead.sum(-1)
     behind = torch.where(ahead.abs().sum(-1) > 0, behind.clamp(min=0.0), 0.0)
     near = behind <= cost.reach * 2 * best.sum(-1).clamp(min=1.0, max=n / 2)
+    near = near | (not is_binary(number))  # other vertices say with absent coordinates that they are others
     order = torch.where(near, behind, torch.inf).argsort(dim=-1, stable=True)
     candidates = candidates.gather(-2, order.unsqueeze(-1).expand_as(candidates))
     behind, near = behind.gather(-1, order), near.gather(-1, order)
-    has = ((candidates == 1) & near.unsqueeze(-1)).any(-2)
-    lacks = ((candidates == 0) & near.unsqueeze(-1)).any(-2)
+    has = ((candidates > 0) & near.unsqueeze(-1)).any(-2)
+    lacks = ((candidates < 1) & near.unsqueeze(-1)).any(-2)
     sure = ~lacks & cost.steep_above
     chosen = _independent(candidates, near)
     slots = (chosen.cumsum(-1) - 1).masked_fill(~chosen, n + 1)

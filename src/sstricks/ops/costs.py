@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sstricks.ops.density import density_of, ends, in_batch
+from sstricks.ops.density import UNIT, Domain, density_of, ends, in_batch
 from sstricks.ops.operator import Sizes
 
 # A weight below exp(−BARELY) is nothing beside one.
@@ -33,6 +33,8 @@ class Cost(NamedTuple):
     """Whether h'' is constant, so that Newton steps need no line search."""
     reach: float
     """What slopes are within, on coordinates that are not nothing beside one, nor one beside nothing."""
+    domain: Domain
+    """Where h is strictly convex."""
 
 
 EUCLIDEAN, CATEGORICAL, BINARY = range(3)
@@ -44,6 +46,7 @@ COSTS = (
         steep_above=False,
         quadratic=True,
         reach=1.0,
+        domain=(-math.inf, math.inf),
     ),
     Cost(
         lambda x, rest: x.log(),
@@ -52,6 +55,7 @@ COSTS = (
         steep_above=False,
         quadratic=False,
         reach=BARELY,
+        domain=(0.0, math.inf),
     ),
     Cost(
         lambda x, rest: x.log() - rest.log(),
@@ -60,17 +64,19 @@ COSTS = (
         steep_above=True,
         quadratic=False,
         reach=BARELY,
+        domain=UNIT,
     ),
 )
 
 
-def cost_of(code: int, u: Tensor, batch: Sizes) -> Callable[[Tensor, Tensor], Cost]:
+def cost_of(code: int, u: Tensor, batch: Sizes, binary: bool = True) -> Callable[[Tensor, Tensor], Cost]:
     """What gives the cost of some rows, from their indices and duality gaps.
 
     Args:
         code: Which of `COSTS` h is, or the handle of a regularizer.
         u: Scaled utilities, shape (rows, n).
         batch: The batch shape of the rows, which the parameters of h may have.
+        binary: Whether all vertices are of zeros and ones, so that h is needed on [0, 1] only.
 
     Raises:
         ValueError: h is not strictly convex.
@@ -91,26 +97,28 @@ def cost_of(code: int, u: Tensor, batch: Sizes) -> Callable[[Tensor, Tensor], Co
         return values.reshape(every.shape)[here]
 
     every = torch.arange(rows, device=u.device)
-    first, last = ends(u)
+    domain = UNIT if binary else f.domain
+    (first, last), (least, most) = ends(u), ends(u, domain)
     points = (0.5, first, math.exp(-BARELY), 1 - math.exp(-BARELY))
     slope, at_zero, *others = (on_rows(f.slope, torch.full_like(u, x), every) for x in points)
     curvature, at_end = (on_rows(f.curvature, torch.full_like(u, x), every) for x in (0.5, last))
-    steep_above = bool((at_end > _STEEP * curvature).any())
-    steep_below = steep_above or bool((slope - at_zero > _FAR * curvature).any())
+    steep_above = domain[1] == 1 and bool((at_end > _STEEP * curvature).any())
+    steep_below = domain[0] == 0 and (steep_above or bool((slope - at_zero > _FAR * curvature).any()))
     reach = float(torch.stack(others).abs().max()) if rows else 0.0
 
     def of_rows(here: Tensor, gap: Tensor) -> Cost:
         # At 0, h'' may be infinite or 0: instead of there it is taken where a coordinate may go from there.
-        ahead = torch.zeros_like(u[here])
-        if not steep_below:
+        ahead = torch.full_like(u[here], domain[0])
+        if domain[0] == 0 and not steep_below:
             ahead = on_rows(f.inverse_slope, torch.minimum(at_zero[here] + gap.unsqueeze(-1), slope[here]), here)
         return Cost(
-            lambda x, rest: on_rows(f.slope, x.clamp(first, last), here),
-            lambda x, rest: on_rows(f.curvature, torch.maximum(x, ahead).clamp(first, last), here),
+            lambda x, rest: on_rows(f.slope, x.clamp(least, most), here),
+            lambda x, rest: on_rows(f.curvature, torch.maximum(x, ahead).clamp(least, most), here),
             steep_below=steep_below,
             steep_above=steep_above,
             quadratic=False,
             reach=reach,
+            domain=domain,
         )
 
     return of_rows

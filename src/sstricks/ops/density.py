@@ -26,8 +26,16 @@ def differentiable() -> Iterator[None]:
         yield
 
 
+# An interval of numbers, which ends at 0 or has no lower end, and ends at 1 or has no upper end.
+Domain = tuple[float, float]
+UNIT: Domain = (0.0, 1.0)
+
+
 class Density(Protocol):
     """A separable regularizer."""
+
+    domain: Domain
+    """Where h is strictly convex."""
 
     def density(self, x: Tensor) -> Tensor:
         """h(x)."""
@@ -72,15 +80,16 @@ def density_of(handle: int, u: Tensor) -> Density:
     return f
 
 
-def ends(x: Tensor) -> tuple[float, float]:
-    """The smallest and the largest number in (0, 1) of the dtype of x."""
-    info = torch.finfo(x.dtype)
-    return info.tiny, 1 - info.eps / 2
+def ends(x: Tensor, domain: Domain = UNIT) -> tuple[float, float]:
+    """The smallest and the largest number inside a domain of the dtype of x."""
+    info, (low, high) = torch.finfo(x.dtype), domain
+    return info.tiny if low == 0 else low, 1 - info.eps / 2 if high == 1 else high
 
 
-def interior(x: Tensor) -> Tensor:
-    """Where x is in (0, 1), and not so small that derivatives of h there overflow."""
-    return (x > ends(x)[0] ** (1 / 3)) & (x < 1)
+def interior(x: Tensor, domain: Domain = UNIT) -> Tensor:
+    """Where x is inside the domain, and not so near to 0 that derivatives of h there overflow."""
+    low = ends(x)[0] ** (1 / 3) if domain[0] == 0 else domain[0]
+    return (x > low) & (x < domain[1])
 
 
 def in_batch(rows: Tensor, batch: Sizes) -> Tensor:

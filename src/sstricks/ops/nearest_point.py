@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sstricks.ops.mixture import Mixture
-from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, is_trusted
+from sstricks.ops.oracles import best_vertices, check_best, checked_vertices, is_binary, is_trusted
 from sstricks.ops.threads import over_rows
 
 _ROOM = 16  # for active vertices at first
@@ -34,7 +34,7 @@ def nearest_point(oracle: int, u: Tensor, max_steps: int, tol: float) -> Mixture
 
     device, u = u.device, u.cpu().contiguous()
     rows, n = u.shape
-    vertices = torch.zeros(rows, _ROOM, n, dtype=torch.uint8)
+    vertices = torch.zeros(rows, _ROOM, n, dtype=torch.uint8 if is_binary(oracle) else u.dtype)
     factor, weights = u.new_zeros(rows, _ROOM, _ROOM), u.new_zeros(rows, _ROOM)
     counts, stuck, state, steps = torch.zeros(4, rows, dtype=torch.int64).unbind()
     x, g = torch.zeros_like(u), u.clone()

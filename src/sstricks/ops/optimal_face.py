@@ -65,7 +65,7 @@ def _normals(number: int, w: Tensor) -> Tensor:
         d = torch.cat([d, -d], -2) * near.unsqueeze(-1)
         v = best_vertices(number, (w[here].unsqueeze(-2) + d).reshape(-1, n)).reshape(d.shape)
         ahead = v - best[here].unsqueeze(-2)
-        behind = (ahead @ finite[here].unsqueeze(-1)).squeeze(-1).abs()
+        behind = (ahead @ finite[here].unsqueeze(-1)).squeeze(-1).abs() / ahead.abs().amax(-1).clamp(min=1.0)
         fresh = rank[here]
         for direction, tied in zip(ahead.unbind(-2), (behind <= 16 * n * near).unbind(-1), strict=True):
             left = direction.unsqueeze(-2)

@@ -38,6 +38,8 @@ class Oracle(Handled, ABC):
     mask: Tensor | None
     _is_trusted = True
     """Whether its argmax is the library's, and not any function of a user."""
+    is_binary = True
+    """Whether all vertices are of zeros and ones. A structure of other numbers says False."""
 
     @abstractmethod
     def _argmax(self, u: Tensor) -> Tensor:
@@ -55,6 +57,11 @@ class Oracle(Handled, ABC):
 def is_trusted(handle: int) -> bool:
     """Whether the argmax of the oracle with this handle is the library's own."""
     return object_of(handle)._is_trusted
+
+
+def is_binary(handle: int) -> bool:
+    """Whether the vertices of the oracle with this handle are of zeros and ones."""
+    return object_of(handle).is_binary
 
 
 def object_of(handle: int) -> Any:
@@ -112,8 +119,8 @@ def check_best(handle: int, w: Tensor, best: Tensor, known: Tensor) -> None:
     w = torch.where(absent, 0.0, w).unsqueeze(-2)
     best = best.unsqueeze(-2)
     lead = (w * (known - best)).sum(-1)
-    size = w.abs().amax(-1) + (w.abs() * torch.maximum(known, best)).sum(-1)
-    better = (lead > _BETTER * size) & ~(absent.unsqueeze(-2) & (known > 0)).any(-1)
+    size = w.abs().amax(-1) + (w.abs() * torch.maximum(known.abs(), best.abs())).sum(-1)
+    better = (lead > _BETTER * size) & ~(absent.unsqueeze(-2) & (known != 0)).any(-1)
     if not better.any():
         return
     row, at = better.flatten(0, -2).nonzero()[0].tolist()

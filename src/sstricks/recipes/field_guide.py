@@ -116,6 +116,7 @@ def exhibits() -> list[Exhibit]:
         Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
         Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
         Exhibit("path", alignments, edit_graph(alignments, "PATH", "PAHT"), (2.5, 2.3), sst.Gumbel(moves.flatten())),
+        Exhibit("permutahedron", sst.Permutahedron(5), bars(people, 5), (2.3, 2.0), regularizer=sst.Euclidean()),
         Exhibit(
             "matching", sst.Matching(5), bipartite(people, tasks), (2.35, 2.1), regularizer=sst.CategoricalEntropy()
         ),
@@ -144,8 +145,8 @@ def draw_regularizers(folder: Path) -> Path:
 # ----------------------------------------------------------------------------------------------- how points look
 
 
-def bars(names: Sequence[str]) -> Paint:
-    """Named items, each with a bar as long as its coordinate, and its number."""
+def bars(names: Sequence[str], most: float = 1) -> Paint:
+    """Named items, each with a bar as long as its coordinate, of at most this, and its number."""
 
     def paint(axis: Axes, x: Tensor, is_utility: bool) -> None:
         values = x.tolist()
@@ -155,14 +156,14 @@ def bars(names: Sequence[str]) -> Paint:
             axis.barh(names, values, height=0.62, color=INK)
             axis.axvline(0, color="#8A8A8A", linewidth=0.8)
         else:
-            axis.set_xlim(0, 1.28)
-            axis.barh(names, [1] * len(names), height=0.62, color="#EEEEEE")
+            axis.set_xlim(0, 1.28 * most)
+            axis.barh(names, [most] * len(names), height=0.62, color="#EEEEEE")
             axis.barh(names, values, height=0.62, color=CORRECT)
         for place, value in enumerate(values):
             right = value >= 0
             axis.annotate(
                 f"{value:+z.1f}" if is_utility else f"{value:.2f}",
-                (value, place) if is_utility else (1, place),
+                (value, place) if is_utility else (most, place),
                 (3 if right else -3, 0),
                 textcoords="offset points",
                 ha="left" if right else "right",

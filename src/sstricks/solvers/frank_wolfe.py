@@ -12,7 +12,7 @@ from sstricks.ops.frank_wolfe import check_convergence, frank_wolfe
 from sstricks.ops.optimal_face import face_normals, on_face
 from sstricks.regularizers import SeparableRegularizer
 from sstricks.solvers.registry import declare_iterative, register_solver
-from sstricks.solvers.separable import code_of, differentiable, differentiable_weights, in_batch_of
+from sstricks.solvers.separable import code_of, differentiable, differentiable_weights, domain_on, in_batch_of
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
@@ -48,6 +48,8 @@ class FrankWolfe:
     takes a Newton step in the weights of all. SparseMAP (Niculae et al. 2018) is the Euclidean case. The result is
     always a point of conv 𝒳. Its gradient is exact: with H = ∇²f and B the directions of the optimal face, which is
     found by argmax too, :math:`dx = B (B^\top H B)^{-1} B^\top du/t`; it can be differentiated again.
+
+    Vertices may be of any numbers, of the order of one, on which f is defined: `SeparableRegularizer.domain`.
 
     Coordinates that the entropies make smaller than 10⁻¹⁴ may be returned as 0; the gap is that of the point before.
 
@@ -86,7 +88,7 @@ class FrankWolfe:
             u: Scaled utilities U/t, shape (*batch, *event_shape), −∞ where a coordinate is absent.
 
         Raises:
-            ValueError: f is not separable, or the argmax of a `LinearOracle` is wrong.
+            ValueError: f is not separable, or not defined on all of conv 𝒳, or the argmax of a `LinearOracle` is wrong.
         """
         code = _code(regularizer)
         flat, is_wanted = in_batch_of(regularizer, u.flatten(-len(structure.event_shape)))
@@ -97,7 +99,9 @@ class FrankWolfe:
         if is_wanted:
             frame = torch.zeros(n, n, dtype=u.dtype, device=u.device)
             normals = face_normals(frame, pull, structure.handle())
-            x = differentiable(regularizer, flat, x, lambda *args: on_face(*args, normals))
+            x = differentiable(
+                regularizer, flat, x, lambda *args: on_face(*args, normals), domain_on(structure, regularizer)
+            )
         return x.reshape(*batch, *structure.event_shape)
 
     def solve(self, structure: Structure, regularizer: SeparableRegularizer, u: Tensor) -> Solution:
@@ -126,7 +130,7 @@ class FrankWolfe:
         vertices = found.vertices.reshape(*batch, slots, n)
         weights = found.weights.reshape(*batch, slots)
         if is_wanted:
-            weights = differentiable_weights(regularizer, flat, vertices, weights)
+            weights = differentiable_weights(regularizer, flat, vertices, weights, domain_on(structure, regularizer))
         return Solution(
             found.point.to(u.dtype).reshape(*batch, *event),
             found.gap.reshape(batch),

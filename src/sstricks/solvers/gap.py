@@ -8,12 +8,14 @@ from torch import Tensor
 from sstricks.errors import check_temperature, invalid
 from sstricks.ops.oracles import checked_vertices
 from sstricks.regularizers import Regularizer, SeparableRegularizer
+from sstricks.solvers.separable import domain_on
 
 if TYPE_CHECKING:
     from sstricks.structures.structure import Structure
 
-# Slopes are taken these far inside the cube, where the entropies' are finite. A coordinate that a solver took for zero,
-# or whose distance from one was rounded, has a better slope farther inside than where it is.
+# Slopes are taken these far inside the cube (or what else f is defined on), where the entropies' are finite. A
+# coordinate that a solver took for zero, or whose distance from one was rounded, has a better slope farther inside than
+# where it is.
 _INSIDE = (1e-300, 1e-14, 1e-11, 1e-9, 1e-8)
 _RESOLUTION = 2.0**-53
 
@@ -71,7 +73,8 @@ def duality_gap(
     scaled = structure.scaled(u, temperature).flatten(-depth)
     present = scaled > -torch.inf
     x = x.to(scaled).flatten(-depth)
-    y = torch.stack([x.clamp(distance, 1 - max(distance, _RESOLUTION)) for distance in _INSIDE])
+    low, high = domain_on(structure, regularizer)
+    y = torch.stack([x.clamp(low + distance, high - max(distance, _RESOLUTION)) for distance in _INSIDE])
     uphill = torch.where(present, scaled - regularizer.slope(y), -torch.inf)
     vertex = checked_vertices(structure.handle(), uphill.flatten(0, -2)).reshape(uphill.shape)
     finite = torch.where(present, uphill, 0.0)

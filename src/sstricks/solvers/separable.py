@@ -14,7 +14,7 @@ from sstricks.ops import projective_optimum as projective
 from sstricks.ops import tree_optimum as operators
 from sstricks.ops import tsallis
 from sstricks.ops.costs import BINARY, CATEGORICAL, EUCLIDEAN
-from sstricks.ops.density import interior
+from sstricks.ops.density import UNIT, Domain, interior
 from sstricks.ops.operator import is_differentiated, is_eager
 from sstricks.ops.optimal_face import on_face
 from sstricks.ops.oracles import Oracle
@@ -198,7 +198,14 @@ def in_batch_of(f: SeparableRegularizer, u: Tensor) -> tuple[Tensor, bool]:
     return expanded, not is_eager(u) or is_differentiated(u, density)
 
 
-def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, step: Callable[..., Tensor]) -> Tensor:
+def domain_on(structure: Oracle, f: SeparableRegularizer) -> Domain:
+    """Where the coordinates of points of conv 𝒳 are, as far as solvers are concerned."""
+    return UNIT if structure.is_binary else f.domain
+
+
+def differentiable(
+    f: SeparableRegularizer, u: Tensor, x: Tensor, step: Callable[..., Tensor], domain: Domain = UNIT
+) -> Tensor:
     r"""The optimum x, as a function of u and of the parameters θ of f.
 
     It is two steps of Newton's method on the optimal face, :math:`x \leftarrow x + J (u - h'(x))`, which change nothing
@@ -210,16 +217,19 @@ def differentiable(f: SeparableRegularizer, u: Tensor, x: Tensor, step: Callable
         u: Scaled utilities, shape (*batch, n).
         x: The optimum, shape (*batch, n), without gradient.
         step: From u, x, h'(x) and 1/h''(x), or 0 where x cannot vary, to x + J(u − h'(x)).
+        domain: Outside of which x cannot vary.
     """
     for _ in range(2):
-        inside = interior(x)
+        inside = interior(x, domain)
         within = torch.where(inside, x, 0.5)
         spread = torch.where(inside, 1 / f.curvature(within), 0.0)
         x = step(u, x, f.slope(within), spread)
     return x
 
 
-def differentiable_weights(f: SeparableRegularizer, u: Tensor, vertices: Tensor, weights: Tensor) -> Tensor:
+def differentiable_weights(
+    f: SeparableRegularizer, u: Tensor, vertices: Tensor, weights: Tensor, domain: Domain = UNIT
+) -> Tensor:
     r"""The weights λ of active vertices V, of which the optimum is :math:`x = V^\top \lambda`, as a function of u.
 
     As in `differentiable`, it is two steps of Newton's method, which change nothing but know their derivatives: with
@@ -230,12 +240,13 @@ def differentiable_weights(f: SeparableRegularizer, u: Tensor, vertices: Tensor,
         u: Scaled utilities, shape (*batch, n).
         vertices: Affinely independent vertices, shape (*batch, slots, n), zero in empty slots.
         weights: Their weights, shape (*batch, slots), zero in empty slots, without gradient.
+        domain: At the ends of which all active vertices are alike.
     """
     taken = (weights > 0).to(u.dtype).unsqueeze(-1)
     value = weights
     for _ in range(2):
         x = (weights.unsqueeze(-2) @ vertices).squeeze(-2)
-        inside = interior(x.detach())  # elsewhere all active vertices are alike
+        inside = interior(x.detach(), domain)
         within = torch.where(inside, x, 0.5)
         g = torch.where(inside, u - f.slope(within), 0.0)
         h = torch.where(inside, f.curvature(within), 0.0)

@@ -7,6 +7,7 @@ from sstricks.structures.linear_oracle import LinearOracle
 from sstricks.structures.matching import Matching
 from sstricks.structures.one_hot import OneHot
 from sstricks.structures.path import Path
+from sstricks.structures.permutahedron import Permutahedron
 from sstricks.structures.projective_arborescence import ProjectiveArborescence
 from sstricks.structures.spanning_tree import SpanningTree
 from sstricks.structures.structure import Structure
@@ -20,6 +21,7 @@ __all__ = [
     "Matching",
     "OneHot",
     "Path",
+    "Permutahedron",
     "ProjectiveArborescence",
     "SpanningTree",
     "Structure",

@@ -10,9 +10,12 @@ from sstricks.errors import check_sizes, invalid
 from sstricks.ops.oracles import check_best
 from sstricks.structures.structure import Structure
 
+# How much larger than the least positive coordinate the largest may be, if they are not all one.
+_RANGE = 1e6
+
 
 class LinearOracle(Structure):
-    r"""Any 𝒳 ⊂ {0, 1}ⁿ, known by its argmax alone (Sec. 2; App. B).
+    r"""Any finite 𝒳, known by its argmax alone (Sec. 2; App. B).
 
     Relaxations are found from the argmax too, when that is asked for: pass `solver=sst.FrankWolfe()`, for any separable
     regularizer. Nothing else is known of 𝒳: `contains`, `enumerate_support`, `log_partition` and `sample` raise.
@@ -30,22 +33,33 @@ class LinearOracle(Structure):
             best while there is any without. Among equals it may choose as it likes, but always the same.
         event_shape: The shape of a vertex.
         mask: False where a coordinate is absent from 𝒳, shape (*batch, *event_shape).
+        binary: Whether all vertices are of zeros and ones, as they usually are and are checked to be. If not, no
+            coordinate may be negative where others are masked or −∞.
 
     Raises:
         ValueError: `event_shape` is empty or not of positive integers. When called: the argmax returned another shape,
-            numbers other than 0 and 1, an absent coordinate, or a vertex that is not the best.
+            numbers other than 0 and 1 (than finite ones if not `binary`), an absent coordinate, or a vertex that is not
+            the best.
 
     Example:
         >>> pairs = sst.LinearOracle(lambda u: sst.KSubset(4, 2).argmax(u), (4,))
         >>> u = torch.tensor([1.0, 0.5, 0.0, -2.0])
         >>> pairs.softmax(u, 1.0, sst.Euclidean(), solver=sst.FrankWolfe())
         tensor([1.0000, 0.7500, 0.2500, 0.0000])
+        >>> cube = sst.LinearOracle(lambda u: (u > 0) * 2.0 - 1.0, (3,), binary=False)
+        >>> cube.softmax(torch.tensor([-3.0, 0.5, 1.5]), 1.0, sst.Euclidean(), solver=sst.FrankWolfe())
+        tensor([-1.0000,  0.5000,  1.0000])
     """
 
     _is_trusted = False
 
     def __init__(
-        self, argmax: Callable[[Tensor], Tensor], event_shape: tuple[int, ...], mask: Tensor | None = None
+        self,
+        argmax: Callable[[Tensor], Tensor],
+        event_shape: tuple[int, ...],
+        mask: Tensor | None = None,
+        *,
+        binary: bool = True,
     ) -> None:
         shape = check_sizes("event_shape", event_shape)
         if not shape or 0 in shape:
@@ -54,6 +68,7 @@ class LinearOracle(Structure):
             raise invalid("argmax", repr(argmax), "a function", "It maps utilities (rows, *event_shape) to vertices.")
         super().__init__(shape, mask, at_least=0)
         self.oracle = argmax
+        self.is_binary = binary
 
     def _arguments(self) -> str:
         return f"{getattr(self.oracle, '__name__', self.oracle)}, {tuple(self.event_shape)}"
@@ -70,10 +85,10 @@ class LinearOracle(Structure):
         if not len(rows):
             return u
         x = self._asked(self._finite(rows, absent))
-        if (absent & (x == 1)).any():
+        if (absent & (x != 0)).any():
             raise invalid(
                 "u",
-                f"only vertices with absent coordinates in row {_first(absent & (x == 1))}",
+                f"only vertices with absent coordinates in row {_first(absent & (x != 0))}",
                 "a vertex without the coordinates that are masked or -inf",
                 "Unmask coordinates, or leave this example out of the batch.",
             )
@@ -86,7 +101,8 @@ class LinearOracle(Structure):
         flat, gone = rows.flatten(1), absent.flatten(1)
         size = torch.where(gone, 0.0, flat).abs().amax(-1, keepdim=True)
         size = torch.where(size > 0, size, 1.0)
-        return torch.where(gone, -(2 * flat.shape[-1] + 1) * size, flat).reshape(rows.shape)
+        enough = (2 * flat.shape[-1] + 1) * (1 if self.is_binary else _RANGE)
+        return torch.where(gone, -enough * size, flat).reshape(rows.shape)
 
     def _asked(self, rows: Tensor) -> Tensor:
         x = self.oracle(rows)
@@ -98,14 +114,14 @@ class LinearOracle(Structure):
                 f"a tensor of shape {tuple(rows.shape)}",
                 "Return one vertex for each row of utilities.",
             )
-        wrong = ~((x == 0) | (x == 1))  # NaN included
+        wrong = ~((x == 0) | (x == 1) if self.is_binary else x.isfinite())  # NaN included
         if wrong.any():
             row = _first(wrong)
             raise invalid(
                 "argmax",
                 f"the entry {float(x[row][wrong[row]][0])} in row {row}",
-                "vertices of zeros and ones",
-                "Return the indicator vector of what is chosen.",
+                "vertices of zeros and ones" if self.is_binary else "vertices of finite numbers",
+                "Return the indicator vector of what is chosen, or say binary=False if others are meant.",
             )
         return x.to(rows)
 

@@ -19,7 +19,7 @@ _MOST_CANDIDATES = 2_000_000
 
 
 class Structure(Oracle):
-    r"""A finite set 𝒳 ⊂ {0, 1}ⁿ of embeddings of combinatorial objects (Sec. 2).
+    r"""A finite, convex independent set 𝒳 ⊂ ℝⁿ of embeddings of combinatorial objects (Sec. 2, Def. 1).
 
     .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x, \qquad
               X_t = \operatorname{argmax}_{x \in \operatorname{conv} \mathcal{X}} U^\top x - t f(x)
@@ -28,18 +28,23 @@ class Structure(Oracle):
     `_log_softmax`, all for scaled utilities in which absent coordinates are −∞, and registers a solver for each
     regularizer it has one for. Masks, infinities, dtypes, temperatures and batch dimensions are dealt with here.
 
+    Embeddings are of zeros and ones. A subclass of which they are not says so by the class attribute
+    `is_binary = False`. Then `_contains` gets points as they are, in any dtype, `max_marginals` and `k_best` are not
+    defined, and an entropy is a regularizer only where it is convex (`SeparableRegularizer.domain`). An absent
+    coordinate is 0 in all embeddings there, too.
+
     In a `torch.nn.Module` a structure is an attribute like any other: `module.to(device)` need not move it, since it
     follows the utilities to their device. Its mask and edges are in the module's `state_dict` if they are registered:
     `self.register_buffer("mask", mask)` and, after `load_state_dict`, `structure.masked(self.mask)`.
 
     Args:
         event_shape: The shape of an embedding x.
-        mask: False where a coordinate is absent from 𝒳, shape (*batch_shape, *event_shape).
+        mask: False where a coordinate is absent from 𝒳, that is 0, shape (*batch_shape, *event_shape).
         at_least: How many coordinates must be present for 𝒳 not to be empty.
     """
 
     _may_have_unused_coordinates = True
-    """Whether there may be present coordinates that are one in no embedding; `log_partition` asks the argmax then."""
+    """Whether there may be present coordinates that are positive in no embedding; `log_partition` then asks."""
 
     _compares_only = False
     """Whether the argmax does no sums, so that it may as well be taken in the dtype of the utilities."""
@@ -209,7 +214,7 @@ class Structure(Oracle):
         """The log-partition function A(u) = log Σ_{x∈𝒳} exp(uᵀx) of the exponential family, shape (*batch).
 
         Its gradient is the softmax with `ExponentialFamilyEntropy` at t = 1 (eq. 8). It is +∞ where a coordinate at +∞
-        is one in some embedding.
+        is positive in some embedding.
 
         Raises:
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
@@ -235,12 +240,14 @@ class Structure(Oracle):
             u: Utilities, shape (*batch, *event_shape).
 
         Raises:
+            NotImplementedError: Embeddings are not of zeros and ones.
             ValueError: u has NaN or the wrong shape, or leaves 𝒳 empty.
 
         Example:
             >>> sst.KSubset(3, 2).max_marginals(torch.tensor([1.0, 2.0, 4.0]))
             tensor([5., 6., 6.])
         """
+        self._check_binary("max_marginals")
         return max_marginals(self, self.scaled(u, 1.0), u == torch.inf).to(u.dtype)
 
     def k_best(self, u: Tensor, k: int) -> Best:
@@ -253,12 +260,14 @@ class Structure(Oracle):
             k: How many; where 𝒳 has fewer, the rest is zero, with value −∞.
 
         Raises:
+            NotImplementedError: Embeddings are not of zeros and ones.
             ValueError: k is below 1; u has NaN or the wrong shape, or leaves 𝒳 empty.
 
         Example:
             >>> sst.KSubset(3, 2).k_best(torch.tensor([1.0, 2.0, 4.0]), 2).values
             tensor([6., 5.])
         """
+        self._check_binary("k_best")
         return Best(*(found.to(u.dtype) for found in k_best(self, self.scaled(u, 1.0), u == torch.inf, k)))
 
     def marginals(self, u: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
@@ -329,15 +338,16 @@ class Structure(Oracle):
             ValueError: x has the wrong shape.
         """
         self.check_shape("x", x)
-        binary = (x == 0) | (x == 1)
+        possible = (x == 0) | (x == 1) if self.is_binary else x == x  # NaN is no number
         if self.mask is not None:
-            binary = binary & ((x == 0) | self.placed("mask", x.device))
+            possible = possible & ((x == 0) | self.placed("mask", x.device))
         events = tuple(range(-len(self.event_shape), 0))
         # The counts of half precision end at 256.
-        return binary.all(dim=events) & self._contains((x != 0).to(torch.float32))
+        x = (x != 0).to(torch.float32) if self.is_binary else x
+        return possible.all(dim=events) & self._contains(x)
 
     def enumerate_support(self) -> Tensor:
-        """All embeddings x ∈ 𝒳, shape (|𝒳|, *event_shape), float32. For small structures only.
+        """All embeddings x ∈ 𝒳, shape (|𝒳|, *event_shape), in torch's default dtype. For small structures only.
 
         Raises:
             ValueError: The mask differs from example to example, so that there is not one 𝒳.
@@ -356,8 +366,9 @@ class Structure(Oracle):
                 f"at most {_MOST_CANDIDATES}",
                 "Sample a StochasticArgmaxTrick instead, or build a smaller structure.",
             )
-        support = self._support().to(torch.get_default_dtype())
-        return support if self.mask is None else support[self.contains(support)]
+        support = self._support()
+        support = support if self.mask is None else support[self.contains(support)]
+        return support.to(torch.get_default_dtype())
 
     def scaled(self, u: Tensor, temperature: Tensor | float) -> Tensor:
         """The scaled utility u/t that solvers get: in the working dtype, with absent coordinates at −∞.
@@ -418,7 +429,7 @@ class Structure(Oracle):
 
     @abstractmethod
     def _contains(self, x: Tensor) -> Tensor:
-        """Whether x ∈ 𝒳, for a binary x that is zero where it is masked."""
+        """Whether x ∈ 𝒳, for an x that is zero where it is masked, and of zeros and ones if embeddings are."""
 
     @abstractmethod
     def _candidates(self) -> int:
@@ -427,6 +438,13 @@ class Structure(Oracle):
     @abstractmethod
     def _support(self) -> Tensor:
         """All embeddings, regardless of the mask."""
+
+    def _check_binary(self, wanted: str) -> None:
+        if not self.is_binary:
+            raise NotImplementedError(
+                f"{wanted}: found {type(self).__name__}, whose embeddings are not of zeros and ones, so that a "
+                "coordinate is not in or out. For small structures compare those of enumerate_support()."
+            )
 
     def _arguments(self) -> str:
         """What `repr` shows of the constructor's arguments, the mask aside."""

@@ -1,6 +1,7 @@
 """The nearest point of a hull on the CPU, between two calls of the oracle; see `sstricks.ops.nearest_point`.
 
-Active vertices are the first `count` rows of `vertices`, as bytes; L is the Cholesky factor of V Vᵀ + 1 1ᵀ.
+Active vertices are the first `count` rows of `vertices`, as bytes if they are of zeros and ones; L is the Cholesky
+factor of V Vᵀ + 1 1ᵀ.
 """
 
 import math
@@ -36,7 +37,7 @@ def _join(count, v, vertices, factor, weights):
     """Take v among the active vertices, unless it lies in their affine hull; return whether it does not."""
     size = 1.0
     for e in range(v.size):
-        size += v[e]
+        size += v[e] * v[e]
     for i in range(count):
         value = 1.0
         for e in range(v.size):
@@ -50,7 +51,7 @@ def _join(count, v, vertices, factor, weights):
     factor[count, count] = math.sqrt(size)
     weights[count] = 0.0
     for e in range(v.size):
-        vertices[count, e] = np.uint8(v[e])
+        vertices[count, e] = v[e]
     return True
 
 
@@ -143,8 +144,9 @@ def advance(begin, end, rows, best, u, tol, last, vertices, factor, weights, cou
             lead = _lead(v, x[r], g[r])
             noise, worst = 0.0, 0.0
             for e in range(n):
-                if v[e] + x[r, e] > 0.0:
-                    noise += abs(g[r, e])
+                reach = max(abs(v[e]), abs(x[r, e]))
+                if reach > 0.0:
+                    noise += abs(g[r, e]) * max(reach, 1.0)
             for i in range(count):
                 worst = max(worst, abs(_lead(vertices[r, i], x[r], g[r])))
             floor[r] = 4.0 * _EPSILON * noise
