@@ -11,7 +11,13 @@ import numpy as np
 import torch
 
 import sstricks as sst
-from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, complete_directed
+from arborescence_problem import (
+    CHAIN,
+    ROUNDABOUT,
+    arborescence_problem,
+    complete_directed,
+    single_root_problem,
+)
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from devices import placed
@@ -46,6 +52,11 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         arborescence_problem(complete_directed(4, root=2), root=2),
         arborescence_problem(ROUNDABOUT, root=1),
         arborescence_problem(CHAIN),
+        single_root_problem(complete_directed(4)),
+        single_root_problem(complete_directed(2)),
+        single_root_problem(complete_directed(3, root=2), root=2),
+        single_root_problem(ROUNDABOUT, root=1),
+        single_root_problem(CHAIN),
     ),
     FlatMatching: (matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
     sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),

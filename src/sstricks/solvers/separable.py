@@ -112,7 +112,14 @@ def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) 
 
 
 def arborescence_optimum(
-    f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, oracle: Oracle, max_steps: int, tol: float
+    f: SeparableRegularizer,
+    u: Tensor,
+    edges: Tensor,
+    nodes: int,
+    single: bool,
+    oracle: Oracle,
+    max_steps: int,
+    tol: float,
 ) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the arborescences of a graph from node 0.
 
@@ -121,6 +128,7 @@ def arborescence_optimum(
         u: Scaled utilities, shape (*batch, E).
         edges: The tail and the head of every edge, shape (2, E).
         nodes: The number of nodes.
+        single: Whether the root has a single child.
         oracle: The structure.
         max_steps: After how many steps of the active-set method, where that is needed, to give up.
         tol: The duality gap that it is to reach.
@@ -130,7 +138,7 @@ def arborescence_optimum(
     """
     u, is_wanted = in_batch_of(f, u)
     frame = u.new_zeros(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
-    settings = oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
+    settings = single, oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x

@@ -31,6 +31,8 @@ from sstricks.ops.precision import NEAR
 ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
 _FARTHEST = 1e305  # differences of utilities end below it
+_LOWER = 2.0**15  # lowering utilities by more would cost them too many digits
+_THERE, _CHILD, _FROM_HUB, _TO_HUB = 1, 2, 4, 8  # what is known of a node
 
 
 @compiled
@@ -163,7 +165,7 @@ def _bring_near(u, begin, end, ends, m_edge, top, present, base):
             far |= reached[x] == 0.0 and present[x] > -np.inf
         if far:
             row = min(begin + lane, end - 1)
-            base[lane] = bring_near(top.size // LANES, row, u, ends, m_edge[lane::LANES])
+            base[lane], _ = bring_near(top.size // LANES, row, u, ends, False, m_edge[lane::LANES])
     _tops(ends, m_edge, top, present)
 
 
@@ -436,6 +438,64 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
             for x in range(ends.shape[1]):
                 out[first + lane, x] = m_edge[x * LANES + lane]
             out[first + lane, ends.shape[1]] = base[lane]
+
+
+@compiled
+def _second_child(nodes, row, u, ends, apart, top, low, around):
+    """By how much edges from the root must be lower for trees with two of them to weigh exp(−apart) at the most.
+
+    The most that this is worth knowing where it is not found.
+    """
+    top[:] = -np.inf
+    low[:] = np.inf
+    around[:] = 0
+    hub, best = 0, -np.inf
+    for x in range(ends.shape[1]):
+        i, j, value = ends[0, x], ends[1, x], u[row, x]
+        if j > 0 and value > -np.inf:
+            top[j] = max(top[j], value)
+            around[i] |= _THERE
+            around[j] |= _THERE
+            if i > 0:
+                low[j] = min(low[j], value)
+            else:
+                around[j] |= _CHILD
+                if value > best:
+                    hub, best = j, value
+    for x in range(ends.shape[1]):
+        i, j = ends[0, x], ends[1, x]
+        if i > 0 and j > 0 and u[row, x] > -np.inf:
+            around[j] |= _FROM_HUB if i == hub else 0
+            around[i] |= _TO_HUB if j == hub else 0
+    gap = 0.0
+    for v in range(1, nodes):
+        if around[v] & _THERE:
+            if v != hub and (not around[v] & _FROM_HUB or (around[v] & _CHILD and not around[v] & _TO_HUB)):
+                return np.inf
+            gap = max(gap, top[v] - low[v])
+    return apart + 4.0 * math.log(nodes) + 2.0 * gap if hub > 0 else np.inf
+
+
+# A forest of trees from i and j, other children of the root aside, becomes a tree from i when nodes get other parents:
+# those on the way from i to j through the hub, from the last one that is below i. These are two, j among them, and
+# each loses the weight of one edge for that of another, at most `gap` lower. At most n⁴ forests become the same tree.
+@compiled
+def single_root(begin, end, nodes, apart, u, ends, out, shift, unreached):
+    """Write utilities whose law is that of the trees of u with a single child of the root into `out`.
+
+    What log Z is more goes to `shift`. Trees with several children have less than exp(−apart) of the weight.
+    """
+    top, low = np.empty((2, nodes))
+    around = np.empty(nodes, np.int64)
+    for row in range(begin, end):
+        lower = _second_child(nodes, row, u, ends, apart, top, low, around)
+        unreached[row] = 0
+        if lower <= _LOWER:
+            shift[row] = lower
+            for x in range(ends.shape[1]):
+                out[row, x] = u[row, x] - (lower if ends[0, x] == 0 else 0.0)
+        else:
+            shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, out[row])
 
 
 @compiled(fastmath=MATHS)
