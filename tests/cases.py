@@ -45,7 +45,10 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         path_problem(ONE_WAY, source=1, sink=0),
         path_problem(LABELS),
     ),
-    sst.ProjectiveArborescence: tuple(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
+    sst.ProjectiveArborescence: (
+        *(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
+        *(ProjectiveArborescenceProblem(n, single_root=True) for n in (4, 2, 5)),
+    ),
     sst.Arborescence: (
         arborescence_problem(complete_directed(4)),
         arborescence_problem(complete_directed(2, root=1), root=1),

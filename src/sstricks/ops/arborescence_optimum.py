@@ -187,9 +187,7 @@ class _Point(NamedTuple):
 class _Dual:
     """φ of rows of utilities."""
 
-    def __init__(
-        self, u: Tensor, edges: Tensor, nodes: int, single: bool, f: Density, code: int, batch: Sizes
-    ) -> None:
+    def __init__(self, u: Tensor, edges: Tensor, nodes: int, single: bool, f: Density, code: int, batch: Sizes) -> None:
         self.u, self.edges, self.nodes, self.single = u, edges, nodes, single
         self.f, self.code, self.batch = f, code, batch
         self.heads = one_hot(edges[1], nodes).to(u.dtype).mT

@@ -144,13 +144,14 @@ def arborescence_optimum(
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
 
-def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor:
+def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int, single: bool) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the projective trees from node 0.
 
     Args:
         f: A regularizer.
         u: Scaled utilities, shape (*batch, (n−1)²).
         nodes: The number of nodes n.
+        single: Whether the root has a single child.
 
     Returns:
         Shape (*batch, (n−1)²), differentiable in u and in the parameters of f.
@@ -158,7 +159,8 @@ def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor
     u, is_wanted = in_batch_of(f, u)
     edges = u.shape[-1]
     frame = u.new_zeros(edges + projective.hyperedges(nodes) if is_wanted else edges)
-    found = projective.projective_optimum(frame, u.detach(), nodes, f.handle(), code_of(f), list(u.shape[:-1]))
+    settings = nodes, single, f.handle(), code_of(f), list(u.shape[:-1])
+    found = projective.projective_optimum(frame, u.detach(), *settings)
     x, weights = found[..., :edges], found[..., edges:]
     return differentiable(f, u, x, lambda *args: projective.on_flow(*args, weights, nodes)) if is_wanted else x
 

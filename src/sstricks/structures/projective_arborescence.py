@@ -20,15 +20,17 @@ class ProjectiveArborescence(RootedTrees):
               \text{ every node's descendants are consecutive} \}
 
     Edges are the pairs i → j with i ≠ j and j ≠ 0 in lexicographic order. Node 0 is the root and may have several
-    children. A node none of whose edges is present (masked or −∞) is absent: it is skipped wherever it stands, and
-    consecutive means among the others; where no edge is present, node 0 is alone and x = 0. Of trees that are worth the
-    same the argmax is the lexicographically largest.
+    children, or one with `single_root`: then it heads no node beside that child in Eisner's program. A node none of
+    whose edges is present (masked or −∞) is absent: it is skipped wherever it stands, and consecutive means among the
+    others; where no edge is present, node 0 is alone and x = 0. Of trees that are worth the same the argmax is the
+    lexicographically largest.
 
     Sentences of different lengths share a batch by `trees.of_nodes(lengths)`, where node 0 counts.
 
     Args:
         n: The number of nodes.
         mask: False where an edge is absent, shape (*batch, (n−1)²).
+        single_root: Whether node 0 has one child, where it has any.
 
     Raises:
         ValueError: n is no integer ≥ 1, or the mask leaves no projective tree.
@@ -36,24 +38,26 @@ class ProjectiveArborescence(RootedTrees):
     Example:
         >>> sst.ProjectiveArborescence(4).log_partition(torch.zeros(9)).exp()
         tensor(12.)
+        >>> sst.ProjectiveArborescence(4, single_root=True).log_partition(torch.zeros(9)).exp()
+        tensor(7.)
     """
 
-    def __init__(self, n: int, mask: Tensor | None = None) -> None:
+    def __init__(self, n: int, mask: Tensor | None = None, *, single_root: bool = False) -> None:
         n = check_nodes(n, "n")
-        super().__init__(F.projective_edges(n), n, mask)
+        super().__init__(F.projective_edges(n), n, mask, single_root=single_root)
 
     def _arguments(self) -> str:
-        return f"{self.num_nodes}"
+        return f"{self.num_nodes}{', single root' if self.single_root else ''}"
 
     def _empty(self) -> tuple[str, str, str]:
         return (
             "no projective tree from node 0 among the present edges",
             "at least one tree for each example",
-            "Unmask edges: those out of node 0 always allow one. (A node without a present edge is absent.)",
+            "Unmask edges, or with single_root=True allow several children. (A node without a present edge is absent.)",
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.maximum_projective_arborescence(u, self.num_nodes)
+        return F.maximum_projective_arborescence(u, self.num_nodes, single_root=self.single_root)
 
     def _contains(self, x: Tensor) -> Tensor:
         adjacency, present = self._from_to(x), self._present(x.device)
@@ -63,7 +67,8 @@ class ProjectiveArborescence(RootedTrees):
         last = torch.where(below, place, 0).amax(-1)
         first = torch.where(below, place, self.num_nodes + 1).amin(-1)
         consecutive = (last - first + 1 == below.sum(-1)) | ~present
-        return one_head & (below[..., 0, :] | ~present).all(-1) & consecutive.all(-1)
+        is_tree = one_head & (below[..., 0, :] | ~present).all(-1) & consecutive.all(-1)
+        return is_tree & self._has_few_children(adjacency)
 
     def _nodes(self) -> list[int]:
         """The root and the other nodes that are present."""
@@ -96,23 +101,25 @@ class ProjectiveArborescence(RootedTrees):
             return [edge + one + two for k in range(i, j) for one in right(i, k) for two in left(k + 1, j) if edge]
 
         chosen = torch.tensor(right(0, len(nodes) - 1), dtype=torch.int64)
-        return torch.zeros(len(chosen), self.event_shape[0]).scatter(-1, chosen, 1.0)
+        trees = torch.zeros(len(chosen), self.event_shape[0]).scatter(-1, chosen, 1.0)
+        return trees[self._has_few_children(self._from_to(trees))]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return F.projective_arborescence_log_partition(u, self.num_nodes)
+        return F.projective_arborescence_log_partition(u, self.num_nodes, single_root=self.single_root)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return F.projective_arborescence_sample(u, self.num_nodes, generator=generator)
+        single = self.single_root
+        return F.projective_arborescence_sample(u, self.num_nodes, single_root=single, generator=generator)
 
 
 @register_solver(ProjectiveArborescence, ExponentialFamilyEntropy)
 def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
-    return F.projective_arborescence_marginals(u, trees.num_nodes)
+    return F.projective_arborescence_marginals(u, trees.num_nodes, single_root=trees.single_root)
 
 
 @register_solver(ProjectiveArborescence, SeparableRegularizer)
 def _(trees: ProjectiveArborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
-    return projective_optimum(f, u, trees.num_nodes)
+    return projective_optimum(f, u, trees.num_nodes, trees.single_root)
 
 
 # By Wolfe's method, which ends after finitely many steps.

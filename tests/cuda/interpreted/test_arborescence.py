@@ -53,7 +53,7 @@ def test_argmax_equals_that_of_the_cpu(graph: str):
 @GRAPHS
 def test_single_roots_equal_those_of_the_cpu(graph: str):
     u, g, edges, nodes = problem(graph)
-    rows = torch.cat([u, g, g.round(), (3 * g).round(), 1e9 * g])
+    rows = torch.cat([u, (3 * g[:2]).round(), 1e9 * g[:1]])
     rows = rows[[has_single_root(row, edges, nodes) for row in rows]]
     found = launchers.maximum_arborescence(rows, edges, nodes, single=True)
     assert torch.equal(found, operators.maximum_arborescence(rows, edges, nodes, True))

@@ -720,7 +720,9 @@ def _nearby(
             elif unreached == 0:
                 for first in range(0, edges, BLOCK):
                     x = first + tl.arange(0, BLOCK)
-                    value = _near(out + begin, ends, x, edges, nodes, least, x < edges, best, more, chosen, outer, SINGLE)
+                    value = _near(
+                        out + begin, ends, x, edges, nodes, least, x < edges, best, more, chosen, outer, SINGLE
+                    )
                     tl.store(out + begin + x, value, mask=x < edges)
                 some = (k > 0) & (k < count)
                 some = some & (tl.load(chosen + k, mask=some, other=-1) >= 0)
