@@ -22,13 +22,23 @@ from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from devices import placed
 from exact_optimum import Separable, binary, categorical, euclidean, exponential_cost, tsallis_three_halves
-from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
+from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLE_AND_EDGES, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
-from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
+from problems import (
+    BoxProblem,
+    ForestProblem,
+    KSubsetProblem,
+    OneHotProblem,
+    Problem,
+    SubsetProblem,
+    TreeProblem,
+    forest_problem,
+    tree_problem,
+)
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import look_up, registered_pairs
 from tree_optimum import TreeOptimum
@@ -48,6 +58,8 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.ProjectiveArborescence: (
         *(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
         *(ProjectiveArborescenceProblem(n, single_root=True) for n in (4, 2, 5)),
+        ProjectiveArborescenceProblem(3, labels=2),
+        ProjectiveArborescenceProblem(3, single_root=True, labels=3),
     ),
     sst.Arborescence: (
         arborescence_problem(complete_directed(4)),
@@ -72,6 +84,8 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         tree_problem(DOUBLED_TRIANGLE),
         tree_problem(TRIANGLES_ON_A_BRIDGE),
         tree_problem(STAR),
+        forest_problem(TRIANGLE_AND_EDGES),
+        forest_problem(complete(4)),
     ),
 }
 # One instance of each class of regularizers; a class of the user's stands for all that have a density alone.
@@ -162,7 +176,7 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return Separable(RESPONSES[type(regularizer)], problem.total)
     if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
-    if isinstance(problem, TreeProblem):
+    if isinstance(problem, TreeProblem) and not isinstance(problem, ForestProblem):
         return TreeOptimum(problem.edges, RESPONSES[type(regularizer)])
     if type(regularizer) in RESPONSES:
         return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])

@@ -11,6 +11,8 @@ SQUARE_WITH_DIAGONAL: Edges = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 DOUBLED_TRIANGLE: Edges = [(0, 1), (0, 1), (1, 2), (2, 0), (2, 0)]  # parallel edges
 TRIANGLES_ON_A_BRIDGE: Edges = [(0, 1), (1, 2), (2, 0), (2, 3), (3, 4), (4, 5), (5, 3)]
 STAR: Edges = [(0, 1), (0, 2), (3, 0)]  # a single tree
+# Three components, one with parallel edges.
+TRIANGLE_AND_EDGES: Edges = [(0, 1), (0, 2), (3, 4), (1, 2), (5, 6), (5, 6)]
 
 
 def complete(n: int) -> Edges:

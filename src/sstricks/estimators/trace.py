@@ -204,7 +204,7 @@ def _one_by_one(structure: Structure, u: Tensor, free: Tensor) -> Iterator[Race]
         else:
             edges = trees.placed("edges", u.device)
             old, new = (component.gather(-1, ends[best]) for ends in edges)
-            component = torch.where(component == old, new, component)
+            component = torch.where((component == old) & won.any(-1, keepdim=True), new, component)
             free = free & (component[..., edges[0]] != component[..., edges[1]])
 
 

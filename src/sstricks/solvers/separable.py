@@ -93,7 +93,7 @@ def log_box_optimum(f: CategoricalEntropy | BinaryEntropy, u: Tensor, x: Tensor,
     return torch.where(here, logsigmoid(torch.where(here & ~alone, u - tau, torch.inf)), -torch.inf)
 
 
-def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, forest: bool) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the spanning trees of a graph.
 
     Args:
@@ -101,13 +101,14 @@ def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) 
         u: Scaled utilities, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes.
+        forest: Whether a graph may have several components, and trees.
 
     Returns:
         Shape (*batch, E), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
     pair = torch.stack([u, u], -2).detach()
-    x, blocks = operators.tree_optimum(pair, edges, nodes, code_of(f), list(u.shape[:-1])).unbind(-2)
+    x, blocks = operators.tree_optimum(pair, edges, nodes, forest, code_of(f), list(u.shape[:-1])).unbind(-2)
     return differentiable(f, u, x, lambda *args: operators.on_blocks(*args, blocks)) if is_wanted else x
 
 

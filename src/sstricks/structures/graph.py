@@ -24,6 +24,7 @@ class GraphStructure(Structure):
         directed: Whether edges lead away from the root, so that none into it is in a subgraph.
         root: A node whose edges to all other present nodes are such a subgraph, a star.
         single_root: Whether such a subgraph has one edge from the root, and the star is that of the node it leads to.
+        isolated: Whether a node may be without a usable edge.
 
     Raises:
         ValueError: A node has no usable edge, or 𝒳 is empty.
@@ -38,12 +39,13 @@ class GraphStructure(Structure):
         directed: bool = False,
         root: int = 0,
         single_root: bool = False,
+        isolated: bool = False,
     ) -> None:
         ends = edges.cpu().numpy()  # NumPy takes a tenth of torch's time for so few numbers
         usable = ends[1] != root if directed else np.True_
         at = ends if usable.all() else ends[:, usable]
         reached = np.count_nonzero(np.bincount(at.ravel()))
-        if reached < num_nodes > 1:
+        if reached < num_nodes > 1 and not isolated:
             raise invalid(
                 "edges",
                 f"edges at {reached} nodes",
