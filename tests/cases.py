@@ -30,7 +30,6 @@ from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
 from problems import (
     BoxProblem,
-    ForestProblem,
     KSubsetProblem,
     OneHotProblem,
     Problem,
@@ -42,6 +41,11 @@ from problems import (
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import look_up, registered_pairs
 from tree_optimum import TreeOptimum
+
+SINGLE_ROOT = single_root_problem(complete_directed(4))
+SINGLE_PROJECTIVE = ProjectiveArborescenceProblem(4, single_root=True)
+LABELLED = ProjectiveArborescenceProblem(3, labels=2)
+FOREST = forest_problem(TRIANGLE_AND_EDGES)
 
 # The first problem of each structure is the one that costly laws are tried on.
 PROBLEMS: dict[type, tuple[Problem, ...]] = {
@@ -57,8 +61,9 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     ),
     sst.ProjectiveArborescence: (
         *(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
-        *(ProjectiveArborescenceProblem(n, single_root=True) for n in (4, 2, 5)),
-        ProjectiveArborescenceProblem(3, labels=2),
+        SINGLE_PROJECTIVE,
+        *(ProjectiveArborescenceProblem(n, single_root=True) for n in (2, 5)),
+        LABELLED,
         ProjectiveArborescenceProblem(3, single_root=True, labels=3),
     ),
     sst.Arborescence: (
@@ -67,7 +72,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         arborescence_problem(complete_directed(4, root=2), root=2),
         arborescence_problem(ROUNDABOUT, root=1),
         arborescence_problem(CHAIN),
-        single_root_problem(complete_directed(4)),
+        SINGLE_ROOT,
         single_root_problem(complete_directed(2)),
         single_root_problem(complete_directed(3, root=2), root=2),
         single_root_problem(ROUNDABOUT, root=1),
@@ -84,7 +89,7 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         tree_problem(DOUBLED_TRIANGLE),
         tree_problem(TRIANGLES_ON_A_BRIDGE),
         tree_problem(STAR),
-        forest_problem(TRIANGLE_AND_EDGES),
+        FOREST,
         forest_problem(complete(4)),
     ),
 }
@@ -176,7 +181,7 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return Separable(RESPONSES[type(regularizer)], problem.total)
     if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
-    if isinstance(problem, TreeProblem) and not isinstance(problem, ForestProblem):
+    if isinstance(problem, TreeProblem):
         return TreeOptimum(problem.edges, RESPONSES[type(regularizer)])
     if type(regularizer) in RESPONSES:
         return HullOptimum(problem.vertices, RESPONSES[type(regularizer)])
@@ -197,3 +202,9 @@ CASES = tuple(_enrol())
 PAIR_CASES = tuple(
     case for case in CASES if case.problem in {problems[0] for problems in PROBLEMS.values()}
 )  # one per pair
+OPTION_CASES = tuple(
+    case
+    for case in CASES
+    if case.problem in {SINGLE_ROOT, SINGLE_PROJECTIVE, LABELLED, FOREST}
+    and isinstance(case.regularizer, sst.ExponentialFamilyEntropy | sst.BinaryEntropy)
+)  # of options that lead to other operators, or to the same with other arguments

@@ -23,6 +23,15 @@ def touched(edges: Edges) -> frozenset[int]:
     return frozenset(v for edge in edges for v in edge)
 
 
+def components(edges: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The edges of each component; what follows the two ends of an edge is its own."""
+    parts: list[list[tuple[int, ...]]] = []
+    for edge in edges:
+        met = [part for part in parts if touched([(a, b) for a, b, *_ in part]) & set(edge[:2])]
+        parts = [part for part in parts if part not in met] + [[edge, *(e for part in met for e in part)]]
+    return parts
+
+
 def connected(edges: Edges, nodes: frozenset[int]) -> bool:
     if not nodes:
         return False

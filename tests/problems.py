@@ -19,7 +19,7 @@ from brute_force import (
     spanning_tree_vertices,
     subset_vertices,
 )
-from graphs import Edges, connected, touched
+from graphs import Edges, components, connected, touched
 from polytopes import outside_cube, outside_hypersimplex, outside_tree_polytope
 
 Mask = torch.Tensor | None
@@ -211,11 +211,7 @@ class ForestProblem(TreeProblem):
     @property
     def parts(self) -> list[Edges]:
         """The edges of each component."""
-        parts: list[Edges] = []
-        for edge in self.edges:
-            met = [part for part in parts if touched(part) & set(edge)]
-            parts = [part for part in parts if part not in met] + [[edge, *(e for part in met for e in part)]]
-        return parts
+        return [[(a, b) for a, b, *_ in part] for part in components(list(self.edges))]
 
     @property
     def count(self) -> int:

@@ -81,7 +81,7 @@ def test_the_determinant_with_a_row_of_root_weights(nodes: int, rows: int):
 
 @pytest.mark.parametrize("projective", [False, True])
 def test_sentences_of_many_lengths_share_a_batch(projective: bool):
-    def build(n: int) -> sst.Structure:
+    def build(n: int) -> sst.Arborescence | sst.ProjectiveArborescence:
         kind = sst.ProjectiveArborescence if projective else sst.Arborescence.complete
         return kind(n, single_root=True)
 
