@@ -149,3 +149,57 @@ def test_races_do_not_find_it():
 def test_representation():
     assert "single root" in repr(sst.Arborescence.complete(3, single_root=True))
     assert "single root" in repr(sst.ProjectiveArborescence(3, single_root=True))
+
+
+@pytest.mark.parametrize("single_root", [False, True])
+def test_labels_are_parallel_edges(single_root: bool):
+    """Projective trees have them by number, others by their list; of both, a chain is the same."""
+    labels, edges = 3, torch.tensor([[0, 1], [1, 2]])
+    arcs = edges.repeat_interleave(labels, -1)
+    trees = sst.Arborescence(arcs, 3, single_root=single_root)
+    projective = sst.ProjectiveArborescence(3, num_labels=labels, single_root=single_root)
+    here = ((projective.edges[0] == 0) & (projective.edges[1] == 1)) | (projective.edges[0] == 1)
+    u = 3 * normals(2 * labels, 0, 5)
+    wide = torch.full((5, 4 * labels), -torch.inf, dtype=u.dtype).masked_scatter(here.expand(5, -1), u)
+    share = u.unflatten(-1, (2, labels)).softmax(-1).flatten(-2)
+    log_z = u.unflatten(-1, (2, labels)).logsumexp(-1).sum(-1)
+    for structure, values, at in ((trees, u, slice(None)), (projective, wide, here)):
+        assert_near(structure.log_partition(values), log_z, 1e-12)
+        assert_near(structure.marginals(values)[:, at], share, 1e-12)
+        best = u.unflatten(-1, (2, labels)).argmax(-1)
+        assert torch.equal(structure.argmax(values)[:, at].unflatten(-1, (2, labels)).argmax(-1), best)
+    ties = projective.argmax(torch.zeros(4 * labels))
+    assert ties.nonzero().flatten().tolist() == [0, 2 * labels] if single_root else [0, labels]
+
+
+def test_labels_of_any_size_and_none():
+    u = torch.zeros(2, 4 * 2)
+    u[1, :4] = torch.tensor([-torch.inf, 5.0, 1e4, -torch.inf])
+    trees = sst.ProjectiveArborescence(3, num_labels=2)
+    u = u.requires_grad_()
+    x = trees.marginals(u)
+    assert x[1, [0, 3]].tolist() == [0, 0]
+    (slope,) = torch.autograd.grad(x[1, 1] + trees.log_partition(u).sum(), u)
+    assert slope.isfinite().all()
+    for n in (0, 1.5):
+        with pytest.raises(ValueError, match="num_labels"):
+            sst.ProjectiveArborescence(3, num_labels=n)
+    alone = sst.ProjectiveArborescence(1, num_labels=4, single_root=True)
+    assert alone.argmax(torch.zeros(2, 0)).shape == alone.sample(torch.zeros(2, 0)).shape == (2, 0)
+    assert alone.log_partition(torch.zeros(2, 0)).tolist() == [0, 0]
+    assert alone.enumerate_support().shape == (1, 0)
+
+
+@pytest.mark.parametrize("f", [ENTROPY, sst.Euclidean(), sst.CategoricalEntropy(), sst.BinaryEntropy()])
+def test_graphs_of_one_node(f: sst.Regularizer):
+    for trees in (
+        sst.Arborescence.complete(1, single_root=True),
+        sst.ProjectiveArborescence(1, single_root=True),
+        sst.SpanningTree.complete(1, forest=True),
+    ):
+        u = torch.zeros(3, 0, requires_grad=True)
+        for x in (trees.argmax(u), trees.softmax(u, 0.5, f), trees.sample(u)):
+            assert x.shape == (3, 0)
+        assert_near(trees.log_partition(u), torch.zeros(3), 1e-12)
+        assert trees.contains(u).all()
+        assert trees.enumerate_support().shape == (1, 0)
