@@ -5,9 +5,9 @@ from math import comb
 import torch
 from torch import Tensor
 
-from sstricks import functional as F
 from sstricks.errors import check_integer
 from sstricks.functional.checks import check_nodes
+from sstricks.ops import projective_arborescence as operators
 from sstricks.regularizers import Euclidean, ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.frank_wolfe import FrankWolfe
 from sstricks.solvers.registry import declare_iterative, register_solver
@@ -55,7 +55,7 @@ class ProjectiveArborescence(RootedTrees):
     def __init__(self, n: int, mask: Tensor | None = None, *, single_root: bool = False, num_labels: int = 1) -> None:
         n = check_nodes(n, "n")
         self.num_labels = check_integer("num_labels", num_labels, "1 is a tree without labels.", low=1)
-        edges = F.projective_edges(n).repeat_interleave(num_labels, -1)
+        edges = operators.edge_ends(n).repeat_interleave(num_labels, -1)
         super().__init__(edges, n, mask, single_root=single_root)
 
     def _arguments(self) -> str:
@@ -84,7 +84,7 @@ class ProjectiveArborescence(RootedTrees):
 
     def _argmax(self, u: Tensor) -> Tensor:
         best = self._by_label(u).amax(-1)
-        tree = F.maximum_projective_arborescence(best, self.num_nodes, single_root=self.single_root)
+        tree = operators.maximum_projective_arborescence(best, self.num_nodes, self.single_root)
         is_best = self._by_label(u) == best.unsqueeze(-1)
         first = is_best & (is_best.cumsum(-1) == 1)
         return (tree.unsqueeze(-1) * first).flatten(-2)
@@ -110,7 +110,7 @@ class ProjectiveArborescence(RootedTrees):
 
     def _support(self) -> Tensor:
         nodes = self._nodes()
-        number = {(i, j): e for e, (i, j) in enumerate(F.projective_edges(self.num_nodes).T.tolist())}
+        number = {(i, j): e for e, (i, j) in enumerate(operators.edge_ends(self.num_nodes).T.tolist())}
 
         @cache
         def right(i: int, j: int) -> list[list[int]]:
@@ -138,12 +138,11 @@ class ProjectiveArborescence(RootedTrees):
 
     def _log_partition(self, u: Tensor) -> Tensor:
         v, _ = self._unlabelled(u)
-        return F.projective_arborescence_log_partition(v, self.num_nodes, single_root=self.single_root)
+        return operators.log_partition(v, self.num_nodes, self.single_root)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         v, share = self._unlabelled(u)
-        single = self.single_root
-        tree = F.projective_arborescence_sample(v, self.num_nodes, single_root=single, generator=generator)
+        tree = operators.sample(v, self.num_nodes, self.single_root, generator)
         return (tree.unsqueeze(-1) * _one_of(share, generator)).flatten(-2)
 
 
@@ -158,7 +157,7 @@ def _one_of(share: Tensor, generator: torch.Generator | None) -> Tensor:
 @register_solver(ProjectiveArborescence, ExponentialFamilyEntropy)
 def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
     v, share = trees._unlabelled(u)
-    x = F.projective_arborescence_marginals(v, trees.num_nodes, single_root=trees.single_root)
+    x = operators.marginals(v, trees.num_nodes, trees.single_root)
     return (x.unsqueeze(-1) * share).flatten(-2)
 
 
