@@ -287,16 +287,17 @@ def _brought_near(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return out.to(u)
 
 
-def _once_rooted(u: Tensor, edges: Tensor, nodes: int, apart: float) -> tuple[Tensor, Tensor]:
-    """What `single_root` and `single_root_shift` return, found on the CPU whatever the device."""
+def _once_rooted(u: Tensor, edges: Tensor, nodes: int, apart: float, *, near: bool) -> Tensor:
+    """What `single_root` or else `single_root_shift` returns, found on the CPU whatever the device."""
     from sstricks.ops.kernels.arborescence import single_root as kernel
 
     there = u.to("cpu", torch.float64).contiguous()
-    out, shift, unreached = torch.empty_like(there), there.new_empty(len(u)), torch.empty(len(u), dtype=torch.int64)
+    out, shift = torch.empty_like(there if near else there[:0]), there.new_empty(len(u))
+    unreached = torch.empty(len(u), dtype=torch.int64)
     arrays = (x.numpy() for x in (there, edges.cpu(), out, shift, unreached))
     over_rows(kernel, len(u), 5.0 * edges.shape[1], nodes, apart, *arrays)  # about 5 ns per edge
     check_reached(unreached, single=True)
-    return out.to(u), shift.to(u)
+    return (out if near else shift).to(u)
 
 
 def _once_rooted_on_gpu(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
@@ -323,13 +324,13 @@ def single_root(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
     Raises:
         ValueError: In some graph, no tree has one child of the root.
     """
-    return _once_rooted(u, edges, nodes, apart)[0]
+    return _once_rooted(u, edges, nodes, apart, near=True)
 
 
 @operator("sstricks::arborescence_single_root_shift", core=(1, None), output_core=0)
 def single_root_shift(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
     """What log Z of those trees is more than that of the utilities which `single_root` returns, shape (*batch)."""
-    return _once_rooted(u, edges, nodes, apart)[1]
+    return _once_rooted(u, edges, nodes, apart, near=False)
 
 
 @single_root.cuda

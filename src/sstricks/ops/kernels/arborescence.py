@@ -32,7 +32,7 @@ ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum 
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
 _FARTHEST = 1e305  # differences of utilities end below it
 _LOWER = 2.0**15  # lowering utilities by more would cost them too many digits
-_THERE, _CHILD, _FROM_HUB, _TO_HUB = 1, 2, 4, 8  # what is known of a node
+_CHILD, _FROM_HUB, _TO_HUB = 1, 2, 4  # which edges a node has
 
 
 @compiled
@@ -441,36 +441,40 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
 
 
 @compiled
-def _second_child(nodes, row, u, ends, apart, top, low, around):
+def _second_child(nodes, row, u, ends, apart, top, low, near_hub):
     """By how much edges from the root must be lower for trees with two of them to weigh exp(−apart) at the most.
 
     The most that this is worth knowing where it is not found.
     """
     top[:] = -np.inf
     low[:] = np.inf
-    around[:] = 0
+    near_hub[:] = 0
     hub, best = 0, -np.inf
     for x in range(ends.shape[1]):
         i, j, value = ends[0, x], ends[1, x], u[row, x]
         if j > 0 and value > -np.inf:
             top[j] = max(top[j], value)
-            around[i] |= _THERE
-            around[j] |= _THERE
             if i > 0:
                 low[j] = min(low[j], value)
             else:
-                around[j] |= _CHILD
+                near_hub[j] |= _CHILD
                 if value > best:
                     hub, best = j, value
+    top[0] = np.inf  # nothing leads there, but it is present
     for x in range(ends.shape[1]):
         i, j = ends[0, x], ends[1, x]
-        if i > 0 and j > 0 and u[row, x] > -np.inf:
-            around[j] |= _FROM_HUB if i == hub else 0
-            around[i] |= _TO_HUB if j == hub else 0
+        if j > 0 and u[row, x] > -np.inf:
+            if top[i] == -np.inf:
+                return np.inf
+            if i == hub:
+                near_hub[j] |= _FROM_HUB
+            elif j == hub:
+                near_hub[i] |= _TO_HUB
     gap = 0.0
     for v in range(1, nodes):
-        if around[v] & _THERE:
-            if v != hub and (not around[v] & _FROM_HUB or (around[v] & _CHILD and not around[v] & _TO_HUB)):
+        if top[v] > -np.inf:
+            on_the_way = _FROM_HUB | (_TO_HUB if near_hub[v] & _CHILD else 0)
+            if v != hub and near_hub[v] & on_the_way != on_the_way:
                 return np.inf
             gap = max(gap, top[v] - low[v])
     return apart + 4.0 * math.log(nodes) + 2.0 * gap if hub > 0 else np.inf
@@ -481,21 +485,22 @@ def _second_child(nodes, row, u, ends, apart, top, low, around):
 # each loses the weight of one edge for that of another, at most `gap` lower. At most n⁴ forests become the same tree.
 @compiled
 def single_root(begin, end, nodes, apart, u, ends, out, shift, unreached):
-    """Write utilities whose law is that of the trees of u with a single child of the root into `out`.
+    """Write utilities whose law is that of the trees of u with a single child of the root into `out`, if it has rows.
 
     What log Z is more goes to `shift`. Trees with several children have less than exp(−apart) of the weight.
     """
     top, low = np.empty((2, nodes))
-    around = np.empty(nodes, np.int64)
+    near_hub = np.empty(nodes, np.int64)
     for row in range(begin, end):
-        lower = _second_child(nodes, row, u, ends, apart, top, low, around)
+        lower = _second_child(nodes, row, u, ends, apart, top, low, near_hub)
         unreached[row] = 0
         if lower <= _LOWER:
             shift[row] = lower
-            for x in range(ends.shape[1]):
+            for x in range(ends.shape[1] if len(out) else 0):
                 out[row, x] = u[row, x] - (lower if ends[0, x] == 0 else 0.0)
         else:
-            shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, out[row])
+            near = out[row] if len(out) else np.empty(ends.shape[1])
+            shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, near)
 
 
 @compiled(fastmath=MATHS)
