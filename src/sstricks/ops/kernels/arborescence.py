@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from sstricks.ops.kernels.arrays import add_up
+from sstricks.ops.kernels.arrays import add_up, copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
@@ -32,7 +32,6 @@ ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum 
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
 _FARTHEST = 1e305  # differences of utilities end below it
 _LOWER = 2.0**15  # lowering utilities by more would cost them too many digits
-_CHILD, _FROM_HUB, _TO_HUB = 1, 2, 4  # which edges a node has
 
 
 @compiled
@@ -440,67 +439,89 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
             out[first + lane, ends.shape[1]] = base[lane]
 
 
-@compiled
-def _second_child(nodes, row, u, ends, apart, top, low, near_hub):
-    """By how much edges from the root must be lower for trees with two of them to weigh exp(−apart) at the most.
+@separate
+def _around(ends, hub, m_edge, present, top, least, child, from_hub, to_hub):
+    """The largest utility of the edges from and into each node, the smallest into it, without its sign; which it has.
 
-    The most that this is worth knowing where it is not found.
+    `least` is of edges between other nodes than the root; from there leads `child`.
     """
-    top[:] = -np.inf
-    low[:] = np.inf
-    near_hub[:] = 0
-    hub, best = 0, -np.inf
-    for x in range(ends.shape[1]):
-        i, j, value = ends[0, x], ends[1, x], u[row, x]
-        if j > 0 and value > -np.inf:
-            top[j] = max(top[j], value)
-            if i > 0:
-                low[j] = min(low[j], value)
-            else:
-                near_hub[j] |= _CHILD
-                if value > best:
-                    hub, best = j, value
-    top[0] = np.inf  # nothing leads there, but it is present
+    zero, one, infinity, nothing = filled(0.0), filled(1.0), filled(np.inf), filled(-np.inf)
+    for x in (present, top, least):
+        x[:] = -np.inf
+    for x in (child, from_hub, to_hub):
+        x[:] = 0.0
     for x in range(ends.shape[1]):
         i, j = ends[0, x], ends[1, x]
-        if j > 0 and u[row, x] > -np.inf:
-            if top[i] == -np.inf:
-                return np.inf
-            if i == hub:
-                near_hub[j] |= _FROM_HUB
-            elif j == hub:
-                near_hub[i] |= _TO_HUB
+        if j == 0:
+            continue
+        tail, head = np.uint64(i) * ROW, np.uint64(j) * ROW
+        u = load(m_edge, np.uint64(x) * ROW)
+        here = u + infinity  # −∞ + ∞ has no sign
+        store(present, tail, larger(load(present, tail), u))
+        store(top, head, larger(load(top, head), u))
+        if i == 0:
+            store(child, head, choose(here, one, load(child, head)))
+            continue
+        store(least, head, larger(load(least, head), choose(here, zero - u, nothing)))
+        if i == hub:
+            store(from_hub, head, choose(here, one, load(from_hub, head)))
+        elif j == hub:
+            store(to_hub, tail, choose(here, one, load(to_hub, tail)))
+
+
+@compiled
+def _second_child(lane, hub, apart, present, top, least, child, from_hub, to_hub):
+    """By how much edges from the root must be lower for trees with two of them to weigh exp(−apart) at the most.
+
+    Infinity where it is not known: where a node has no edge from the hub or, being a child of the root, to the hub.
+    """
+    if child[hub * LANES + lane] == 0.0:
+        return np.inf
     gap = 0.0
-    for v in range(1, nodes):
-        if top[v] > -np.inf:
-            on_the_way = _FROM_HUB | (_TO_HUB if near_hub[v] & _CHILD else 0)
-            if v != hub and near_hub[v] & on_the_way != on_the_way:
+    for v in range(1, top.size // LANES):
+        at = v * LANES + lane
+        if top[at] > -np.inf:
+            if v != hub and (from_hub[at] == 0.0 or child[at] > to_hub[at]):
                 return np.inf
-            gap = max(gap, top[v] - low[v])
-    return apart + 4.0 * math.log(nodes) + 2.0 * gap if hub > 0 else np.inf
+            gap = max(gap, top[at] + least[at])
+        elif present[at] > -np.inf:
+            return np.inf
+    return apart + 4.0 * math.log(top.size // LANES) + 2.0 * gap
 
 
 # A forest of trees from i and j, other children of the root aside, becomes a tree from i when nodes get other parents:
 # those on the way from i to j through the hub, from the last one that is below i. These are two, j among them, and
 # each loses the weight of one edge for that of another, at most `gap` lower. At most n⁴ forests become the same tree.
 @compiled
-def single_root(begin, end, nodes, apart, u, ends, out, shift, unreached):
+def single_root(begin, end, nodes, apart, u, ends, out, shift, unreached, memory):
     """Write utilities whose law is that of the trees of u with a single child of the root into `out`, if it has rows.
 
     What log Z is more goes to `shift`. Trees with several children have less than exp(−apart) of the weight.
     """
-    top, low = np.empty((2, nodes))
-    near_hub = np.empty(nodes, np.int64)
-    for row in range(begin, end):
-        lower = _second_child(nodes, row, u, ends, apart, top, low, near_hub)
-        unreached[row] = 0
-        if lower <= _LOWER:
-            shift[row] = lower
-            for x in range(ends.shape[1] if len(out) else 0):
-                out[row, x] = u[row, x] - (lower if ends[0, x] == 0 else 0.0)
-        else:
-            near = out[row] if len(out) else np.empty(ends.shape[1])
-            shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, near)
+    at_nodes, m_edge = cut(memory, 6, nodes * LANES)
+    m_edge = m_edge[: ends.shape[1] * LANES]
+    lanes = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3], at_nodes[4], at_nodes[5]
+    for first in range(begin, end, LANES):
+        hub = nodes
+        for x in range(ends.shape[1]):
+            if ends[0, x] == 0 and 0 < ends[1, x] < hub and u[first, x] > -np.inf:
+                hub = ends[1, x]
+        hub = hub if hub < nodes else 0
+        transposed(first, end, u, m_edge)
+        _around(ends, hub, m_edge, *lanes)
+        for row in range(first, min(first + LANES, end)):
+            lower = _second_child(row - first, hub, apart, *lanes)
+            unreached[row] = 0
+            if lower <= _LOWER:
+                shift[row] = lower
+                if len(out):
+                    copy(u[row], out[row])
+                    for x in range(ends.shape[1]):
+                        if ends[0, x] == 0:
+                            out[row, x] -= lower
+            else:
+                near = out[row] if len(out) else np.empty(ends.shape[1])
+                shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, near)
 
 
 @compiled(fastmath=MATHS)
