@@ -74,6 +74,8 @@ class ProjectiveArborescence(RootedTrees):
 
     def _unlabelled(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log-sum-exp of each edge's labels, shape (*batch, (n−1)²), and their shares, with one more dimension."""
+        if self.num_labels == 1:
+            return u, u.new_ones(1)
         u = self._by_label(u)
         top = u.detach().amax(-1, keepdim=True).clamp(min=-torch.finfo(u.dtype).max)  # finite
         weight = (u - top).exp()
@@ -83,6 +85,8 @@ class ProjectiveArborescence(RootedTrees):
         return torch.where(there, top + total.log(), -torch.inf).squeeze(-1), weight / total
 
     def _argmax(self, u: Tensor) -> Tensor:
+        if self.num_labels == 1:
+            return operators.maximum_projective_arborescence(u, self.num_nodes, self.single_root)
         best = self._by_label(u).amax(-1)
         tree = operators.maximum_projective_arborescence(best, self.num_nodes, self.single_root)
         is_best = self._by_label(u) == best.unsqueeze(-1)
@@ -143,7 +147,7 @@ class ProjectiveArborescence(RootedTrees):
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
         v, share = self._unlabelled(u)
         tree = operators.sample(v, self.num_nodes, self.single_root, generator)
-        return (tree.unsqueeze(-1) * _one_of(share, generator)).flatten(-2)
+        return tree if self.num_labels == 1 else (tree.unsqueeze(-1) * _one_of(share, generator)).flatten(-2)
 
 
 def _one_of(share: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -158,7 +162,7 @@ def _one_of(share: Tensor, generator: torch.Generator | None) -> Tensor:
 def _(trees: ProjectiveArborescence, f: Regularizer, u: Tensor) -> Tensor:
     v, share = trees._unlabelled(u)
     x = operators.marginals(v, trees.num_nodes, trees.single_root)
-    return (x.unsqueeze(-1) * share).flatten(-2)
+    return x if trees.num_labels == 1 else (x.unsqueeze(-1) * share).flatten(-2)
 
 
 @register_solver(ProjectiveArborescence, SeparableRegularizer)
