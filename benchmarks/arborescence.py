@@ -17,7 +17,8 @@ FAMILY = sst.ExponentialFamilyEntropy()
 
 def run(seconds: float) -> list[Row]:
     """Hold every contest of this subject."""
-    contests = [argmax(*size) for size in ARGMAX] + [softmax(*size, r) for size in MARGINALS for r in RANGES]
+    contests = [argmax(*size) for size in ARGMAX]
+    contests += [softmax(*size, r, single_root=s) for size in MARGINALS for r in RANGES for s in (False, True)]
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
@@ -42,9 +43,9 @@ def argmax(num_nodes: int, batch: int, target: float) -> Contest:
     return Contest("arborescence argmax", parameters, contenders, target, lambda x: judge(x) if len(x) == batch else {})
 
 
-def softmax(num_nodes: int, batch: int, target: float | None, width: float) -> Contest:
+def softmax(num_nodes: int, batch: int, target: float | None, width: float, *, single_root: bool) -> Contest:
     """Marginals at t = 1 and their gradient, for uniform utilities of the given range."""
-    trees = sst.Arborescence.complete(num_nodes)
+    trees = sst.Arborescence.complete(num_nodes, single_root=single_root)
     generator = torch.Generator().manual_seed(0)
     u = width * torch.rand(batch, trees.edges.shape[1], generator=generator)
     g = torch.randn(u.shape, generator=generator)
@@ -63,11 +64,12 @@ def softmax(num_nodes: int, batch: int, target: float | None, width: float) -> C
             "torch-struct NonProjectiveDependencyCRF",
             "torch_struct",
             "torch-struct==0.5",
-            lambda: forward_backward(lambda v: _torch_struct(v, trees.edges, num_nodes), u, g),
+            lambda: forward_backward(lambda v: _torch_struct(v, trees.edges, num_nodes, not single_root), u, g),
         ),
     ]
     parameters = {"nodes": num_nodes, "batch": batch, "range": width}
-    return Contest("E.F. arborescence fwd+bwd", parameters, contenders, target, judge)
+    subject = "E.F. arborescence, single root, fwd+bwd" if single_root else "E.F. arborescence fwd+bwd"
+    return Contest(subject, parameters, contenders, target, judge)
 
 
 def _ufal(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
@@ -98,8 +100,8 @@ def potentials(u: Tensor, edges: Tensor, num_nodes: int) -> tuple[Tensor, Tensor
     return flat.unflatten(-1, (num_nodes - 1, num_nodes - 1)), at
 
 
-def _torch_struct(u: Tensor, edges: Tensor, num_nodes: int) -> Tensor:
+def _torch_struct(u: Tensor, edges: Tensor, num_nodes: int, multiroot: bool) -> Tensor:
     import torch_struct
 
     matrices, at = potentials(u, edges, num_nodes)
-    return torch_struct.NonProjectiveDependencyCRF(matrices, multiroot=True).marginals.flatten(1)[:, at]
+    return torch_struct.NonProjectiveDependencyCRF(matrices, multiroot=multiroot).marginals.flatten(1)[:, at]

@@ -82,6 +82,50 @@ class ArborescenceProblem(Problem):
         return np.array(max(best.tolist()), dtype=np.int8)
 
 
+@dataclass(frozen=True)
+class SingleRootProblem(ArborescenceProblem):
+    """Those of them in which one edge leads from the root."""
+
+    @property
+    def count(self) -> int:
+        """Koo et al. 2007: the Laplacian without the root, with a row of ones and zeros for the edges from it."""
+        others = sorted(self.nodes - {self.root})
+        total = 0
+        for row in others:  # cofactors, along that row
+            kept = [v for v in others if v != row]
+            laplacian = np.zeros((self.num_nodes, self.num_nodes))
+            for a, b in self.edges:
+                if a != self.root != b:
+                    laplacian[b, b] += 1
+                    laplacian[a, b] -= 1
+            ways = sum(edge == (self.root, row) for edge in self.edges)
+            total += ways * round(np.linalg.det(laplacian[np.ix_(kept, kept)])) if kept else ways
+        return total
+
+    @property
+    def from_root(self) -> np.ndarray:
+        return np.array([a == self.root for a, _ in self.edges])
+
+    def build(self, mask: Mask = None) -> sst.Arborescence:
+        edges = torch.tensor(self.edges).T.contiguous()
+        return sst.Arborescence(edges, self.num_nodes, self.root, mask=mask, single_root=True)
+
+    def restrict(self, keep: np.ndarray) -> SingleRootProblem:
+        smaller = super().restrict(keep)
+        return SingleRootProblem(smaller.edges, smaller.num_nodes, smaller.root)
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        return super().feasible(keep) and len(self.restrict(keep).vertices) > 0
+
+    def list_vertices(self) -> np.ndarray:
+        rows = super().list_vertices()
+        return rows[rows[:, self.from_root].sum(-1) == 1]
+
+    def outside(self, x: np.ndarray) -> float:
+        """A face of the other hull: an arborescence has one such edge at least."""
+        return max(super().outside(x), float(np.abs(x[..., self.from_root].sum(-1) - 1).max(initial=0.0)))
+
+
 def reached(edges: Edges, root: int) -> frozenset[int]:
     found, frontier = set[int](), [root]
     while frontier:
@@ -98,6 +142,10 @@ def complete_directed(n: int, root: int = 0) -> Edges:
 
 def arborescence_problem(edges: Edges, root: int = 0) -> ArborescenceProblem:
     return ArborescenceProblem(tuple(edges), len(touched(edges)), root)
+
+
+def single_root_problem(edges: Edges, root: int = 0) -> SingleRootProblem:
+    return SingleRootProblem(tuple(edges), len(touched(edges)), root)
 
 
 # A cycle, a pair of parallel edges and edges into the root, node 1.

@@ -11,22 +11,42 @@ import numpy as np
 import torch
 
 import sstricks as sst
-from arborescence_problem import CHAIN, ROUNDABOUT, arborescence_problem, complete_directed
+from arborescence_problem import (
+    CHAIN,
+    ROUNDABOUT,
+    arborescence_problem,
+    complete_directed,
+    single_root_problem,
+)
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from devices import placed
 from exact_optimum import Separable, binary, categorical, euclidean, exponential_cost, tsallis_three_halves
-from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLES_ON_A_BRIDGE, complete
+from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLE_AND_EDGES, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
 from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
 from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
 from permutahedron_problem import CATEGORICAL, EUCLIDEAN, PermutahedronProblem
-from problems import BoxProblem, KSubsetProblem, OneHotProblem, Problem, SubsetProblem, TreeProblem, tree_problem
+from problems import (
+    BoxProblem,
+    KSubsetProblem,
+    OneHotProblem,
+    Problem,
+    SubsetProblem,
+    TreeProblem,
+    forest_problem,
+    tree_problem,
+)
 from projective_arborescence_problem import ProjectiveArborescenceProblem
 from sstricks.solvers import look_up, registered_pairs
 from tree_optimum import TreeOptimum
+
+SINGLE_ROOT = single_root_problem(complete_directed(4))
+SINGLE_PROJECTIVE = ProjectiveArborescenceProblem(4, single_root=True)
+LABELLED = ProjectiveArborescenceProblem(3, labels=2)
+FOREST = forest_problem(TRIANGLE_AND_EDGES)
 
 # The first problem of each structure is the one that costly laws are tried on.
 PROBLEMS: dict[type, tuple[Problem, ...]] = {
@@ -41,13 +61,24 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         path_problem(LABELS),
     ),
     sst.Permutahedron: tuple(PermutahedronProblem(n) for n in (4, 1, 2, 3, 5)),
-    sst.ProjectiveArborescence: tuple(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
+    sst.ProjectiveArborescence: (
+        *(ProjectiveArborescenceProblem(n) for n in (4, 2, 3, 5)),
+        SINGLE_PROJECTIVE,
+        *(ProjectiveArborescenceProblem(n, single_root=True) for n in (2, 5)),
+        LABELLED,
+        ProjectiveArborescenceProblem(3, single_root=True, labels=3),
+    ),
     sst.Arborescence: (
         arborescence_problem(complete_directed(4)),
         arborescence_problem(complete_directed(2, root=1), root=1),
         arborescence_problem(complete_directed(4, root=2), root=2),
         arborescence_problem(ROUNDABOUT, root=1),
         arborescence_problem(CHAIN),
+        SINGLE_ROOT,
+        single_root_problem(complete_directed(2)),
+        single_root_problem(complete_directed(3, root=2), root=2),
+        single_root_problem(ROUNDABOUT, root=1),
+        single_root_problem(CHAIN),
     ),
     FlatMatching: (matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
     sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),
@@ -60,6 +91,8 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         tree_problem(DOUBLED_TRIANGLE),
         tree_problem(TRIANGLES_ON_A_BRIDGE),
         tree_problem(STAR),
+        FOREST,
+        forest_problem(complete(4)),
     ),
 }
 # One instance of each class of regularizers; a class of the user's stands for all that have a density alone.
@@ -173,3 +206,9 @@ CASES = tuple(_enrol())
 PAIR_CASES = tuple(
     case for case in CASES if case.problem in {problems[0] for problems in PROBLEMS.values()}
 )  # one per pair
+OPTION_CASES = tuple(
+    case
+    for case in CASES
+    if case.problem in {SINGLE_ROOT, SINGLE_PROJECTIVE, LABELLED, FOREST}
+    and isinstance(case.regularizer, sst.ExponentialFamilyEntropy | sst.BinaryEntropy)
+)  # of options that lead to other operators, or to the same with other arguments

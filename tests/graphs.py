@@ -11,6 +11,8 @@ SQUARE_WITH_DIAGONAL: Edges = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 DOUBLED_TRIANGLE: Edges = [(0, 1), (0, 1), (1, 2), (2, 0), (2, 0)]  # parallel edges
 TRIANGLES_ON_A_BRIDGE: Edges = [(0, 1), (1, 2), (2, 0), (2, 3), (3, 4), (4, 5), (5, 3)]
 STAR: Edges = [(0, 1), (0, 2), (3, 0)]  # a single tree
+# Three components, one with parallel edges.
+TRIANGLE_AND_EDGES: Edges = [(0, 1), (0, 2), (3, 4), (1, 2), (5, 6), (5, 6)]
 
 
 def complete(n: int) -> Edges:
@@ -19,6 +21,15 @@ def complete(n: int) -> Edges:
 
 def touched(edges: Edges) -> frozenset[int]:
     return frozenset(v for edge in edges for v in edge)
+
+
+def components(edges: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The edges of each component; what follows the two ends of an edge is its own."""
+    parts: list[list[tuple[int, ...]]] = []
+    for edge in edges:
+        met = [part for part in parts if touched([(a, b) for a, b, *_ in part]) & set(edge[:2])]
+        parts = [part for part in parts if part not in met] + [[edge, *(e for part in met for e in part)]]
+    return parts
 
 
 def connected(edges: Edges, nodes: frozenset[int]) -> bool:

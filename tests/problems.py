@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from brute_force import (
     spanning_tree_vertices,
     subset_vertices,
 )
-from graphs import Edges, connected, touched
+from graphs import Edges, components, connected, touched
 from polytopes import outside_cube, outside_hypersimplex, outside_tree_polytope
 
 Mask = torch.Tensor | None
@@ -201,6 +202,48 @@ class TreeProblem(Problem):
         x = np.zeros(self.size, dtype=np.int8)
         x[chosen] = 1
         return x
+
+
+@dataclass(frozen=True)
+class ForestProblem(TreeProblem):
+    """Spanning forests: a spanning tree of every component."""
+
+    @property
+    def parts(self) -> list[Edges]:
+        """The edges of each component."""
+        return [[(a, b) for a, b, *_ in part] for part in components(list(self.edges))]
+
+    @property
+    def count(self) -> int:
+        return math.prod(TreeProblem(tuple(part), self.num_nodes).count for part in self.parts)
+
+    def build(self, mask: Mask = None) -> sst.SpanningTree:
+        edges = torch.tensor(self.edges, dtype=torch.int64).reshape(-1, 2).T.contiguous()
+        return sst.SpanningTree(edges, self.num_nodes, mask=mask, forest=True)
+
+    def restrict(self, keep: np.ndarray) -> ForestProblem:
+        smaller = super().restrict(keep)
+        return ForestProblem(smaller.edges, smaller.num_nodes)
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        return bool(keep.any())
+
+    def list_vertices(self) -> np.ndarray:
+        size = len(self.nodes) - len(self.parts)
+        chosen = itertools.combinations(range(self.size), size)
+        rows = [c for c in chosen if is_forest([self.edges[e] for e in c])]
+        return np.array([[e in row for e in range(self.size)] for row in rows], dtype=np.int8)
+
+    def outside(self, x: np.ndarray) -> float:
+        parts = [np.array([edge in part for edge in self.edges]) for part in self.parts]
+        return max(
+            outside_tree_polytope(x[..., here], [e for e, h in zip(self.edges, here, strict=True) if h], touched(part))
+            for here, part in zip(parts, self.parts, strict=True)
+        )
+
+
+def forest_problem(edges: Edges) -> ForestProblem:
+    return ForestProblem(tuple(edges), len(touched(edges)))
 
 
 def tree_problem(edges: Edges) -> TreeProblem:

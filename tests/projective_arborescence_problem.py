@@ -16,36 +16,42 @@ from projective_trees import Edges, ordered_pairs, projective_vertices
 
 @dataclass(frozen=True)
 class ProjectiveArborescenceProblem(Problem):
-    """All edges between ``nodes`` nodes that do not lead into node 0."""
+    """All edges between ``nodes`` nodes that do not lead into node 0, each as often as there are labels."""
 
     nodes: int
+    single_root: bool = False
+    labels: int = 1
 
     @property
     def edges(self) -> Edges:
-        return ordered_pairs(self.nodes)
+        return tuple(edge for edge in ordered_pairs(self.nodes) for _ in range(self.labels))
 
     @property
     def size(self) -> int:
-        return (self.nodes - 1) ** 2
+        return (self.nodes - 1) ** 2 * self.labels
 
     @property
     def count(self) -> int:
-        """Ternary trees, OEIS A001764."""
+        """Ternary trees, OEIS A001764; with one child of the root, pairs of them, OEIS A006013."""
         m = self.nodes - 1
-        return math.comb(3 * m, m) // (2 * m + 1)
+        trees = math.comb(3 * m - 2, m - 1) // m if self.single_root else math.comb(3 * m, m) // (2 * m + 1)
+        return trees * self.labels**m
 
     def build(self, mask: Mask = None) -> sst.Structure:
-        return sst.ProjectiveArborescence(self.nodes, mask=mask)
+        settings = {"single_root": self.single_root, "num_labels": self.labels}
+        return sst.ProjectiveArborescence(self.nodes, mask=mask, **settings)
 
     def restrict(self, keep: np.ndarray) -> Problem:
         kept = tuple(edge for edge, k in zip(self.edges, keep, strict=True) if k)
-        return SomeEdgesProblem(0, kept)
+        return SomeEdgesProblem(0, self.single_root, 1, kept)
 
     def feasible(self, keep: np.ndarray) -> bool:
         return bool(keep.any()) and self.restrict(keep).count > 0
 
     def list_vertices(self) -> np.ndarray:
-        return projective_vertices(self.edges)
+        rows = projective_vertices(self.edges)
+        children = rows[:, [a == 0 for a, _ in self.edges]].sum(-1)
+        return rows[children == 1] if self.single_root else rows
 
     def outside(self, x: np.ndarray) -> float:
         """The distance from the nearest mixture of the vertices, and more where x has a negative coordinate."""
@@ -60,7 +66,7 @@ class ProjectiveArborescenceProblem(Problem):
 class SomeEdgesProblem(ProjectiveArborescenceProblem):
     """What a mask leaves; no structure of the library has just these coordinates, so all vertices are listed."""
 
-    kept: Edges
+    kept: Edges = ()
 
     @property
     def edges(self) -> Edges:

@@ -11,7 +11,7 @@ import torch
 
 import sstricks as sst
 from brute_force import MP, exact, scaled, to_numpy
-from cases import PAIR_CASES, Case
+from cases import OPTION_CASES, PAIR_CASES, Case
 from graphs import complete, random_connected
 from hull_optimum import HullOptimum
 from laws import assert_near, tangent_of
@@ -20,7 +20,7 @@ from problems import tree_problem
 EXTRA_TREES = [
     Case(tree_problem(edges), sst.ExponentialFamilyEntropy()) for edges in (complete(5), random_connected(6, 5, seed=1))
 ]
-MASKABLE = pytest.mark.parametrize("case", [*PAIR_CASES, *EXTRA_TREES], ids=str)
+MASKABLE = pytest.mark.parametrize("case", [*PAIR_CASES, *OPTION_CASES, *EXTRA_TREES], ids=str)
 PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
 T = 0.7
 

@@ -12,13 +12,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sstricks.ops
-from cases import PAIR_CASES, Case
+from cases import OPTION_CASES, PAIR_CASES, Case
 from laws import assert_near
 from sstricks import functional as F
 from sstricks.ops.operator import Operator
 from utilities_at_extremes import PATTERNS, np
 
-PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
+REACHED = (*PAIR_CASES, *OPTION_CASES)
+PAIRS = pytest.mark.parametrize("case", REACHED, ids=str)
 
 
 class Recorder(TorchDispatchMode):
@@ -105,7 +106,7 @@ def differentiable(value: Any) -> bool:
 @pytest.mark.parametrize("gradients", [False, True])
 def test_opcheck(gradients: bool):
     """Each operator once for each number of dimensions and dtype of its arguments that public calls give it."""
-    calls = {call.signature: call for case in PAIR_CASES for call in record(case, case.utilities(3))}
+    calls = {call.signature: call for case in REACHED for call in record(case, case.utilities(3))}
     for call in calls.values():
         args = tuple(a.clone().requires_grad_() if gradients and differentiable(a) else a for a in call.args)
         torch.library.opcheck(call.func, args)
@@ -167,7 +168,7 @@ def test_twins_do_not_loop_over_the_batch(case: Case):
 
 def test_every_operator_is_reached_by_some_public_call():
     dtypes = (torch.float32, torch.float64)
-    reached = {call.func for case in PAIR_CASES for t in dtypes for call in record(case, case.utilities(3, dtype=t))}
+    reached = {call.func for case in REACHED for t in dtypes for call in record(case, case.utilities(3, dtype=t))}
     with Recorder() as recorder:
         F.capped_simplex(torch.zeros(100, 400), 3)  # large enough for conversions of our own
         with pytest.raises(ValueError, match="self-loop"):  # structures refuse it when they are made

@@ -6,12 +6,14 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 
 import sstricks as sst
-from cases import PAIR_CASES, Case
+from cases import OPTION_CASES, PAIR_CASES, Case
 from laws import assert_near
 from sstricks import functional as F
 
 PAIRS = pytest.mark.parametrize("case", PAIR_CASES, ids=str)
-STRUCTURES = pytest.mark.parametrize("case", {type(c.problem): c for c in PAIR_CASES}.values(), ids=str)
+STRUCTURES = pytest.mark.parametrize(
+    "case", [*{type(c.problem): c for c in PAIR_CASES}.values(), *OPTION_CASES], ids=str
+)
 T = torch.tensor([0.4, 1.0, 2.5], dtype=torch.float64)
 
 

@@ -1,5 +1,7 @@
 """argmax s·x - Σ φ(x_e) over the hull of spanning trees, to fifty digits, by trying all partitions of the nodes.
 
+Of a graph in several components, it is that of the spanning trees of each.
+
 The hull is x(E) = n - 1, x(E(S)) ≤ |S| - 1, 0 ≤ x ≤ 1. Under the first alone the optimum is that of subsets. Of all
 partitions of the nodes, the one with the most violation consists of sets that are tight, and divides the problem.
 """
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 
 from brute_force import MP, Vector
 from exact_optimum import Response, Separable, one_sided_slopes
+from graphs import components
 
 VIOLATED = MP.mpf(10) ** -40
 Edges = list[tuple[int, int, int]]  # the ends of each, and its number
@@ -25,7 +28,8 @@ class TreeOptimum:
 
     def value(self, s: Vector) -> Vector:
         x = [MP.zero] * len(s)
-        self._solve([(i, j, e) for e, (i, j) in enumerate(self.edges) if s[e] != MP.ninf], s, x)
+        for part in components([(i, j, e) for e, (i, j) in enumerate(self.edges) if s[e] != MP.ninf]):
+            self._solve([(i, j, e) for i, j, e in part], s, x)
         return x
 
     def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:

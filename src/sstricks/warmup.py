@@ -59,7 +59,12 @@ def _examples() -> dict[type, list[Structure]]:
         ChainKSubset: [ChainKSubset(5, 2)],
         Matching: [Matching(4)],
         SpanningTree: [SpanningTree.complete(5), SpanningTree.complete(50), SpanningTree(ladder, 80)],
-        Arborescence: [Arborescence.complete(5), Arborescence.complete(66), Arborescence(both_ways, 80)],
+        Arborescence: [
+            Arborescence.complete(5),
+            Arborescence.complete(66),
+            Arborescence(both_ways, 80),
+            Arborescence.complete(5, single_root=True),
+        ],
         Path: [Path.alignment(2, 3)],
         Permutahedron: [Permutahedron(4)],
         ProjectiveArborescence: [ProjectiveArborescence(5)],

@@ -68,8 +68,9 @@ def test_a_damaged_treebank_is_named(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("tree", ["arborescence", "projective"])
-def test_gold_trees_of_padded_batches_are_trees(folder, tree):
-    recipe = Parsing(data_folder=str(folder), tree=tree, **TINY)
+@pytest.mark.parametrize("single_root", [False, True])
+def test_gold_trees_of_padded_batches_are_trees(folder, tree, single_root):
+    recipe = Parsing(data_folder=str(folder), tree=tree, single_root=single_root, **TINY)
     data, model = recipe.data(), recipe.model()
     batch = data.test[torch.tensor([0, 1, 2, 3])]
     trees = model.trees(batch)

@@ -42,7 +42,7 @@ from sstricks.tricks.trick import Trick
 from sstricks.utilities import NegativeExponential, Sorting
 
 _NEEDED = "that of OneHot, KSubset or SpanningTree with Gumbel or NegativeExponential utilities, Arborescence with "
-_NEEDED += "NegativeExponential, or square Matching with Sorting utilities and without a mask"
+_NEEDED += "NegativeExponential and without single_root, or square Matching with Sorting utilities and without a mask"
 _INSTEAD = "For an Arborescence pass utility=lambda theta: sst.NegativeExponential(theta.exp()); elsewhere take the "
 _INSTEAD += "utility as the action of a ScoreFunction."
 
@@ -50,8 +50,14 @@ _INSTEAD += "utility as the action of a ScoreFunction."
 def check_has_trace(argument: str, structure: Structure, law: Law) -> None:
     """Raise unless there is a trace of known law, as far as this can be said before `law` is given its parameters."""
     order = isinstance(structure, OneHot | KSubset | SpanningTree)
-    if not (order or (isinstance(structure, Arborescence | Matching) and law is not utilities.Gumbel)):
+    contracts = isinstance(structure, Matching) or _contracts(structure)
+    if not (order or (contracts and law is not utilities.Gumbel)):
         raise _unknown(argument, structure, law)
+
+
+def _contracts(structure: Structure) -> bool:
+    """Whether the argmax is that of races whose losers are left as they were: without edges that wait for others."""
+    return isinstance(structure, Arborescence) and not structure.single_root
 
 
 class Clocks(NamedTuple):
@@ -88,7 +94,9 @@ def clocks_of(trick: Trick) -> Clocks:
     match trick.structure, base:
         case (OneHot() | KSubset(k=int()) | SpanningTree()) as s, Gumbel():
             return Clocks(s, present(log_weights(base)), lambda u: u, lambda t: -base.scale * t)
-        case (OneHot() | KSubset(k=int()) | SpanningTree() | Arborescence()) as s, NegativeExponential():
+        case (
+            OneHot() | KSubset(k=int()) | SpanningTree() | Arborescence(single_root=False)
+        ) as s, NegativeExponential():
             return Clocks(s, present(log_weights(base)), lambda u: u, lambda t: -t.exp())
         case Matching(partial=False, mask=None, n=n), Sorting() if mask is None:
             return Clocks(KSubset(n, n), base.scores, lambda u: u[..., -1, :], lambda t: base.table(-t))
@@ -137,7 +145,7 @@ class Trace:
     """
 
     def __init__(self, structure: Structure, theta: Tensor, u: Tensor) -> None:
-        if not isinstance(structure, OneHot | KSubset | SpanningTree | Arborescence):
+        if not (isinstance(structure, OneHot | KSubset | SpanningTree) or _contracts(structure)):
             raise invalid("structure", repr(structure), _NEEDED, _INSTEAD)
         self._dtype = theta.dtype
         theta, u = torch.broadcast_tensors(to_working(theta), to_working(u.detach()))
@@ -196,7 +204,7 @@ def _one_by_one(structure: Structure, u: Tensor, free: Tensor) -> Iterator[Race]
         else:
             edges = trees.placed("edges", u.device)
             old, new = (component.gather(-1, ends[best]) for ends in edges)
-            component = torch.where(component == old, new, component)
+            component = torch.where((component == old) & won.any(-1, keepdim=True), new, component)
             free = free & (component[..., edges[0]] != component[..., edges[1]])
 
 

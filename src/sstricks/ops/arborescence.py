@@ -49,6 +49,11 @@ node to the power of the number of its children; for k = 0 both sides are w(A), 
 larger graph that leave A when v is taken out are those with the edges v → j_m and i → v for an i in C, as v is not its
 own ancestor; they weigh :math:`w(A) \prod_m w_{v j_m} \sum_{i \in C} w_{iv}`, which is d_v times the above, and so A is
 left with the right probability. Given A, T is chosen by its weight. Of parallel edges, one is chosen by its share.
+
+**A single child of the root.** Trees in which the root has one child are those that remain when all edges from the root
+become ever lower by the same number. So the above serves them, with other utilities (`single_root`): an edge from the
+root is lowered by as much as makes trees with two of them negligible, or, where that would cost digits,
+`sstricks.ops.kernels.contraction` finds near utilities with the same law.
 """
 
 from collections.abc import Callable
@@ -210,10 +215,19 @@ def _draw_tree(uniforms: Tensor, nodes: int, work: _Elimination) -> Tensor:
     return parent
 
 
-def check_reached(unreached: Tensor) -> None:
-    """Raise unless the root of every graph reaches all present nodes."""
+def check_reached(unreached: Tensor, single: bool = False) -> None:
+    """Raise unless the root of every graph reaches all present nodes, if need be with a single child."""
     if bool(unreached.any()):
         row = int(unreached.nonzero()[0])
+        if single:
+            raise invalid_rows(
+                unreached > 0,
+                "u",
+                f"a graph in row {row} whose root does not reach all nodes through one child (without masked and -inf "
+                "edges)",
+                "graphs in which paths lead from a child of the root to every other node",
+                "Unmask edges, or allow several children: single_root=False. A node without any edge is absent.",
+            )
         raise invalid_rows(
             unreached > 0,
             "u",
@@ -271,6 +285,75 @@ def _brought_near(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     _in_lanes(kernel, out, unreached, nodes, edges.cpu(), there)
     check_reached(unreached)
     return out.to(u)
+
+
+def _once_rooted(u: Tensor, edges: Tensor, nodes: int, apart: float, *, near: bool) -> Tensor:
+    """What `single_root` or else `single_root_shift` returns, found on the CPU whatever the device."""
+    from sstricks.ops.kernels.arborescence import single_root as kernel
+    from sstricks.ops.kernels.floats import LANES
+
+    there = u.to("cpu", torch.float64).contiguous()
+    out, shift = torch.empty_like(there if near else there[:0]), there.new_empty(len(u))
+    unreached = torch.empty(len(u), dtype=torch.int64)
+    arrays = (x.numpy() for x in (there, edges.cpu(), out, shift, unreached))
+    memory = LANES * (6 * nodes + edges.shape[1])
+    over_rows(kernel, len(u), 2.0 * edges.shape[1], nodes, apart, *arrays, step=LANES, scratch=memory)
+    check_reached(unreached, single=True)
+    return (out if near else shift).to(u)
+
+
+def _once_rooted_on_gpu(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    from sstricks.ops.cuda.arborescence import nearby as launch
+
+    out, shift = launch(u, edges, nodes, single=True)
+    if is_checked(u):
+        check_reached(shift.isnan().long(), single=True)
+    return out, shift
+
+
+@operator("sstricks::arborescence_single_root", core=(1, None))
+def single_root(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
+    """Utilities of which all arborescences have the law of those arborescences of u in which the root has one child.
+
+    Trees with several children have exp(−apart) of the weight, or less.
+
+    Args:
+        u: Natural parameters, shape (*batch, E).
+        edges: Where every edge leads from and to, shape (2, E).
+        nodes: The number of nodes.
+        apart: The logarithm of what is negligible, without its sign.
+
+    Raises:
+        ValueError: In some graph, no tree has one child of the root.
+    """
+    return _once_rooted(u, edges, nodes, apart, near=True)
+
+
+@operator("sstricks::arborescence_single_root_shift", core=(1, None), output_core=0)
+def single_root_shift(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
+    """What log Z of those trees is more than that of the utilities which `single_root` returns, shape (*batch)."""
+    return _once_rooted(u, edges, nodes, apart, near=False)
+
+
+@single_root.cuda
+def _(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
+    return _once_rooted_on_gpu(u, edges, nodes)[0]
+
+
+@single_root_shift.cuda
+def _(u: Tensor, edges: Tensor, nodes: int, apart: float) -> Tensor:
+    return _once_rooted_on_gpu(u, edges, nodes)[1]
+
+
+# What is added to utilities does not depend on them, as far as the law does not.
+@single_root.symmetric
+def _(
+    needs: tuple[bool, ...], grad: Tensor, near: Tensor, u: Tensor, edges: Tensor, *numbers: object
+) -> tuple[Tensor, None]:
+    return grad, None
+
+
+attach_no_gradient(single_root_shift)
 
 
 # The elimination is exact as long as no sum of logarithms is rounded, and inconsistent where one is: then marginals do
@@ -456,7 +539,7 @@ attach_no_gradient(nearby)
 attach_no_gradient(sample)
 
 
-def _contracted(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def _contracted(u: Tensor, edges: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The kernel, on the CPU whatever the device."""
     from sstricks.ops.kernels.contraction import maximum_arborescence as kernel
 
@@ -465,8 +548,8 @@ def _contracted(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     unreached = torch.empty(len(u), dtype=torch.int64)
     # About 1 ns per edge, and as much per pair of nodes for each of some five passes.
     work = 1.0 * edges.shape[1] + 5.0 * nodes**2
-    over_rows(kernel, len(u), work, nodes, u.numpy(), edges.cpu().numpy(), out.numpy(), unreached.numpy())
-    check_reached(unreached)
+    over_rows(kernel, len(u), work, nodes, single, u.numpy(), edges.cpu().numpy(), out.numpy(), unreached.numpy())
+    check_reached(unreached, single)
     return out.to(device)
 
 
@@ -477,9 +560,10 @@ def _contracted(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
 #
 # and p and ρ, the derivatives of these maxima, are zeros and ones. The marginals they give are the indicator vector of
 # the best tree, if that is unique; ρ and p would have to break ties by sets of edges, so rows in which a maximum is
-# attained twice are left to the contraction of cycles, and so are those whose differences would be rounded.
+# attained twice are left to the contraction of cycles, and so are those whose differences would be rounded, or in which
+# the root has a single child.
 @operator("sstricks::maximum_arborescence", core=(1, None))
-def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The indicator vector of the maximum arborescence rooted at node 0 (App. B.8), shape (*batch, E).
 
     Of several, the one whose indicator vector comes first in the order that prefers lower coordinates.
@@ -488,10 +572,13 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
         u: Utilities, shape (*batch, E); −∞ is an absent edge.
         edges: Where every edge leads from and to, shape (2, E).
         nodes: The number of nodes; one without any edge is absent.
+        single: Whether the root has a single child.
 
     Raises:
-        ValueError: The root does not reach all present nodes of some graph.
+        ValueError: The root does not reach all present nodes of some graph, or not through a single child.
     """
+    if single:
+        return _contracted(u, edges, nodes, single)
     batch = len(u)
     u = torch.where(edges[1] > 0, u, -torch.inf)
     flat = (edges[0] * nodes + edges[1]).expand(batch, -1)
@@ -523,16 +610,17 @@ def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return torch.where(tied.unsqueeze(-1), _contracted(u, edges, nodes), tree) if tied.any() else tree
 
 
-@maximum_arborescence.cpu
-def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
-    return _contracted(u, edges, nodes)
+maximum_arborescence.cpu(_contracted)
 
 
 @maximum_arborescence.cuda
-def _(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, edges: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.arborescence import maximum_arborescence as launch
 
-    return _looked_at(launch(u, edges, nodes), u, edges, nodes)
+    out = launch(u, edges, nodes, single)
+    if single and is_checked(u):
+        check_reached(out.isnan().any(-1).long(), single)
+    return _looked_at(out, u, edges, nodes)
 
 
 attach_no_gradient(maximum_arborescence)

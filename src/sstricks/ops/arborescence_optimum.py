@@ -22,6 +22,9 @@ nothing binds that cannot bind at the end.
 That the sets' multipliers are variables of their own matters at low temperatures: for the λ alone, with the best ν for
 them, φ has kinks whose two sides differ by factors of exp(1/t).
 
+If the root has a single child, the edges from it are one more set, which holds at most one; known from the beginning.
+It is always full: that they hold one at least is the condition for the set of all other nodes.
+
 **Backward.** The face of x is known by its sums over nodes and over sets with ν < 0, whose incidences are its normals:
 see `sstricks.ops.optimal_face`. What does not converge, as where utilities differ by more than their digits, is left to
 the active-set method, and its faces are found by argmax.
@@ -60,6 +63,7 @@ def arborescence_optimum(
     u: Tensor,
     edges: Tensor,
     nodes: int,
+    single: bool,
     oracle: int,
     f: int,
     code: int,
@@ -74,6 +78,7 @@ def arborescence_optimum(
         u: Scaled utilities, shape (*batch, E); −∞ is an absent edge.
         edges: The tail and the head of every edge, shape (2, E).
         nodes: The number of nodes n; one without any edge is absent.
+        single: Whether the root has a single child.
         oracle: The handle of the structure.
         f: The handle of the regularizer.
         code: Which of `COSTS` h is, or the handle again.
@@ -92,10 +97,10 @@ def arborescence_optimum(
         ConvergenceWarning: Some row stopped short of the tolerance.
     """
     u, edges, is_wanted = u.cpu(), edges.cpu(), frame.shape[-1] > 1
-    dual = _Dual(u, edges, nodes, density_of(f, in_batch(u, batch)), code, batch)
+    dual = _Dual(u, edges, nodes, single, density_of(f, in_batch(u, batch)), code, batch)
     now = _solve(dual)
     x, left = _completed(now.x, edges[1], nodes), ~(now.error() <= _ENOUGH)
-    sums = torch.cat([dual.heads.mT.expand(*u.shape, nodes), _full(now)], -1)
+    sums = torch.cat([dual.heads.mT.expand(*u.shape, nodes), _full(now), dual.limited().mT], -1)
     if left.any():
         rows = left if code < len(COSTS) else torch.ones_like(left)  # the parameters are those of the whole batch
         mixture = mix(oracle, u[rows], code, batch, max_steps, tol)
@@ -182,8 +187,9 @@ class _Point(NamedTuple):
 class _Dual:
     """φ of rows of utilities."""
 
-    def __init__(self, u: Tensor, edges: Tensor, nodes: int, f: Density, code: int, batch: Sizes) -> None:
-        self.u, self.edges, self.nodes, self.f, self.code, self.batch = u, edges, nodes, f, code, batch
+    def __init__(self, u: Tensor, edges: Tensor, nodes: int, single: bool, f: Density, code: int, batch: Sizes) -> None:
+        self.u, self.edges, self.nodes, self.single = u, edges, nodes, single
+        self.f, self.code, self.batch = f, code, batch
         self.heads = one_hot(edges[1], nodes).to(u.dtype).mT
         end = torch.full_like(u, ends(u)[1])
         self.last, self.steepness = (self._on_rows(function, end) for function in (f.slope, f.curvature))
@@ -198,15 +204,21 @@ class _Dual:
         return self.code >= len(COSTS)
 
     def rows(self, here: Tensor) -> "_Dual":
-        return _Dual(self.u[here], self.edges, self.nodes, self.f, self.code, self.batch)
+        return _Dual(self.u[here], self.edges, self.nodes, self.single, self.f, self.code, self.batch)
+
+    def limited(self) -> Tensor:
+        """The sets that are known from the beginning, shape (rows, 0 or 1, E)."""
+        from_root = (self.present & (self.edges[0] == 0)).to(self.u.dtype)
+        return from_root.unsqueeze(-2)[:, : int(self.single)]
 
     def begin(self) -> _Point:
-        """No sets, and the largest x into every node one half."""
+        """Only sets that are known, and the largest x into every node one half."""
         half = self._on_rows(self.f.slope, torch.full_like(self.u, 0.5))
         head = self.edges[1].expand_as(self.u)
         best = torch.full_like(self.asked, -torch.inf).scatter_reduce(-1, head, self.u - half, "amax")
-        none = self.u.new_zeros(len(self.u), 0)
-        return self.at(torch.where(best > -torch.inf, best, 0.0), none, none.unsqueeze(-1) @ self.u[:, None], none)
+        sets = self.limited()
+        zero = self.u.new_zeros(sets.shape[:-1])
+        return self.at(torch.where(best > -torch.inf, best, 0.0), zero, sets, torch.ones_like(zero))
 
     def at(self, by_node: Tensor, by_set: Tensor, sets: Tensor, ranks: Tensor) -> _Point:
         y = self.u - by_node[:, self.edges[1]] + (by_set.unsqueeze(-2) @ sets).squeeze(-2)

@@ -27,6 +27,9 @@ and the way down is differentiated by the product rule. The a are means of g ove
 Jacobian is a Hessian, that of log Z, hence symmetric: the backward pass is this derivative in the direction of the
 incoming gradient.
 
+**A single child of the root** leaves the root nothing but itself to head between it and that child: R(0, j) = 0 for
+0 < j < n − 1. Nothing else uses these.
+
 The twins keep a logarithm as a whole number, which adds exactly and has no derivative, and a part in [0, 1).
 
 **Samples.** Given that a tree has a span, how it divides it is independent of all else, with the shares as
@@ -111,7 +114,7 @@ def check_feasible(feasible: Tensor) -> None:
             "u",
             f"no projective tree from node 0 in row {row} (without its masked and -inf edges)",
             "edges that hold at least one tree",
-            "Unmask edges: those out of node 0 always allow one. A node without any edge is absent and is skipped.",
+            "Unmask edges, or with single_root=True allow several children. A node without any edge is absent.",
         )
 
 
@@ -123,10 +126,10 @@ def _with_trees(x: Tensor, feasible: Tensor) -> Tensor:
     return torch.where(feasible.reshape(feasible.shape + (1,) * (x.dim() - feasible.dim())), x, torch.nan)
 
 
-def _looked_at(x: Tensor, u: Tensor, nodes: int) -> Tensor:
+def _looked_at(x: Tensor, u: Tensor, nodes: int, single: bool) -> Tensor:
     """What a device computed, which complains of nothing itself."""
     if is_checked(u):
-        check_feasible(inside(u, nodes).feasible)
+        check_feasible(inside(u, nodes, single).feasible)
     return x
 
 
@@ -178,8 +181,8 @@ def _divided(one: _Log, two: _Log, at: tuple[Tensor, Tensor]) -> tuple[Tensor, _
     )
 
 
-def inside(u: Tensor, nodes: int) -> Inside:
-    """The way up: all sums and their shares, width by width."""
+def inside(u: Tensor, nodes: int, single: bool = False) -> Inside:
+    """The way up: all sums and their shares, width by width; with `single`, of trees with one child of the root."""
     cells, count = edge_cells(u.detach(), nodes)
     here = u > -torch.inf
     value = torch.where(here, u, 0.0)
@@ -199,6 +202,9 @@ def inside(u: Tensor, nodes: int) -> Inside:
         rightward = rightward.grown(_attached(space, edges, here))
         leftward = leftward.grown(_attached(space, edges, there))
         to_right, wider = _divided(rightward, right, divisions(nodes, width, 1, 1, u.device))
+        if single:
+            none = _is_part_of_root(width, count, wider.whole)
+            wider = _Log(torch.where(none, _nothing(u), wider.whole), torch.where(none, 0.0, wider.part))
         right = right.grown(wider)
         to_left, wider = _divided(left, leftward, divisions(nodes, width, 0, 0, u.device))
         left = left.grown(wider)
@@ -206,6 +212,12 @@ def inside(u: Tensor, nodes: int) -> Inside:
     root = offset(nodes, (count - 1).clamp(min=0)).unsqueeze(-1)
     top, rest = (x.gather(-1, root).squeeze(-1) for x in right)
     return Inside(cells, count, shares, top + rest, (count > 0) & (top > _nothing(u) / 2))
+
+
+def _is_part_of_root(width: int, count: Tensor, spans: Tensor) -> Tensor:
+    """Of the spans of a width, whether each is that of the root with some of the others, not with all."""
+    first = torch.arange(spans.shape[-1], device=spans.device) == 0
+    return first & (width < count - 1).unsqueeze(-1)
 
 
 def _attached(between: _Log, edges: _Log, at: slice) -> _Log:
@@ -292,31 +304,32 @@ def tangent(work: Inside, g: Tensor, nodes: int) -> Tensor:
     return _outside_tangent(work, _inside_tangent(work, g, nodes), nodes)
 
 
-def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, charts: int, *rows: Tensor) -> Tensor:
+def _launch(kernel: Callable[..., None], out: Tensor, nodes: int, single: bool, charts: int, *rows: Tensor) -> Tensor:
     """Call a kernel that keeps charts of as many kinds of numbers."""
     from sstricks.ops.kernels.floats import LANES
     from sstricks.ops.kernels.projective_arborescence import chart_size
 
     feasible = torch.empty(len(out), dtype=torch.bool)
     work = 0.25 * charts * nodes**3 + 40.0 * nodes**2
-    args = (nodes, *(row.numpy() for row in rows), out.numpy(), feasible.numpy())
+    args = (nodes, single, *(row.numpy() for row in rows), out.numpy(), feasible.numpy())
     over_rows(kernel, len(out), work, *args, step=LANES, scratch=charts * chart_size(nodes))
     check_feasible(feasible)
     return out
 
 
 @operator("sstricks::projective_arborescence_marginals", core=(1,))
-def marginals(u: Tensor, nodes: int) -> Tensor:
+def marginals(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The marginals P(e ∈ T), shape (*batch, (n−1)²), of the exponential family with parameters u (B.8, eq. 8).
 
     Args:
         u: Natural parameters, shape (*batch, (n−1)²); −∞ is an absent edge.
         nodes: The number of nodes n; one without any edge is absent and is skipped.
+        single: Whether the root has a single child.
 
     Raises:
         ValueError: Some row has no projective tree.
     """
-    work = inside(u, nodes)
+    work = inside(u, nodes, single)
     x = outside(work, work.shares, nodes)
     # Rounding errors must not leave anything to doubt where a node can have one head only.
     to = edge_ends(nodes, u.device)[1]
@@ -325,62 +338,67 @@ def marginals(u: Tensor, nodes: int) -> Tensor:
 
 
 @operator("sstricks::projective_arborescence_marginals_jvp", core=(1, 1))
-def marginals_jvp(u: Tensor, g: Tensor, nodes: int) -> Tensor:
+def marginals_jvp(u: Tensor, g: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, (n−1)²)."""
-    work = inside(u, nodes)
+    work = inside(u, nodes, single)
     return _with_trees(tangent(work, g, nodes), work.feasible)
 
 
 @operator("sstricks::projective_arborescence_log_partition", core=(1,), output_core=0)
-def log_partition(u: Tensor, nodes: int) -> Tensor:
+def log_partition(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The log-partition function log Σ_T exp(Σ_{e∈T} u_e) over the projective trees, shape (*batch)."""
-    work = inside(u, nodes)
+    work = inside(u, nodes, single)
     return _with_trees(work.log_z, work.feasible)
 
 
 @marginals.cpu
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import marginals as kernel
 
-    return _launch(kernel, torch.empty_like(u), nodes, 3, u)
+    return _launch(kernel, torch.empty_like(u), nodes, single, 3, u)
 
 
 @marginals_jvp.cpu
-def _(u: Tensor, g: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, g: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import marginals_jvp as kernel
 
-    return _launch(kernel, torch.empty_like(u), nodes, 5, u, g)
+    return _launch(kernel, torch.empty_like(u), nodes, single, 5, u, g)
 
 
 @log_partition.cpu
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import log_partition as kernel
 
-    return _launch(kernel, u.new_empty(len(u)), nodes, 2, u)
+    return _launch(kernel, u.new_empty(len(u)), nodes, single, 2, u)
 
 
 @marginals.cuda
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import marginals as launch
 
-    return _looked_at(launch(u, nodes), u, nodes)
+    return _looked_at(launch(u, nodes, single), u, nodes, single)
 
 
 @marginals_jvp.cuda
-def _(u: Tensor, g: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, g: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import marginals_jvp as launch
 
-    return _looked_at(launch(u, g, nodes), u, nodes)
+    return _looked_at(launch(u, g, nodes, single), u, nodes, single)
 
 
 @log_partition.cuda
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import log_partition as launch
 
-    return _looked_at(launch(u, nodes), u, nodes)
+    return _looked_at(launch(u, nodes, single), u, nodes, single)
 
 
-attach_gradients(marginals, marginals_jvp, log_partition, lambda u, g, nodes: tangent(inside(u, nodes), g, nodes))
+attach_gradients(
+    marginals,
+    marginals_jvp,
+    log_partition,
+    lambda u, g, nodes, single=False: tangent(inside(u, nodes, single), g, nodes),
+)
 
 
 def _best(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -401,7 +419,7 @@ def _grown(chart: tuple[Tensor, Tensor], wider: tuple[Tensor, Tensor]) -> tuple[
 
 
 @operator("sstricks::maximum_projective_arborescence", core=(1,))
-def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
+def maximum_projective_arborescence(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """The indicator vector of the best projective tree from node 0 (App. B.8), shape (*batch, (n−1)²), in O(n³).
 
     Eisner's dynamic program: that of `projective_arborescence` with max in place of the sums. Of trees that are worth
@@ -412,6 +430,7 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
     Args:
         u: Utilities, shape (*batch, (n−1)²); −∞ is an absent edge.
         nodes: The number of nodes n; one without any edge is absent and is skipped.
+        single: Whether the root has a single child.
 
     Raises:
         ValueError: Some row has no projective tree.
@@ -432,7 +451,10 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
         here, there = (slice(s, s + nodes - width) for s in (start, start + spans))
         rightward = _grown(rightward, (between[0] + weight[..., here], between[1] + mark[..., here]))
         leftward = _grown(leftward, (between[0] + weight[..., there], between[1] + mark[..., there]))
-        right = _grown(right, _best(rightward, right, divisions(nodes, width, 1, 1, u.device)))
+        value, key = _best(rightward, right, divisions(nodes, width, 1, 1, u.device))
+        if single:
+            value = value.masked_fill(_is_part_of_root(width, count, value), -torch.inf)
+        right = _grown(right, (value, key))
         left = _grown(left, _best(left, leftward, divisions(nodes, width, 0, 0, u.device)))
     root = offset(nodes, (count - 1).clamp(min=0)).unsqueeze(-1)
     feasible = (count > 0) & (right[0].gather(-1, root).squeeze(-1) > -torch.inf)
@@ -441,30 +463,30 @@ def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
 
 
 @maximum_projective_arborescence.cpu
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.kernels import maximum_projective_arborescence as kernels
 
     out = torch.empty_like(u)
     feasible = torch.empty(len(u), dtype=torch.bool)
     work = 2.0 * nodes**3 + 10.0 * nodes**2
     kernel = kernels.maximum_projective_arborescence
-    over_rows(kernel, len(u), work, nodes, u.numpy(), out.numpy(), feasible.numpy())
+    over_rows(kernel, len(u), work, nodes, single, u.numpy(), out.numpy(), feasible.numpy())
     check_feasible(feasible)
     return out
 
 
 @maximum_projective_arborescence.cuda
-def _(u: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import maximum_projective_arborescence as launch
 
-    return _looked_at(launch(u, nodes), u, nodes)
+    return _looked_at(launch(u, nodes, single), u, nodes, single)
 
 
 attach_no_gradient(maximum_projective_arborescence)
 
 
 @operator("sstricks::projective_arborescence_sample", core=(1, 1))
-def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+def drawn(u: Tensor, uniforms: Tensor, nodes: int, single: bool = False) -> Tensor:
     """A random tree as an indicator vector, shape (*batch, (n−1)²), of the law p(T) ∝ exp(Σ_{e∈T} u_e).
 
     Args:
@@ -472,11 +494,12 @@ def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
         uniforms: Independent numbers, uniform on [0, 1), one for each kind of division and span: shape
             (*batch, 3 n(n+1)/2).
         nodes: The number of nodes n; one without any edge is absent and is skipped.
+        single: Whether the root has a single child.
 
     Raises:
         ValueError: Some row has no projective tree.
     """
-    work = inside(u, nodes)
+    work = inside(u, nodes, single)
     points = uniforms.unflatten(-1, (3, size(nodes)))
     chosen = []
     for width, shares in enumerate(work.shares, 1):
@@ -487,23 +510,23 @@ def drawn(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
 
 
 @drawn.cpu
-def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, uniforms: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.kernels.projective_arborescence import sample as kernel
 
-    return _launch(kernel, torch.empty_like(u), nodes, 2, u, uniforms)
+    return _launch(kernel, torch.empty_like(u), nodes, single, 2, u, uniforms)
 
 
 @drawn.cuda
-def _(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+def _(u: Tensor, uniforms: Tensor, nodes: int, single: bool = False) -> Tensor:
     from sstricks.ops.cuda.projective_arborescence import sample as launch
 
-    return _looked_at(launch(u, uniforms, nodes), u, nodes)
+    return _looked_at(launch(u, uniforms, nodes, single), u, nodes, single)
 
 
 attach_no_gradient(drawn)
 
 
-def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
+def sample(u: Tensor, nodes: int, single: bool, generator: torch.Generator | None) -> Tensor:
     """One tree for each row of u, shape (*batch, (n−1)²); `drawn` says more.
 
     Raises:
@@ -515,7 +538,7 @@ def sample(u: Tensor, nodes: int, generator: torch.Generator | None) -> Tensor:
     order = sorted(range(u.dim() - 1), key=lambda d: u.stride(d) == 0)
     rows = u.permute(*order, -1)
     uniforms = torch.rand((*rows.shape[:-1], 3 * size(nodes)), dtype=u.dtype, device=u.device, generator=generator)
-    return drawn(rows, uniforms, nodes).permute(*map(order.index, range(len(order))), -1)
+    return drawn(rows, uniforms, nodes, single).permute(*map(order.index, range(len(order))), -1)
 
 
 def _chosen(share: Tensor, uniform: Tensor) -> Tensor:

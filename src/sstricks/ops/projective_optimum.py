@@ -84,6 +84,8 @@ class Chart(NamedTuple):
     """The hyperedge from every edge, by its cell as `edge_cells` has it."""
     roots: Tensor
     """The item of the whole sentence, by its number of nodes."""
+    several: Tensor
+    """The hyperedges between the root and a child of it behind another child."""
 
 
 def hyperedges(nodes: int) -> int:
@@ -111,18 +113,21 @@ def chart(nodes: int) -> Chart:
                 step = 1 if h < d else -1
                 links += [(headed[h, d], number[h, k], headed[k, d]) for k in range(h + step, d + step, step)]
     roots = torch.tensor([items, items, *(headed[0, d] for d in range(1, nodes))])
-    return Chart(items, simple, torch.tensor(links).T.contiguous(), cells, roots)
+    parts = {(between[0, j], headed[0, k]) for j in range(1, nodes) for k in range(1, j)}
+    several = torch.tensor([e for e, link in enumerate(links) if link[:2] in parts], dtype=torch.int64)
+    return Chart(items, simple, torch.tensor(links).T.contiguous(), cells, roots, several)
 
 
 @operator("sstricks::projective_optimum", core=(1, 1), waits=True)
 @differentiable()
-def projective_optimum(frame: Tensor, u: Tensor, nodes: int, f: int, code: int, batch: Sizes) -> Tensor:
+def projective_optimum(frame: Tensor, u: Tensor, nodes: int, single: bool, f: int, code: int, batch: Sizes) -> Tensor:
     """The maximiser x of uᵀx − Σh(xₑ) on the hull of projective trees, and what its derivative needs.
 
     Args:
         frame: Any vector of the shape of the result.
         u: Scaled utilities, shape (*batch, (n−1)²); −∞ is an absent edge.
         nodes: The number of nodes n; one without any edge is absent and is skipped.
+        single: Whether the root has a single child.
         f: The handle of the regularizer.
         code: Which of `COSTS` h is, or the handle again.
         batch: The batch shape, which the parameters of h may depend on.
@@ -140,7 +145,7 @@ def projective_optimum(frame: Tensor, u: Tensor, nodes: int, f: int, code: int, 
     cost_at = cost_of(code, u, batch)
     if not len(u):
         return torch.zeros_like(frame)
-    found = [_solve(u, here, nodes, cost_at) for here in torch.arange(len(u)).split(_portion(nodes))]
+    found = [_solve(u, here, nodes, single, cost_at) for here in torch.arange(len(u)).split(_portion(nodes))]
     x, weights, gap = (torch.cat(parts) for parts in zip(*found, strict=True))
     short = ~(gap <= _SHORT)
     if short.any():
@@ -185,7 +190,7 @@ class _Rows(NamedTuple):
     """For how many steps it has not fallen."""
 
 
-def _begin(u: Tensor, here: Tensor, nodes: int, cost: Cost) -> _Rows:
+def _begin(u: Tensor, here: Tensor, nodes: int, single: bool, cost: Cost) -> _Rows:
     """The middle of what is not too far behind."""
     from sstricks.ops.kernels import hyperflow as kernels
 
@@ -197,6 +202,8 @@ def _begin(u: Tensor, here: Tensor, nodes: int, cost: Cost) -> _Rows:
     behind = torch.where(u > -torch.inf, (u - best).clamp(min=-torch.finfo(u.dtype).max / (4 * nodes)), -torch.inf)
     value = u.new_zeros(len(u), net.links.shape[1])
     value[:, net.cells[net.cells > 0]] = -torch.inf
+    if single:
+        value[:, net.several] = -torch.inf
     value = value.scatter(-1, place, behind)
     far = 2 * cost.reach * (count - 1).clamp(min=1, max=max(1, u.shape[-1] // 2)).to(u.dtype)
     z, ways = torch.empty_like(value), u.new_empty(len(u), net.items + 1)
@@ -212,11 +219,13 @@ def _begin(u: Tensor, here: Tensor, nodes: int, cost: Cost) -> _Rows:
     return _Rows(here, place, root, behind, free, alive, z, s, torch.zeros_like(ways), least, torch.zeros_like(count))
 
 
-def _solve(u: Tensor, here: Tensor, nodes: int, cost_at: Callable[[Tensor, Tensor], Cost]) -> tuple[Tensor, ...]:
+def _solve(
+    u: Tensor, here: Tensor, nodes: int, single: bool, cost_at: Callable[[Tensor, Tensor], Cost]
+) -> tuple[Tensor, ...]:
     """The optima of some rows, the weights for their derivatives, and what may be missing from each."""
     net, first = chart(nodes), int(here[0])
     cost = cost_at(here, torch.zeros_like(u[here, 0]))
-    rows = _begin(u[here], here, nodes, cost)
+    rows = _begin(u[here], here, nodes, single, cost)
     place, root, z, s, gap = rows.place, rows.root, rows.z.clone(), rows.s.clone(), rows.least.clone()
     for step in range(_STEPS + 1):
         x = rows.z.gather(-1, rows.place)

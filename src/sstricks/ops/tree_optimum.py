@@ -38,13 +38,16 @@ from sstricks.ops.threads import over_rows
 
 @operator("sstricks::tree_optimum", core=(2, None), output_core=2, waits=True)
 @differentiable()
-def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: Sizes) -> Tensor:
+def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, forest: bool, code: int, batch: Sizes) -> Tensor:
     """The maximiser of uᵀx − Σh(xₑ) on the hull of spanning trees, and each edge's block; shape (*batch, 2, E).
+
+    Edges of two components of a graph are in different blocks, so that forests take nothing else.
 
     Args:
         pair: Scaled utilities u, twice, shape (*batch, 2, E): the shape of the result; −∞ is an absent edge.
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes; one without any edge is absent.
+        forest: Whether a graph may have several components, and trees.
         code: Which of `COSTS` h is, or the handle of a regularizer.
         batch: The batch shape, which the parameters of h may depend on.
 
@@ -59,7 +62,8 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, code: int, batch: Size
     components = torch.empty(rows, dtype=torch.int64)
     ends_of = edges.cpu().numpy()
     over_rows(kernels.begin_division, rows, 100.0 * count, nodes, u.numpy(), ends_of, state.numpy(), components.numpy())
-    check_connected(components)
+    if not forest:
+        check_connected(components)
     x = torch.zeros_like(u)
     while state[:, kernels.OPEN].any():
         x = on_open_blocks(u, x, state, code, batch)

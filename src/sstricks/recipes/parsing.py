@@ -62,6 +62,8 @@ class Parsing(Recipe):
     """Whether gold trees are given in training."""
     tree: Literal["arborescence", "projective"] = "arborescence"
     """Which trees there are; non-projective gold trees are left out of projective training."""
+    single_root: bool = False
+    """Whether one word of each sentence hangs from the root; gold trees with several are left out of training."""
     estimator: Literal["sst", "straight-through", "i-mle", "identity", "spigot", "simple", "reinforce"] = "sst"
     """Of the gradient through latent trees: relaxed samples (sst), or as in docs/estimators.md."""
     preset: Literal["quick", "cpu"] = "quick"
@@ -117,6 +119,8 @@ class Parsing(Recipe):
         train = [one for one in bank.sentences if len(one.words) <= self.max_words]
         if self.tree == "projective" and self.task == "supervised":
             train = [one for one in train if is_projective(one.heads)]
+        if self.single_root and self.task == "supervised":
+            train = [one for one in train if one.heads.count(0) == 1]
         return Data(Sentences(train, bank.vocabulary), valid, test)
 
     def facts(self) -> dict[str, Any]:
@@ -301,8 +305,8 @@ class Parser(Model):
     def trees(self, batch: Batch) -> Trees:
         """The trees of each sentence, from the root over its words."""
         n = batch.words.shape[1]
-        trees = sst.ProjectiveArborescence(n) if self.recipe.tree == "projective" else sst.Arborescence.complete(n)
-        return trees.of_nodes(batch.lengths)
+        kind = sst.ProjectiveArborescence if self.recipe.tree == "projective" else sst.Arborescence.complete
+        return kind(n, single_root=self.recipe.single_root).of_nodes(batch.lengths)
 
     def scores(self, batch: Batch, words: Tensor) -> Tensor:
         """Scores of edges, (B, n, n): entry ij of the edge from head i to dependent j."""

@@ -93,7 +93,7 @@ def log_box_optimum(f: CategoricalEntropy | BinaryEntropy, u: Tensor, x: Tensor,
     return torch.where(here, logsigmoid(torch.where(here & ~alone, u - tau, torch.inf)), -torch.inf)
 
 
-def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, forest: bool) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the spanning trees of a graph.
 
     Args:
@@ -101,18 +101,26 @@ def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int) 
         u: Scaled utilities, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes.
+        forest: Whether a graph may have several components, and trees.
 
     Returns:
         Shape (*batch, E), differentiable in u and in the parameters of f.
     """
     u, is_wanted = in_batch_of(f, u)
     pair = torch.stack([u, u], -2).detach()
-    x, blocks = operators.tree_optimum(pair, edges, nodes, code_of(f), list(u.shape[:-1])).unbind(-2)
+    x, blocks = operators.tree_optimum(pair, edges, nodes, forest, code_of(f), list(u.shape[:-1])).unbind(-2)
     return differentiable(f, u, x, lambda *args: operators.on_blocks(*args, blocks)) if is_wanted else x
 
 
 def arborescence_optimum(
-    f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, oracle: Oracle, max_steps: int, tol: float
+    f: SeparableRegularizer,
+    u: Tensor,
+    edges: Tensor,
+    nodes: int,
+    single: bool,
+    oracle: Oracle,
+    max_steps: int,
+    tol: float,
 ) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the arborescences of a graph from node 0.
 
@@ -121,6 +129,7 @@ def arborescence_optimum(
         u: Scaled utilities, shape (*batch, E).
         edges: The tail and the head of every edge, shape (2, E).
         nodes: The number of nodes.
+        single: Whether the root has a single child.
         oracle: The structure.
         max_steps: After how many steps of the active-set method, where that is needed, to give up.
         tol: The duality gap that it is to reach.
@@ -130,19 +139,20 @@ def arborescence_optimum(
     """
     u, is_wanted = in_batch_of(f, u)
     frame = u.new_zeros(u.shape[-1], 1 + 2 * nodes if is_wanted else 1)
-    settings = oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
+    settings = single, oracle.handle(), f.handle(), code_of(f), list(u.shape[:-1]), max_steps, tol
     found = arborescences.arborescence_optimum(frame, u.detach(), edges, nodes, *settings)
     x, normals = found[..., 0], found[..., 1:]
     return differentiable(f, u, x, lambda *args: on_face(*args, normals)) if is_wanted else x
 
 
-def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor:
+def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int, single: bool) -> Tensor:
     """The maximiser of uᵀx − f(x) on the hull of the projective trees from node 0.
 
     Args:
         f: A regularizer.
         u: Scaled utilities, shape (*batch, (n−1)²).
         nodes: The number of nodes n.
+        single: Whether the root has a single child.
 
     Returns:
         Shape (*batch, (n−1)²), differentiable in u and in the parameters of f.
@@ -150,7 +160,8 @@ def projective_optimum(f: SeparableRegularizer, u: Tensor, nodes: int) -> Tensor
     u, is_wanted = in_batch_of(f, u)
     edges = u.shape[-1]
     frame = u.new_zeros(edges + projective.hyperedges(nodes) if is_wanted else edges)
-    found = projective.projective_optimum(frame, u.detach(), nodes, f.handle(), code_of(f), list(u.shape[:-1]))
+    settings = nodes, single, f.handle(), code_of(f), list(u.shape[:-1])
+    found = projective.projective_optimum(frame, u.detach(), *settings)
     x, weights = found[..., :edges], found[..., edges:]
     return differentiable(f, u, x, lambda *args: projective.on_flow(*args, weights, nodes)) if is_wanted else x
 

@@ -14,6 +14,8 @@ from sstricks.solvers.separable import arborescence_optimum
 from sstricks.structures.graph import RootedTrees, check_edges, reachable
 
 _ACTIVE_SET = FrankWolfe()
+# By how many e-folds trees with several children of the root must weigh less, in sums and in samples.
+_NEGLIGIBLE, _NEVER = 45.0, 1e3
 
 
 class Arborescence(RootedTrees):
@@ -23,37 +25,53 @@ class Arborescence(RootedTrees):
 
     Graphs of different sizes share a batch by `of_nodes`: a node none of whose edges is present is
     absent, and where no edge is present the root is alone and x = 0. The root must reach all nodes that are present.
-    Parallel edges are welcome; they are different edges of different trees. Edges into the root count as absent.
+    Parallel edges are welcome; they are different edges of different trees (of labelled dependencies, say). Edges into
+    the root count as absent.
+
+    With `single_root` the root has one child (Koo et al. 2007). 𝒳 is then a face of the other one's hull, that of the
+    trees with the fewest edges from the root: Chu–Liu–Edmonds takes such an edge only where there is no other, which
+    is the order of Gabow and Tarjan (1984) and Stanojević and Cohen (2021); sums are those of the matrix-tree theorem
+    as these edges' utilities fall. For 50 nodes the argmax takes a third longer, since all nodes are contracted; the
+    marginals with their gradient take a seventh longer.
 
     Args:
         edges: Where every edge leads from and to, LongTensor (2, E).
         num_nodes: The number of nodes.
         root: The node r that all paths begin at.
         mask: False where an edge is absent, shape (*batch, E).
+        single_root: Whether the root has one child, where it has any.
 
     Raises:
         ValueError: `edges` contains a node outside range(num_nodes) or a self-loop, or misses a node; or the root does
-            not reach every node.
+            not reach every node, or not through one child.
 
     Example:
         >>> sst.Arborescence.complete(4).log_partition(torch.zeros(9)).exp()
         tensor(16.)
+        >>> sst.Arborescence.complete(4, single_root=True).log_partition(torch.zeros(9)).exp()
+        tensor(9.)
     """
 
-    def __init__(self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None) -> None:
+    def __init__(
+        self, edges: Tensor, num_nodes: int, root: int = 0, mask: Tensor | None = None, *, single_root: bool = False
+    ) -> None:
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
         self._rooted = arborescence.rooted(edges.clone(), root)
-        super().__init__(edges, num_nodes, mask, directed=True, root=root)
+        self._from_root = (edges[0] == root).nonzero().squeeze(-1)
+        super().__init__(edges, num_nodes, mask, directed=True, root=root, single_root=single_root)
 
     @classmethod
-    def complete(cls, n: int, root: int = 0, mask: Tensor | None = None) -> "Arborescence":
+    def complete(
+        cls, n: int, root: int = 0, mask: Tensor | None = None, *, single_root: bool = False
+    ) -> "Arborescence":
         """The arborescences of the complete graph on n nodes; edges are the pairs i ≠ j ≠ root in lexicographic order.
 
         Args:
             n: The number of nodes.
             root: The node that all paths begin at.
             mask: False where an edge is absent, shape (*batch, (n−1)²).
+            single_root: Whether the root has one child.
 
         Raises:
             ValueError: n is below 1, or the root is not one of the nodes.
@@ -65,12 +83,19 @@ class Arborescence(RootedTrees):
         """
         n = check_nodes(n, "n")
         root = graph_root(root, n)
-        return cls(edge_ends(n, root=root), n, root, mask)
+        return cls(edge_ends(n, root=root), n, root, mask, single_root=single_root)
 
     def _arguments(self) -> str:
-        return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root}"
+        single = ", single root" if self.single_root else ""
+        return f"{self.edges.shape[1]} edges, {self.num_nodes} nodes, root {self.root}{single}"
 
     def _empty(self) -> tuple[str, str, str]:
+        if self.single_root:
+            return (
+                f"a graph with nodes that the root {self.root} does not reach through one child",
+                "a child of the root with paths to every other node",
+                "Add or unmask edges, or allow several children: single_root=False.",
+            )
         return (
             f"a graph with nodes that the root {self.root} does not reach",
             "paths from the root to every node",
@@ -78,7 +103,11 @@ class Arborescence(RootedTrees):
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return arborescence.maximum_arborescence(u.detach(), *self._graph(u))
+        return arborescence.maximum_arborescence(u.detach(), *self._graph(u), self.single_root)
+
+    def _near(self, u: Tensor, apart: float = _NEGLIGIBLE) -> Tensor:
+        """Utilities of which all arborescences have the law of 𝒳."""
+        return arborescence.single_root(u, *self._graph(u), apart) if self.single_root else u
 
     def _graph(self, u: Tensor) -> tuple[Tensor, int]:
         """What the operators take: the edges with the root as node 0, on the device of u, and the number of nodes."""
@@ -91,7 +120,7 @@ class Arborescence(RootedTrees):
         parents = present.clone()
         parents[..., self.root] = False
         reached = reachable(adjacency)[..., self.root, :] | ~present
-        return ((adjacency.sum(-2) == parents) & reached).all(-1)
+        return ((adjacency.sum(-2) == parents) & reached).all(-1) & self._has_few_children(adjacency)
 
     def _choices(self) -> list[list[int]]:
         """The edges into each node but the root, where there are any."""
@@ -111,20 +140,30 @@ class Arborescence(RootedTrees):
         return candidates[self.contains(candidates)]
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return arborescence.log_partition(u, *self._graph(u))
+        log_z = arborescence.log_partition(self._near(u), *self._graph(u))
+        if not self.single_root:
+            return log_z
+        return log_z + arborescence.single_root_shift(u.detach(), *self._graph(u), _NEGLIGIBLE)
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        return arborescence.draw(u, *self._graph(u), generator)
+        return arborescence.draw(self._near(u, _NEVER), *self._graph(u), generator)
 
 
 @register_solver(Arborescence, ExponentialFamilyEntropy)
 def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
-    return arborescence.marginals(u, *trees._graph(u))
+    x = arborescence.marginals(trees._near(u), *trees._graph(u))
+    if not trees.single_root:
+        return x
+    # Rounding errors must not leave anything to doubt where the root can have one child only.
+    at = trees.placed("_from_root", u.device)
+    total = x[..., at].sum(-1, keepdim=True)
+    return x.index_copy(-1, at, x[..., at] / torch.where(total > 0, total, 1.0))
 
 
 @register_solver(Arborescence, SeparableRegularizer)
 def _(trees: Arborescence, f: SeparableRegularizer, u: Tensor) -> Tensor:
-    return arborescence_optimum(f, u, *trees._graph(u), trees, _ACTIVE_SET.max_steps, _ACTIVE_SET.tol)
+    settings = trees.single_root, trees, _ACTIVE_SET.max_steps, _ACTIVE_SET.tol
+    return arborescence_optimum(f, u, *trees._graph(u), *settings)
 
 
 register_solver(Arborescence, Euclidean)(_ACTIVE_SET)  # by Wolfe's method, which ends after finitely many steps

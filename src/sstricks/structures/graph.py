@@ -24,19 +24,29 @@ class GraphStructure(Structure):
         mask: False where an edge is absent, shape (*batch, E).
         directed: Whether edges lead away from the root, so that none into it is in a subgraph.
         root: A node whose edges to all other present nodes are such a subgraph, a star.
+        single_root: Whether such a subgraph has one edge from the root, and the star is that of the node it leads to.
+        isolated: Whether a node may be without a usable edge.
 
     Raises:
         ValueError: A node has no usable edge, or 𝒳 is empty.
     """
 
     def __init__(
-        self, edges: Tensor, num_nodes: int, mask: Tensor | None, *, directed: bool = False, root: int = 0
+        self,
+        edges: Tensor,
+        num_nodes: int,
+        mask: Tensor | None,
+        *,
+        directed: bool = False,
+        root: int = 0,
+        single_root: bool = False,
+        isolated: bool = False,
     ) -> None:
         ends = edges.cpu().numpy()  # NumPy takes a tenth of torch's time for so few numbers
         usable = ends[1] != root if directed else np.True_
         at = ends if usable.all() else ends[:, usable]
         reached = np.count_nonzero(np.bincount(at.ravel()))
-        if reached < num_nodes > 1:
+        if reached < num_nodes > 1 and not isolated:
             raise invalid(
                 "edges",
                 f"edges at {reached} nodes",
@@ -47,10 +57,11 @@ class GraphStructure(Structure):
         self.edges = edges.clone()  # the caller's may change
         self.num_nodes = num_nodes
         self._root = root
+        self.single_root = single_root
         if at is not ends:
             there = torch.from_numpy(usable)
             self._take_mask(there if mask is None else mask & there.to(mask.device))
-        if self.mask is not None or len(np.unique(at[1, at[0] == root])) < num_nodes - 1:
+        if self.mask is not None or single_root or len(np.unique(at[1, at[0] == root])) < num_nodes - 1:
             self._check_not_empty("edges" if mask is None else "mask")
 
     def edge_mask(self, nodes: Tensor) -> Tensor:
@@ -153,14 +164,23 @@ class GraphStructure(Structure):
     def _check_not_empty(self, argument: str) -> None:
         mask = torch.ones(self.event_shape, dtype=torch.bool) if self.mask is None else self.mask
         edges = self.placed("edges", mask.device)
-        star = edges[:, edges[0] == self._root]
-        nodes = self._at_ends(mask[..., edges[0] == self._root].float(), *star) > 0
+        star = mask & (edges[0] == self._root)
+        if self.single_root and len(edges[0]):
+            # The first edge from the root, and those from the node that it leads to.
+            first = star & (star.cumsum(-1) == 1)
+            child = edges[1][first.int().argmax(-1, keepdim=True)]
+            star = first | (mask & (edges[0] == child) & star.any(-1, keepdim=True))
+        nodes = self._at_ends(star.float(), *edges) > 0
         if (mask & ~self.edge_mask(nodes)).any():
             super()._check_not_empty(argument)
 
 
 class RootedTrees(GraphStructure):
     """Trees whose edges lead away from a root, so that every other present node has one head."""
+
+    def _has_few_children(self, adjacency: Tensor) -> Tensor:
+        """Whether the root has one child at the most, if that is asked for, shape (*batch)."""
+        return (adjacency[..., self._root, :].sum(-1) <= 1) | (not self.single_root)
 
     def to_adjacency(self, x: Tensor) -> Tensor:
         """The (weighted) adjacency matrix, shape (*batch, n, n), edge i → j at [i, j]; parallel edges add up.

@@ -50,6 +50,43 @@ def test_argmax_equals_that_of_the_cpu(graph: str):
     assert torch.equal(found, operators.maximum_arborescence(rows, edges, nodes))
 
 
+@GRAPHS
+def test_single_roots_equal_those_of_the_cpu(graph: str):
+    u, g, edges, nodes = problem(graph)
+    rows = torch.cat([u, (3 * g[:2]).round(), 1e9 * g[:1]])
+    rows = rows[[has_single_root(row, edges, nodes) for row in rows]]
+    found = launchers.maximum_arborescence(rows, edges, nodes, single=True)
+    assert torch.equal(found, operators.maximum_arborescence(rows, edges, nodes, True))
+    near, shift = launchers.nearby(rows, edges, nodes, single=True)
+    expected = operators.single_root(rows, edges, nodes, 45.0)
+    x, y = operators.marginals(near, edges, nodes), operators.marginals(expected, edges, nodes)
+    torch.testing.assert_close(x, y, rtol=0, atol=1e-9)
+    log_z = operators.log_partition(near, edges, nodes) + shift
+    theirs = operators.log_partition(expected, edges, nodes) + operators.single_root_shift(rows, edges, nodes, 45.0)
+    torch.testing.assert_close(log_z, theirs, rtol=1e-12, atol=1e-9)
+
+
+def has_single_root(u: Tensor, edges: Tensor, nodes: int) -> bool:
+    try:
+        operators.maximum_arborescence(u.unsqueeze(0), edges, nodes, True)
+    except ValueError:
+        return False
+    return True
+
+
+def test_rows_without_a_single_root_are_nan():
+    edges = torch.tensor([[i, j] for i in range(4) for j in range(1, 4) if i != j]).T.contiguous()
+    u = torch.randn(3, 9, dtype=torch.float64)
+    u[1] = torch.where((edges[0] > 0) & (edges[1] > 1), -math.inf, u[1])  # nodes 2 and 3 follow the root only
+    u[2, 0] = math.nan
+    near, shift = launchers.nearby(u, edges, 4, single=True)
+    odd = torch.tensor([False, True, True])
+    assert torch.equal(shift.isnan(), odd)
+    for found in (near, launchers.maximum_arborescence(u, edges, 4, single=True)):
+        assert torch.equal(found.isnan().all(-1), odd)
+        assert not found[0].isnan().any()
+
+
 def test_argmax_contracts_contractions():
     edges = torch.tensor([[i, j] for i in range(10) for j in range(10) if i != j]).T.contiguous()
     near = (edges[0] - edges[1]).abs().double()

@@ -59,6 +59,21 @@ def test_samples_equal_those_of_the_cpu():
     assert torch.equal(launchers.sample(u, uniforms, NODES), operators.drawn(u, uniforms, NODES))
 
 
+def test_single_roots_equal_those_of_the_cpu():
+    u = torch.cat([utilities(), torch.randn(3, (NODES - 1) ** 2, dtype=torch.float64).round()])
+    g = torch.randn_like(u)
+    found, expected = launchers.marginals(u, NODES, True), operators.marginals(u, NODES, True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    found, expected = launchers.marginals_jvp(u, g, NODES, True), operators.marginals_jvp(u, g, NODES, True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    found, expected = launchers.log_partition(u, NODES, True), operators.log_partition(u, NODES, True)
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+    found = launchers.maximum_projective_arborescence(u, NODES, True)
+    assert torch.equal(found, operators.maximum_projective_arborescence(u, NODES, True))
+    uniforms = torch.rand(len(u), 3 * operators.size(NODES), dtype=torch.float64)
+    assert torch.equal(launchers.sample(u, uniforms, NODES, True), operators.drawn(u, uniforms, NODES, True))
+
+
 def test_keys_of_several_words():
     u = torch.randn(2, 81, dtype=torch.float64).round().clamp(-1, 1)
     found = launchers.maximum_projective_arborescence(u, 10)

@@ -411,9 +411,15 @@ def _difference(x, x_rest, y, y_rest):
 
 
 @triton.jit
-def _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j):
-    """The best gain of an edge into v, −∞ if it has none, the rest of it, and the tail of that edge."""
+def _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j, SINGLE: tl.constexpr):
+    """The best gain of an edge into v, −∞ if it has none, the rest of it, and the tail of that edge.
+
+    With a single child, an edge from the root is the best only if there is no other.
+    """
     row = tl.load(gain + v * nodes + j, mask=j < nodes, other=-INF)
+    if SINGLE:
+        others = tl.where(j > 0, row, -INF)
+        row = tl.where(tl.max(others, axis=0) > -INF, others, row)
     edge = tl.load(which + v * nodes + j, mask=j < nodes, other=0)
     top = tl.max(row, axis=0)
     tied = (row == top) & (row > -INF)
@@ -477,12 +483,13 @@ def _any_beyond(u, ends, edges, limit, BLOCK: tl.constexpr):
 @triton.jit
 def _contract_all(
     u, ends, edges, nodes, limit, gain, rest, which, best, more, chosen, outer, path, state, owner, done,
-    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Choose an edge into every node and contraction: paths grow backwards along best edges.
 
     Gains are sums of two floats if a utility is larger than the limit. Returns how many nodes and contractions there
-    are, how many nodes the root does not reach, and whether a utility is NaN.
+    are, how many nodes the root does not reach (if it may have a single child: from the first), and whether a utility
+    is NaN.
     """
     FRESH: tl.constexpr = 0
     ON_PATH: tl.constexpr = 1
@@ -502,6 +509,7 @@ def _contract_all(
     inside = tl.where(j < nodes, j, 0)
     count = nodes
     unreached = 0
+    children = 0
     start = tl.min(tl.where((present > 0) & (j > 0), j, N), axis=0)
     while start < N:
         v = tl.sum(tl.where(j == start, inside, 0), axis=0)
@@ -511,7 +519,7 @@ def _contract_all(
             tl.store(path + length, v)
             tl.store(state + v, ON_PATH)
             length += 1
-            top, most, tail = _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j)
+            top, most, tail = _best_tail(gain, rest, which, v, nodes, heads, chosen, outer, j, SINGLE)
             if top > -INF:
                 tl.store(chosen + v, tl.load(which + v * nodes + tail))
                 tl.store(best + v, top)
@@ -529,6 +537,7 @@ def _contract_all(
                     v = count
                     count += 1
                 else:
+                    children += (w == 0).to(tl.int32)
                     v = w
                     growing = there == FRESH
             else:
@@ -539,13 +548,15 @@ def _contract_all(
         tl.debug_barrier()
         waiting = (present > 0) & (tl.load(state + inside) != SETTLED)
         start = tl.min(tl.where(waiting, j, N), axis=0)
+    if SINGLE:
+        unreached += tl.maximum(children - 1, 0)
     return count, unreached, odd
 
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
 def _maximum(
     u, ends, out, floats, integers, rows, edges, nodes,
-    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Contraction of cycles as on the CPU; ties are broken as there."""
     program = tl.program_id(0).to(tl.int64)
@@ -565,7 +576,7 @@ def _maximum(
         fill(out + begin, edges, 0.0, BLOCK)
         count, unreached, odd = _contract_all(
             u + begin, ends, edges, nodes, FAR / 2, gain, rest, which, best, best + 2 * nodes,
-            chosen, outer, path, path + 2 * nodes, owner, done, R, N, BLOCK,
+            chosen, outer, path, path + 2 * nodes, owner, done, SINGLE, R, N, BLOCK,
         )  # fmt: skip
         # The outermost contractions are opened first: an edge replaces those of all contractions around its head.
         opened = (tl.load(chosen + k, mask=k < count, other=-1) < 0).to(tl.int32)
@@ -611,12 +622,29 @@ def _missed(u, ends, edges, nodes, tops, reached, N: tl.constexpr, BLOCK: tl.con
 
 
 @triton.jit
-def _near(u, ends, x, edges, nodes, least, inside, best, more, outer):
+def _lowest(s, among, ends, nodes, least, best, more, chosen, SINGLE: tl.constexpr):
+    """The gains of contractions, none lower than `least`, and which of them begin at the root's single child."""
+    value = tl.load(best + s, mask=among, other=0.0) + tl.load(more + s, mask=among, other=0.0)
+    value = tl.maximum(value, least)
+    first = among
+    if SINGLE:
+        edge = tl.load(chosen + s, mask=among, other=-1)
+        first = among & (edge >= 0)
+        first = first & (tl.load(ends + edge, mask=first, other=1) == 0)
+        value = tl.where(first, least, value)
+    return value, first
+
+
+@triton.jit
+def _near(u, ends, x, edges, nodes, least, inside, best, more, chosen, outer, SINGLE: tl.constexpr):
     """Some edges' last gains, and those of the contractions that they lead into, both no lower than `least`."""
     a = tl.load(ends + x, mask=inside, other=0).to(tl.int32)
     s = tl.load(ends + edges + x, mask=inside, other=0).to(tl.int32)
     gain = tl.load(u + x, mask=inside, other=-INF)
     here = inside & (s > 0) & (gain > -INF)
+    usable = here
+    if SINGLE:
+        usable = here & (a > 0)
     rest = tl.zeros_like(gain)
     entered = tl.zeros_like(gain)
     among = here
@@ -629,18 +657,23 @@ def _near(u, ends, x, edges, nodes, least, inside, best, more, outer):
         own = tl.load(best + s, mask=among, other=0.0)
         own_rest = tl.load(more + s, mask=among, other=0.0)
         gain, rest = _difference(gain, rest, own, own_rest)
-        entered += tl.where(among & (s >= nodes), tl.maximum(own + own_rest, least), 0.0)
+        lowest, first = _lowest(s, among, ends, nodes, least, best, more, chosen, SINGLE)
+        entered += tl.where(among & (s >= nodes), lowest, 0.0)
+        usable = usable | first
         s = tl.where(among, tl.load(outer + s, mask=among, other=-1), s)
         among = among & (s >= 0)
-    return tl.where(here, tl.maximum(gain + rest, least) + entered, -INF)
+    return tl.where(here & usable, tl.maximum(gain + rest, least) + entered, -INF)
 
 
 @triton.jit(do_not_specialize=["rows", "edges", "nodes"])
 def _nearby(
     u, shift, ends, out, floats, integers, rows, edges, nodes,
-    R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Where all trees need a far edge, near utilities with the same law, and what log Z is more; see the CPU's."""
+    """Where all trees need a far edge, near utilities with the same law, and what log Z is more; see the CPU's.
+
+    With a single child of the root, they are those of its law, everywhere.
+    """
     program = tl.program_id(0).to(tl.int64)
     square = nodes * nodes
     gain = floats + program * (4 * square + 5 * nodes)
@@ -666,7 +699,9 @@ def _nearby(
             tl.store(out + begin + x, value, mask=x < edges)
         tl.store(shift + row, 0.0)
         missed = 0
-        if (_any_beyond(u + begin, ends, edges, NEAR / 2, BLOCK) > 0) & (not odd):
+        if SINGLE:
+            missed = 1
+        elif (_any_beyond(u + begin, ends, edges, NEAR / 2, BLOCK) > 0) & (not odd):
             missed = _missed(u + begin, ends, edges, nodes, tops, state + 2 * nodes, N, BLOCK)
         if missed > 0:
             for first in range(0, edges, BLOCK):
@@ -677,26 +712,33 @@ def _nearby(
             tl.debug_barrier()
             count, unreached, _ = _contract_all(
                 out + begin, ends, edges, nodes, 0.0, gain, rest, which, best, more,
-                chosen, outer, path, state, owner, done, R, N, BLOCK,
+                chosen, outer, path, state, owner, done, SINGLE, R, N, BLOCK,
             )  # fmt: skip
-            if unreached == 0:
+            if SINGLE and (odd | (unreached > 0)):
+                fill(out + begin, edges, float("nan"), BLOCK)
+                tl.store(shift + row, float("nan"))
+            elif unreached == 0:
                 for first in range(0, edges, BLOCK):
                     x = first + tl.arange(0, BLOCK)
-                    value = _near(out + begin, ends, x, edges, nodes, least, x < edges, best, more, outer)
+                    value = _near(
+                        out + begin, ends, x, edges, nodes, least, x < edges, best, more, chosen, outer, SINGLE
+                    )
                     tl.store(out + begin + x, value, mask=x < edges)
                 some = (k > 0) & (k < count)
                 some = some & (tl.load(chosen + k, mask=some, other=-1) >= 0)
                 value = tl.load(best + k, mask=some, other=0.0) + tl.load(more + k, mask=some, other=0.0)
-                value = tl.where(k < nodes, value, tl.minimum(value - least, 0.0))
+                lowest, _ = _lowest(k, some, ends, nodes, least, best, more, chosen, SINGLE)
+                value = tl.where(k < nodes, value, value - lowest)
                 tl.store(shift + row, tl.sum(tl.where(some, value, 0.0), axis=0))
         tl.debug_barrier()
 
 
-def nearby(u: Tensor, edges: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+def nearby(u: Tensor, edges: Tensor, nodes: int, single: bool = False) -> tuple[Tensor, Tensor]:
     """Launch; returns the utilities, shape (rows, E), and what log Z of u is more than theirs, shape (rows,)."""
     memory = 4 * nodes**2 + 5 * nodes, 3 * nodes**2 + u.shape[1] + 9 * nodes
     shift = u.new_empty(len(u))
-    return run_on_edges(_nearby, (u, shift), edges, torch.empty_like(u), nodes, *memory), shift
+    out = run_on_edges(_nearby, (u, shift), edges, torch.empty_like(u), nodes, *memory, constants=(single,))
+    return out, shift
 
 
 def marginals(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
@@ -720,11 +762,12 @@ def log_partition(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
     return run_on_edges(_log_partition, (u, shift), edges, u.new_empty(len(u)), nodes, *memory)
 
 
-def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int) -> Tensor:
+def maximum_arborescence(u: Tensor, edges: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     memory = 4 * nodes**2 + 4 * nodes, 3 * nodes**2 + u.shape[1] + 8 * nodes
     warps = max(1, power_of_two(nodes) // 128)
-    return run_on_edges(_maximum, (u,), edges, torch.empty_like(u), nodes, *memory, warps=warps)
+    out = torch.empty_like(u)
+    return run_on_edges(_maximum, (u,), edges, out, nodes, *memory, warps=warps, constants=(single,))
 
 
 def sample(u: Tensor, uniforms: Tensor, edges: Tensor, nodes: int) -> Tensor:

@@ -177,11 +177,12 @@ def _mean(
 
 
 @triton.jit
-def _inside(m, weight, count, n, TANGENT: tl.constexpr, S: tl.constexpr, N: tl.constexpr):
+def _inside(m, weight, count, n, TANGENT: tl.constexpr, SINGLE: tl.constexpr, S: tl.constexpr, N: tl.constexpr):
     """The weights of all spans, from narrow to wide; with TANGENT, the derivatives of their logarithms.
 
     In memory there follow on each other, five charts each: mantissas, exponents, derivatives; those of RIGHTWARD and
     LEFTWARD hold the direction g at first. The weights of edges are two charts of mantissas and two of exponents.
+    With SINGLE the root has a single child.
     """
     i = tl.arange(0, N)
     square = n * n
@@ -215,11 +216,14 @@ def _inside(m, weight, count, n, TANGENT: tl.constexpr, S: tl.constexpr, N: tl.c
                 tl.store(to, tl.load(to, mask=here, other=0.0) + mean, mask=here)
         tl.debug_barrier()
         m_sum, e_sum = _divided(rightward, right, e, w, count, n, 1, 1, S, N)
-        tl.store(right + at, m_sum, mask=here)
-        tl.store(right + e + at, e_sum, mask=here)
         if TANGENT:
             mean = _mean(rightward, right, e, a, m_sum, e_sum, w, count, n, 1, 1, S, N)
             tl.store(right + a + at, mean, mask=here)
+        if SINGLE and w < count - 1:
+            m_sum = tl.where(i == 0, 0.0, m_sum)
+            e_sum = tl.where(i == 0, ABSENT, e_sum)
+        tl.store(right + at, m_sum, mask=here)
+        tl.store(right + e + at, e_sum, mask=here)
         m_sum, e_sum = _divided(left, leftward, e, w, count, n, 0, 0, S, N)
         tl.store(left + at, m_sum, mask=here)
         tl.store(left + e + at, e_sum, mask=here)
@@ -370,7 +374,7 @@ def _best(one, two, w, count, n, A: tl.constexpr, B: tl.constexpr, S: tl.constex
 
 
 @triton.jit
-def _eisner(chart, weight, count, n, S: tl.constexpr, N: tl.constexpr):
+def _eisner(chart, weight, count, n, SINGLE: tl.constexpr, S: tl.constexpr, N: tl.constexpr):
     """The values of the best trees of all spans; returns how many divisions tie at most."""
     i = tl.arange(0, N)
     square = n * n
@@ -392,6 +396,8 @@ def _eisner(chart, weight, count, n, S: tl.constexpr, N: tl.constexpr):
         tl.debug_barrier()
         best, number = _best(rightward, right, w, count, n, 1, 1, S, N)
         most = tl.maximum(most, number)
+        if SINGLE and w < count - 1:
+            best = tl.where(i == 0, -INF, best)
         tl.store(right + at, best, mask=here)
         best, number = _best(left, leftward, w, count, n, 0, 0, S, N)
         most = tl.maximum(most, number)
@@ -524,7 +530,7 @@ def _keys(chart, keys, among, order, words, count, n, S: tl.constexpr, N: tl.con
 
 
 @triton.jit
-def _prepared(u, order, m, weight, n, S: tl.constexpr, N: tl.constexpr):
+def _prepared(u, order, m, weight, n, SINGLE: tl.constexpr, S: tl.constexpr, N: tl.constexpr):
     """The weights of all edges; how many nodes are present, what log Z lost, its scale, and whether a number is NaN."""
     square = n * n
     count, odd = _present(u, order, n, S, N)
@@ -532,7 +538,7 @@ def _prepared(u, order, m, weight, n, S: tl.constexpr, N: tl.constexpr):
     stretch = tl.sum(tl.zeros_like(top), axis=0) + 1.0
     if far > FAR:
         _weights(u, order, weight, weight, top, count, n, stretch, True, S, N)
-        _eisner(m, weight, count, n, S, N)
+        _eisner(m, weight, count, n, SINGLE, S, N)
         loss = -tl.load(m + tl.maximum(count - 1, 0) * n)
         stretch = tl.where((loss > FAR) & (loss < INF), loss / FAR, 1.0)
         tl.debug_barrier()
@@ -543,7 +549,7 @@ def _prepared(u, order, m, weight, n, S: tl.constexpr, N: tl.constexpr):
 @triton.jit(do_not_specialize=["rows", "edges", "n"])
 def _marginals(
     u, g, out, floats, integers, rows, edges, n,
-    TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+    SINGLE: tl.constexpr, TANGENT: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     square = n * n
@@ -555,10 +561,10 @@ def _marginals(
     b = tl.arange(0, N)
     for row in range(program, rows, tl.num_programs(0)):
         begin = row * edges
-        count, _base, _stretch, odd = _prepared(u + begin, order, m, weight, n, R, N)
+        count, _base, _stretch, odd = _prepared(u + begin, order, m, weight, n, SINGLE, R, N)
         if TANGENT:
             _load(g + begin, order, m + 12 * square, 0.0, count, n, R, N)
-        _inside(m, weight, count, n, TANGENT, R, N)
+        _inside(m, weight, count, n, TANGENT, SINGLE, R, N)
         _outside(m, x, dx, count, n, TANGENT, R, N, BLOCK)
         root = tl.load(m + tl.maximum(count - 1, 0) * n, mask=count > 0, other=0.0)
         odd = odd | (root == 0.0)
@@ -594,15 +600,16 @@ def _marginals(
 
 @triton.jit(do_not_specialize=["rows", "edges", "n"])
 def _log_partition(
-    u, out, floats, integers, rows, edges, n, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr
+    u, out, floats, integers, rows, edges, n,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     square = n * n
     m = floats + program * 14 * square
     order = integers + program * n
     for row in range(program, rows, tl.num_programs(0)):
-        count, base, stretch, odd = _prepared(u + row * edges, order, m, m + 10 * square, n, R, N)
-        _inside(m, m + 10 * square, count, n, False, R, N)
+        count, base, stretch, odd = _prepared(u + row * edges, order, m, m + 10 * square, n, SINGLE, R, N)
+        _inside(m, m + 10 * square, count, n, False, SINGLE, R, N)
         root = m + tl.maximum(count - 1, 0) * n
         z = tl.load(root, mask=count > 0, other=0.0)
         log_z = base + (tl.log(z) + tl.load(root + 5 * square) * LN2) * stretch
@@ -612,7 +619,8 @@ def _log_partition(
 
 @triton.jit(do_not_specialize=["rows", "edges", "n"])
 def _sample(
-    u, uniforms, out, floats, integers, rows, edges, n, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr
+    u, uniforms, out, floats, integers, rows, edges, n,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     square = n * n
@@ -621,8 +629,8 @@ def _sample(
     b = tl.arange(0, N)
     for row in range(program, rows, tl.num_programs(0)):
         begin = row * edges
-        count, _base, _stretch, odd = _prepared(u + begin, order, m, m + 14 * square, n, R, N)
-        _inside(m, m + 14 * square, count, n, False, R, N)
+        count, _base, _stretch, odd = _prepared(u + begin, order, m, m + 14 * square, n, SINGLE, R, N)
+        _inside(m, m + 14 * square, count, n, False, SINGLE, R, N)
         _drawn(m, 10 * square, uniforms + row * 3 * (n * (n + 1) // 2), count, n, R, N, BLOCK)
         root = tl.load(m + tl.maximum(count - 1, 0) * n, mask=count > 0, other=0.0)
         odd = odd | (root == 0.0)
@@ -640,7 +648,8 @@ def _sample(
 
 @triton.jit(do_not_specialize=["rows", "edges", "n"])
 def _maximum(
-    u, out, floats, integers, rows, edges, n, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr
+    u, out, floats, integers, rows, edges, n,
+    SINGLE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     square = n * n
@@ -654,7 +663,7 @@ def _maximum(
         begin = row * edges
         count, odd = _present(u + begin, order, n, R, N)
         _load(u + begin, order, weight, -INF, count, n, R, N)
-        most = _eisner(chart, weight, count, n, R, N)
+        most = _eisner(chart, weight, count, n, SINGLE, R, N)
         root = tl.maximum(count - 1, 0) * n
         value = tl.load(chart + root, mask=count > 0, other=-INF)
         odd = odd | (value == -INF)
@@ -679,28 +688,32 @@ def _maximum(
         tl.debug_barrier()
 
 
-def marginals(u: Tensor, nodes: int) -> Tensor:
+def marginals(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_marginals, (u, u), torch.empty_like(u), nodes, u.shape[1], 18 * nodes**2, nodes, constants=(False,))
+    memory, constants = (18 * nodes**2, nodes), (single, False)
+    return run(_marginals, (u, u), torch.empty_like(u), nodes, u.shape[1], *memory, constants=constants)
 
 
-def marginals_jvp(u: Tensor, g: Tensor, nodes: int) -> Tensor:
+def marginals_jvp(u: Tensor, g: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_marginals, (u, g), torch.empty_like(u), nodes, u.shape[1], 28 * nodes**2, nodes, constants=(True,))
+    memory, constants = (28 * nodes**2, nodes), (single, True)
+    return run(_marginals, (u, g), torch.empty_like(u), nodes, u.shape[1], *memory, constants=constants)
 
 
-def log_partition(u: Tensor, nodes: int) -> Tensor:
+def log_partition(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_log_partition, (u,), u.new_empty(len(u)), nodes, u.shape[1], 14 * nodes**2, nodes)
+    memory = 14 * nodes**2, nodes
+    return run(_log_partition, (u,), u.new_empty(len(u)), nodes, u.shape[1], *memory, constants=(single,))
 
 
-def maximum_projective_arborescence(u: Tensor, nodes: int) -> Tensor:
+def maximum_projective_arborescence(u: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     words = -(-u.shape[1] // BITS.value)
     memory = (11 + 4 * words) * nodes**2, nodes + nodes**2
-    return run(_maximum, (u,), torch.empty_like(u), nodes, u.shape[1], *memory)
+    return run(_maximum, (u,), torch.empty_like(u), nodes, u.shape[1], *memory, constants=(single,))
 
 
-def sample(u: Tensor, uniforms: Tensor, nodes: int) -> Tensor:
+def sample(u: Tensor, uniforms: Tensor, nodes: int, single: bool = False) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return run(_sample, (u, uniforms), torch.empty_like(u), nodes, u.shape[1], 18 * nodes**2, nodes)
+    memory = 18 * nodes**2, nodes
+    return run(_sample, (u, uniforms), torch.empty_like(u), nodes, u.shape[1], *memory, constants=(single,))

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from sstricks.ops.kernels.arrays import add_up
+from sstricks.ops.kernels.arrays import add_up, copy
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.contraction import bring_near
 from sstricks.ops.kernels.floats import (
@@ -31,6 +31,7 @@ from sstricks.ops.precision import NEAR
 ABSENT = -1e307  # the exponent of zero: below that of every weight, and no sum of two of them overflows
 BLOCK = 32  # so many edges are handed over at a time, which keeps them in the nearest cache
 _FARTHEST = 1e305  # differences of utilities end below it
+_LOWER = 2.0**15  # lowering utilities by more would cost them too many digits
 
 
 @compiled
@@ -163,7 +164,7 @@ def _bring_near(u, begin, end, ends, m_edge, top, present, base):
             far |= reached[x] == 0.0 and present[x] > -np.inf
         if far:
             row = min(begin + lane, end - 1)
-            base[lane] = bring_near(top.size // LANES, row, u, ends, m_edge[lane::LANES])
+            base[lane], _ = bring_near(top.size // LANES, row, u, ends, False, m_edge[lane::LANES])
     _tops(ends, m_edge, top, present)
 
 
@@ -436,6 +437,91 @@ def nearby(begin, end, nodes, u, ends, out, unreached, memory):
             for x in range(ends.shape[1]):
                 out[first + lane, x] = m_edge[x * LANES + lane]
             out[first + lane, ends.shape[1]] = base[lane]
+
+
+@separate
+def _around(ends, hub, m_edge, present, top, least, child, from_hub, to_hub):
+    """The largest utility of the edges from and into each node, the smallest into it, without its sign; which it has.
+
+    `least` is of edges between other nodes than the root; from there leads `child`.
+    """
+    zero, one, infinity, nothing = filled(0.0), filled(1.0), filled(np.inf), filled(-np.inf)
+    for x in (present, top, least):
+        x[:] = -np.inf
+    for x in (child, from_hub, to_hub):
+        x[:] = 0.0
+    for x in range(ends.shape[1]):
+        i, j = ends[0, x], ends[1, x]
+        if j == 0:
+            continue
+        tail, head = np.uint64(i) * ROW, np.uint64(j) * ROW
+        u = load(m_edge, np.uint64(x) * ROW)
+        here = u + infinity  # −∞ + ∞ has no sign
+        store(present, tail, larger(load(present, tail), u))
+        store(top, head, larger(load(top, head), u))
+        if i == 0:
+            store(child, head, choose(here, one, load(child, head)))
+            continue
+        store(least, head, larger(load(least, head), choose(here, zero - u, nothing)))
+        if i == hub:
+            store(from_hub, head, choose(here, one, load(from_hub, head)))
+        elif j == hub:
+            store(to_hub, tail, choose(here, one, load(to_hub, tail)))
+
+
+@compiled
+def _second_child(lane, hub, apart, present, top, least, child, from_hub, to_hub):
+    """By how much edges from the root must be lower for trees with two of them to weigh exp(−apart) at the most.
+
+    Infinity where it is not known: where a node has no edge from the hub or, being a child of the root, to the hub.
+    """
+    if child[hub * LANES + lane] == 0.0:
+        return np.inf
+    gap = 0.0
+    for v in range(1, top.size // LANES):
+        at = v * LANES + lane
+        if top[at] > -np.inf:
+            if v != hub and (from_hub[at] == 0.0 or child[at] > to_hub[at]):
+                return np.inf
+            gap = max(gap, top[at] + least[at])
+        elif present[at] > -np.inf:
+            return np.inf
+    return apart + 4.0 * math.log(top.size // LANES) + 2.0 * gap
+
+
+# A forest of trees from i and j, other children of the root aside, becomes a tree from i when nodes get other parents:
+# those on the way from i to j through the hub, from the last one that is below i. These are two, j among them, and
+# each loses the weight of one edge for that of another, at most `gap` lower. At most n⁴ forests become the same tree.
+@compiled
+def single_root(begin, end, nodes, apart, u, ends, out, shift, unreached, memory):
+    """Write utilities whose law is that of the trees of u with a single child of the root into `out`, if it has rows.
+
+    What log Z is more goes to `shift`. Trees with several children have less than exp(−apart) of the weight.
+    """
+    at_nodes, m_edge = cut(memory, 6, nodes * LANES)
+    m_edge = m_edge[: ends.shape[1] * LANES]
+    lanes = at_nodes[0], at_nodes[1], at_nodes[2], at_nodes[3], at_nodes[4], at_nodes[5]
+    for first in range(begin, end, LANES):
+        hub = nodes
+        for x in range(ends.shape[1]):
+            if ends[0, x] == 0 and 0 < ends[1, x] < hub and u[first, x] > -np.inf:
+                hub = ends[1, x]
+        hub = hub if hub < nodes else 0
+        transposed(first, end, u, m_edge)
+        _around(ends, hub, m_edge, *lanes)
+        for row in range(first, min(first + LANES, end)):
+            lower = _second_child(row - first, hub, apart, *lanes)
+            unreached[row] = 0
+            if lower <= _LOWER:
+                shift[row] = lower
+                if len(out):
+                    copy(u[row], out[row])
+                    for x in range(ends.shape[1]):
+                        if ends[0, x] == 0:
+                            out[row, x] -= lower
+            else:
+                near = out[row] if len(out) else np.empty(ends.shape[1])
+                shift[row], unreached[row] = bring_near(nodes, row, u, ends, True, near)
 
 
 @compiled(fastmath=MATHS)

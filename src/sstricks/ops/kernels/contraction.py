@@ -26,6 +26,13 @@ positive, and all others are 0 for the best tree. (The b_S are an optimal dual s
 tree of which some r_e or b_S (|T ∩ δ(S)| − 1) is below −c is e^−c times as likely as the best, at the most. So with c
 well beyond the logarithm of the number of trees, the law does not change when r_e and b_S of contractions are raised
 to −c where they are below it. That brings any utilities within (n + 1)c of each other.
+
+**A single child of the root.** Let every edge from the root be lower than all others by a number beyond all: among
+trees, those with the fewest children of the root come first, and then the weight decides. An edge from the root is then
+chosen only for a node or contraction without any other. With it a path ends, so its gain never becomes a difference,
+and the number is nowhere written down. Several such edges mean that no tree has a single child of the root. As
+potentials, the edges from the root have r = −∞ unless they lead into the S for which one of them was chosen, and the
+b_S of that one, if it is a contraction, is below every −c.
 """
 
 import numpy as np
@@ -85,18 +92,18 @@ def _wins(e, f, heads, chosen, outer):
 
 
 @compiled
-def _best_edge(v, nodes, gains, heads, chosen, outer):
-    """The tail of the best edge into v, −1 if it has none."""
+def _best_edge(v, nodes, gains, heads, chosen, outer, single):
+    """The tail of the best edge into v, −1 if it has none; with a single child, the root if it has no other."""
     gain, rest, which = gains
     best, at = -np.inf, -1
-    for i in range(nodes):
+    for i in range(1 if single else 0, nodes):
         if gain[v, i] > best:
             best, at = gain[v, i], i
         elif gain[v, i] == best and at >= 0:
             more = rest[v, i] - rest[v, at]
             if more > 0.0 or (more == 0.0 and _wins(which[v, i], which[v, at], heads, chosen, outer)):
                 at = i
-    return at
+    return 0 if single and at < 0 and gain[v, 0] > -np.inf else at
 
 
 @compiled
@@ -131,13 +138,20 @@ def _contract(new, path, begin, end, nodes, far, gains, choice, outer, inside, h
 
 
 @compiled
-def _best_listed(v, lists, heads, chosen, outer):
-    """The best edge into v, −1 if it has none."""
+def _best_listed(v, lists, ends, chosen, outer, single):
+    """The best edge into v, −1 if it has none; with a single child, one from the root if it has no other."""
     gain, _, after, first, _ = lists
     best, at, x = -np.inf, -1, first[v]
+    from_root = False
     while x >= 0:
-        if gain[x] > best or (gain[x] == best and at >= 0 and _is_better(x, at, lists, heads, chosen, outer)):
-            best, at = gain[x], x
+        lower = single and ends[0, x] == 0
+        if at < 0 or lower == from_root:
+            tied = gain[x] == best and at >= 0
+            better = gain[x] > best or (tied and _is_better(x, at, lists, ends[1], chosen, outer))
+        else:
+            better = from_root
+        if better:
+            best, at, from_root = gain[x], x, lower
         x = after[x]
     return at
 
@@ -182,10 +196,11 @@ def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, en
 
 
 @compiled
-def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
+def _contract_all(nodes, row, u, ends, limit, single, memory, settled, on_path, path):
     """Choose an edge into every node and contraction; how many these are, and how many nodes the root does not reach.
 
-    Gains are sums of two floats if a utility is larger than the limit.
+    If it may have a single child only, those are that are not reached from the first. Gains are sums of two floats if a
+    utility is larger than the limit.
     """
     gains, lists, choice, outer, inside, present = memory
     gain, rest, which = gains
@@ -219,6 +234,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
     settled[0] = True
     count = nodes
     unreached = 0
+    children = 0
     for start in range(1, nodes):
         v = root_of(start, inside)
         if not present[start] or settled[v]:
@@ -229,11 +245,11 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
             length += 1
             on_path[v] = True
             if sparse:
-                edge = _best_listed(v, lists, ends[1], chosen, outer)
+                edge = _best_listed(v, lists, ends, chosen, outer, single)
                 if edge >= 0:
                     chosen[v], best[v], more[v] = edge, lists[0][edge], lists[1][edge]
             else:
-                edge = _best_edge(v, nodes, gains, ends[1], chosen, outer)
+                edge = _best_edge(v, nodes, gains, ends[1], chosen, outer, single)
                 if edge >= 0:
                     chosen[v], best[v], more[v] = which[v, edge], gain[v, edge], rest[v, edge]
             if edge < 0:
@@ -241,6 +257,7 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
                 break
             w = root_of(ends[0, chosen[v]], inside)
             if settled[w]:
+                children += w == 0
                 break
             if on_path[w]:
                 first = length - 1
@@ -257,19 +274,22 @@ def _contract_all(nodes, row, u, ends, limit, memory, settled, on_path, path):
                 v = w
         for k in range(length):
             settled[path[k]] = True
-    return count, unreached
+    return count, unreached + (max(children - 1, 0) if single else 0)
 
 
 @compiled
-def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
-    """Write the maximum arborescences of rows `begin` to `end`, rooted at node 0, into `out`."""
+def maximum_arborescence(begin, end, nodes, single, u, ends, out, unreached):
+    """Write the maximum arborescences of rows `begin` to `end`, rooted at node 0, into `out`.
+
+    With `single`, the root has a single child.
+    """
     heads = ends[1]
     memory = _memory(nodes, ends.shape[1])
     chosen, outer = memory[2][2], memory[3]
     settled, on_path, opened = np.empty((3, 2 * nodes), np.bool_)
     path = np.empty(2 * nodes, np.int64)
     for r in range(begin, end):
-        count, unreached[r] = _contract_all(nodes, r, u, ends, FAR / 2, memory, settled, on_path, path)
+        count, unreached[r] = _contract_all(nodes, r, u, ends, FAR / 2, single, memory, settled, on_path, path)
         out[r] = 0.0
         for v in range(count):
             opened[v] = chosen[v] < 0
@@ -283,8 +303,12 @@ def maximum_arborescence(begin, end, nodes, u, ends, out, unreached):
 
 
 @compiled
-def bring_near(nodes, row, u, ends, near):
-    """Write utilities with the law of a row of u, but near each other, into `near`; return what log Z of u is more."""
+def bring_near(nodes, row, u, ends, single, near):
+    """Write utilities with the law of a row of u, but near each other, into `near`; return what log Z of u is more.
+
+    With `single`, it is the law of the trees in which the root has a single child. Returns also how many nodes the root
+    does not reach.
+    """
     memory = _memory(nodes, ends.shape[1])
     (best, more, chosen), outer = memory[2], memory[3]
     settled, on_path = np.empty((2, 2 * nodes), np.bool_)
@@ -292,13 +316,21 @@ def bring_near(nodes, row, u, ends, near):
     value = np.empty((1, ends.shape[1]))
     for x in range(ends.shape[1]):
         value[0, x] = min(max(u[row, x], -LARGEST), LARGEST) if u[row, x] > -np.inf else -np.inf
-    count, _ = _contract_all(nodes, 0, value, ends, 0.0, memory, settled, on_path, path)
+    count, unreached = _contract_all(nodes, 0, value, ends, 0.0, single, memory, settled, on_path, path)
     least = -(SURE + MANY * nodes)
+    lowest = np.empty(count)  # b_S of contractions, raised to −c
+    shift = 0.0
+    for s in range(1, count):
+        if chosen[s] >= 0:
+            b = best[s] + more[s]
+            lowest[s] = least if single and ends[0, chosen[s]] == 0 else max(b, least)
+            shift += b if s < nodes else b - lowest[s]
     for x in range(ends.shape[1]):
         a, s = ends[0, x], ends[1, x]
         near[x] = -np.inf
         if s == 0 or value[0, x] == -np.inf:
             continue
+        usable = not single or a > 0
         gain, rest, entered = value[0, x], 0.0, 0.0
         while s >= 0:  # all S around the head, until the tail is in it
             while 0 <= a < s:
@@ -307,12 +339,9 @@ def bring_near(nodes, row, u, ends, near):
                 break
             if chosen[s] >= 0:
                 gain, rest = _difference(gain, rest, best[s], more[s])
-                entered += max(best[s] + more[s], least) if s >= nodes else 0.0
+                entered += lowest[s] if s >= nodes else 0.0
+                usable = usable or ends[0, chosen[s]] == 0
             s = outer[s]
-        near[x] = max(gain + rest, least) + entered
-    shift = 0.0
-    for s in range(1, count):
-        if chosen[s] >= 0:
-            value = best[s] + more[s]
-            shift += value if s < nodes else min(value - least, 0.0)
-    return shift
+        if usable:
+            near[x] = max(gain + rest, least) + entered
+    return shift, unreached

@@ -215,12 +215,12 @@ def _divide(table, i, j, chart, one, first, two, last, steps, back, count, lists
 
 
 @compiled
-def eisner(count, weight, chart, back, lists):
+def eisner(count, weight, single, chart, back, lists):
     """Fill the charts for `count` nodes from the weights of i → j; return the best value, −∞ if there is no tree.
 
     Charts: RIGHT and LEFT by rows, both again by columns, RIGHTWARD by rows, LEFTWARD by columns, so that each
     division reads two rows. Returns also whether any span has several best trees; with `lists`, (4, (n³ − n)/6), those
-    are told apart.
+    are told apart. With `single`, the root has a single child.
     """
     tied = False
     for i in range(count):
@@ -243,6 +243,8 @@ def eisner(count, weight, chart, back, lists):
                 _rank_rightward(i, j, back)
             value, ties = _divide(TO_RIGHT, i, j, chart, 4, i + 1, 2, i + 1, width, back, count, lists)
             tied |= ties
+            if single and i == 0 and j < count - 1:
+                value = -np.inf
             chart[0, i, j] = chart[2, j, i] = value
             if lists.size > 0:
                 back[FIRST + TO_LEFT, i, i] = back[BETWEEN, i, j]
@@ -258,8 +260,11 @@ def eisner(count, weight, chart, back, lists):
 
 
 @compiled
-def maximum_projective_arborescence(begin, end, nodes, u, out, feasible):
-    """Write the best trees of rows `begin` to `end` into `out`, and whether there are any."""
+def maximum_projective_arborescence(begin, end, nodes, single, u, out, feasible):
+    """Write the best trees of rows `begin` to `end` into `out`, and whether there are any.
+
+    With `single`, the root has a single child.
+    """
     order = np.empty(nodes, np.int64)
     weight = np.empty((nodes, nodes))
     chart = np.empty((6, nodes, nodes))
@@ -279,11 +284,11 @@ def maximum_projective_arborescence(begin, end, nodes, u, out, feasible):
             for b in range(1, count):
                 if a != b:
                     weight[a, b] = u[r, edge(nodes, order[a], order[b])]
-        value, tied = eisner(count, weight, chart, back, unlisted)
+        value, tied = eisner(count, weight, single, chart, back, unlisted)
         if tied:
             if lists.size == 0:
                 lists = np.empty((4, (nodes**3 - nodes) // 6), np.int32)
-            eisner(count, weight, chart, back, lists)
+            eisner(count, weight, single, chart, back, lists)
         feasible[r] = value > -np.inf
         if feasible[r]:
             trace(0, count - 1, back, stack, head)

@@ -78,15 +78,15 @@ def _term(m, e, one, two, scale):
 
 
 @compiled
-def _least_loss(count, gap):
+def _least_loss(count, gap, single):
     """What the best tree loses against taking every node's best edge, −∞ for none at all."""
     chart = np.empty((6, count, count))
     back = np.empty((3, count, count), np.int64)
-    return eisner(count, -gap, chart, back, np.empty((4, 0), np.int32))[0]
+    return eisner(count, -gap, single, chart, back, np.empty((4, 0), np.int32))[0]
 
 
 @compiled
-def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts):
+def _load_row(nodes, single, u, row, lane, order, gap, best, m, e, base, stretch, counts):
     """One row's −(utility less the best of the edges into the same node), as a number and what its rounding lost.
 
     A tree has one edge into each node, so these shifts change log Z only. Losses beyond `FAR` stay beyond it; where
@@ -119,7 +119,7 @@ def _load_row(nodes, u, row, lane, order, gap, best, m, e, base, stretch, counts
                 e[np.int64(_cell(nodes, _JOINED, a, b)) + lane] = -rest
                 far = max(far, gap[a, b])
     if far > FAR:
-        loss = -_least_loss(count, gap[:count, :count])
+        loss = -_least_loss(count, gap[:count, :count], single)
         if FAR < loss < np.inf:
             stretch[lane] = loss / FAR
     for a in range(count):
@@ -144,7 +144,7 @@ def _exponentials(begin, end, m, e):
 
 
 @compiled
-def load(nodes, u, begin, end, m, e, lanes):
+def load(nodes, single, u, begin, end, m, e, lanes):
     """The weights of all edges, where those of the spans that they join will be, of as many rows as there are lanes."""
     orders, gap, best, base, stretch, counts = lanes
     joined = _cell(nodes, _JOINED, 0, 0), _cell(nodes, _BETWEEN, 0, 0)
@@ -152,7 +152,7 @@ def load(nodes, u, begin, end, m, e, lanes):
     e[joined[0] : joined[1]] = 0.0
     for lane in range(LANES):
         row = min(begin + lane, end - 1)
-        _load_row(nodes, u, row, lane, orders[lane], gap, best, m, e, base, stretch, counts)
+        _load_row(nodes, single, u, row, lane, orders[lane], gap, best, m, e, base, stretch, counts)
     _exponentials(*joined, m, e)
 
 
@@ -230,8 +230,11 @@ def _add_up(nodes, table, i, j, m, e):
 
 
 @compiled
-def inside(nodes, m, e):
-    """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones."""
+def inside(nodes, single, counts, m, e):
+    """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones.
+
+    With a single child, the root heads all nodes of its lane or none.
+    """
     for i in range(nodes - 1, -1, -1):
         put(m, _cell(nodes, _COMPLETE, i, i), filled(1.0))
         put(e, _cell(nodes, _COMPLETE, i, i), filled(0.0))
@@ -242,6 +245,11 @@ def inside(nodes, m, e):
                 _put_weight(m, e, at, get(m, at) * get(m, between), get(e, at) + get(e, between))
             _add_up(nodes, TO_RIGHT, i, j, m, e)
             _add_up(nodes, TO_LEFT, i, j, m, e)
+            if single and i == 0:
+                at = np.int64(_cell(nodes, _COMPLETE, 0, j))
+                for lane in range(LANES):
+                    if j < counts[lane] - 1:
+                        m[at + lane], e[at + lane] = 0.0, NOTHING
 
 
 @compiled(inline=True)
@@ -313,26 +321,26 @@ def _workspace(nodes, memory):
 
 
 @compiled
-def marginals(begin, end, nodes, u, out, feasible, memory):
+def marginals(begin, end, nodes, single, u, out, feasible, memory):
     """Write the marginals of rows `begin` to `end` into `out`."""
     m, e, lanes, x = _workspace(nodes, memory)
     x = x[: m.size]
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, m, e, lanes)
-        inside(nodes, m, e)
+        load(nodes, single, u, first, end, m, e, lanes)
+        inside(nodes, single, lanes[-1], m, e)
         _outside(nodes, lanes[-1], m, e, x)
         _normalise_heads(nodes, x)  # so that every node has one head
         store(nodes, first, end, lanes, m, x, out, feasible)
 
 
 @compiled
-def log_partition(begin, end, nodes, u, out, feasible, memory):
+def log_partition(begin, end, nodes, single, u, out, feasible, memory):
     """Write log Z of rows `begin` to `end` into `out`."""
     m, e, lanes, _ = _workspace(nodes, memory)
     _, _, _, base, stretch, counts = lanes
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, m, e, lanes)
-        inside(nodes, m, e)
+        load(nodes, single, u, first, end, m, e, lanes)
+        inside(nodes, single, lanes[-1], m, e)
         for lane in range(min(LANES, end - first)):
             feasible[first + lane] = _has_tree(nodes, counts, m, lane)
             if feasible[first + lane]:
@@ -394,7 +402,7 @@ def _next_rows(begin, end, u, different, starts):
 
 
 @compiled
-def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
+def sample(begin, end, nodes, single, u, uniforms, out, feasible, memory):
     """Write a random tree for each of the rows `begin` to `end` into `out`; equal rows in sequence share one chart."""
     m, e, lanes, _ = _workspace(nodes, memory)
     orders, counts = lanes[0], lanes[-1]
@@ -406,8 +414,8 @@ def sample(begin, end, nodes, u, uniforms, out, feasible, memory):
     found = 0
     while starts[found] < end:
         found = _next_rows(starts[found], end, u, different, starts)
-        load(nodes, different, 0, found, m, e, lanes)
-        inside(nodes, m, e)
+        load(nodes, single, different, 0, found, m, e, lanes)
+        inside(nodes, single, counts, m, e)
         for lane in range(found):
             order = orders[lane]
             possible = _has_tree(nodes, counts, m, lane)
@@ -479,14 +487,14 @@ def _outside_tangent(nodes, counts, m, e, a, x, dx):
 
 
 @compiled
-def marginals_jvp(begin, end, nodes, u, g, out, feasible, memory):
+def marginals_jvp(begin, end, nodes, single, u, g, out, feasible, memory):
     """Write the derivative of the marginals in the direction g into `out`."""
     m, e, lanes, memory = _workspace(nodes, memory)
     charts, _ = cut(memory, 3, m.size)
     a, x, dx = charts[0], charts[1], charts[2]
     for first in range(begin, end, LANES):
-        load(nodes, u, first, end, m, e, lanes)
-        inside(nodes, m, e)
+        load(nodes, single, u, first, end, m, e, lanes)
+        inside(nodes, single, lanes[-1], m, e)
         _load_direction(nodes, g, first, end, lanes, a)
         _inside_tangent(nodes, m, e, a)
         _outside_tangent(nodes, lanes[-1], m, e, a, x, dx)

@@ -90,7 +90,7 @@ def load(directed, u, row, ends, slot, m, e, m_edge, e_edge, top, present):
         copy(u[row], m_edge)
     else:
         if directed:
-            base = bring_rooted_near(nodes, row, u, ends, m_edge)
+            base, _ = bring_rooted_near(nodes, row, u, ends, False, m_edge)
         else:
             bring_near(nodes, u, row, m_edge)
             base = np.nan
