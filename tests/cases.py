@@ -21,7 +21,15 @@ from arborescence_problem import (
 from brute_force import ExponentialFamily, Vector
 from chain_problem import ChainProblem
 from devices import placed
-from exact_optimum import Separable, binary, categorical, euclidean, exponential_cost, tsallis_three_halves
+from exact_optimum import (
+    BoundedOptimum,
+    Separable,
+    binary,
+    categorical,
+    euclidean,
+    exponential_cost,
+    tsallis_three_halves,
+)
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLE_AND_EDGES, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
@@ -30,6 +38,7 @@ from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
 from permutahedron_problem import CATEGORICAL, EUCLIDEAN, PermutahedronProblem
 from problems import (
+    BoundedSubsetProblem,
     BoxProblem,
     KSubsetProblem,
     OneHotProblem,
@@ -53,6 +62,9 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
     sst.OneHot: (OneHotProblem(5), OneHotProblem(1), OneHotProblem(2)),
     sst.Subset: (SubsetProblem(4), SubsetProblem(1)),
     sst.KSubset: (KSubsetProblem(5, 2), KSubsetProblem(4, 1), KSubsetProblem(6, 5), KSubsetProblem(3, 3)),
+    sst.BoundedSubset: tuple(
+        BoundedSubsetProblem(n, low, high) for n, low, high in ((5, 2, 3), (4, 0, 1), (4, 3, 4), (1, 0, 1), (3, 2, 2))
+    ),
     sst.ChainKSubset: tuple(ChainProblem(n, k) for n, k in ((5, 2), (4, 1), (6, 3), (3, 3), (1, 1), (5, 4))),
     sst.Path: (
         path_problem(TOWN),
@@ -183,6 +195,8 @@ def truth(problem: Problem, regularizer: sst.Regularizer) -> Truth:
         return {sst.Euclidean: EUCLIDEAN, sst.CategoricalEntropy: CATEGORICAL}[type(regularizer)]
     if isinstance(problem, BoxProblem) and type(regularizer) in RESPONSES:
         return Separable(RESPONSES[type(regularizer)], problem.total)
+    if isinstance(problem, BoundedSubsetProblem) and type(regularizer) in RESPONSES:
+        return BoundedOptimum(RESPONSES[type(regularizer)], problem.low, problem.high)
     if isinstance(problem, MatchingProblem) and type(regularizer) in UNCAPPED:
         return MatchingOptimum(UNCAPPED[type(regularizer)], problem)
     if isinstance(problem, TreeProblem):

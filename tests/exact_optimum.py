@@ -103,6 +103,23 @@ class Separable:
         return nu
 
 
+@dataclass(frozen=True)
+class BoundedOptimum:
+    """The optimum over the cube, or over the slice of the bound that its sum is beyond."""
+
+    response: Response
+    low: int
+    high: int
+
+    def value(self, s: Vector) -> Vector:
+        free = Separable(self.response, None).value(s)
+        bound = min(max(sum(free), self.low), self.high)
+        return free if bound == sum(free) else Separable(self.response, int(bound)).value(s)
+
+    def slopes(self, s: Vector, g: Vector) -> tuple[Vector, Vector]:
+        return one_sided_slopes(self.value, s, g)
+
+
 def one_sided_slopes(value: Callable[[Vector], Vector], s: Vector, g: Vector) -> tuple[Vector, Vector]:
     """The derivatives of x(s + h g) in h at 0 from either side, which differ where the solution has a kink."""
     here = value(s)

@@ -108,6 +108,45 @@ class SubsetProblem(BoxProblem):
 
 
 @dataclass(frozen=True)
+class BoundedSubsetProblem(Problem):
+    """Vertices of the cube with at least `low` and at most `high` ones."""
+
+    n: int
+    low: int
+    high: int
+
+    @property
+    def size(self) -> int:
+        return self.n
+
+    @property
+    def count(self) -> int:
+        return sum(math.comb(self.n, s) for s in range(self.low, self.high + 1))
+
+    def build(self, mask: Mask = None) -> sst.BoundedSubset:
+        return sst.BoundedSubset(self.n, self.low, self.high, mask=mask)
+
+    def restrict(self, keep: np.ndarray) -> BoundedSubsetProblem:
+        return BoundedSubsetProblem(int(keep.sum()), self.low, min(self.high, int(keep.sum())))
+
+    def feasible(self, keep: np.ndarray) -> bool:
+        return int(keep.sum()) >= max(1, self.low)
+
+    def list_vertices(self) -> np.ndarray:
+        every = subset_vertices(self.n)
+        return every[(every.sum(-1) >= self.low) & (every.sum(-1) <= self.high)]
+
+    def outside(self, x: np.ndarray) -> float:
+        size = x.sum(-1)
+        return max(outside_cube(x), float(np.maximum(self.low - size, size - self.high).max(initial=0.0)))
+
+    def argmax(self, u: np.ndarray) -> np.ndarray:
+        x = np.zeros(self.n, dtype=np.int8)
+        x[np.argsort(-u, kind="stable")[: min(max((u > 0).sum(), self.low), self.high)]] = 1
+        return x
+
+
+@dataclass(frozen=True)
 class KSubsetProblem(BoxProblem):
     k: int
 

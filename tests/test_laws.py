@@ -18,6 +18,7 @@ SCOPE = {
     (structure, regularizer)
     for structure in (
         sst.Arborescence,
+        sst.BoundedSubset,
         sst.ChainKSubset,
         sst.KSubset,
         sst.OneHot,

@@ -30,6 +30,7 @@ from sstricks.solvers import (
 )
 from sstricks.structures import (
     Arborescence,
+    BoundedSubset,
     ChainKSubset,
     KSubset,
     LinearOracle,
@@ -50,6 +51,7 @@ __version__ = version("sstricks")
 __all__ = [
     "Arborescence",
     "BinaryEntropy",
+    "BoundedSubset",
     "CategoricalEntropy",
     "ChainKSubset",
     "ChainUtility",

@@ -136,8 +136,7 @@ def check_same_structure(p: VertexDistribution, q: VertexDistribution) -> None:
     a, b = p.structure, q.structure
     if a is b:
         return
-    mine, theirs = ({k: v for k, v in vars(s).items() if k not in _OF_THE_MASK} for s in (a, b))
-    if type(a) is type(b) and mine.keys() == theirs.keys() and all(_equal(v, theirs[k]) for k, v in mine.items()):
+    if _equal(a, b):
         return
     raise invalid(
         "structure",
@@ -148,6 +147,10 @@ def check_same_structure(p: VertexDistribution, q: VertexDistribution) -> None:
 
 
 def _equal(a: object, b: object) -> bool:
+    if isinstance(a, Structure) and type(a) is type(b):
+        a, b = ({k: v for k, v in vars(s).items() if k not in _OF_THE_MASK} for s in (a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
     return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b

@@ -1,6 +1,7 @@
 """The structures 𝒳: one class a file, its solvers registered at the foot of the file."""
 
 from sstricks.structures.arborescence import Arborescence
+from sstricks.structures.bounded_subset import BoundedSubset
 from sstricks.structures.chain_k_subset import ChainKSubset
 from sstricks.structures.k_subset import KSubset
 from sstricks.structures.linear_oracle import LinearOracle
@@ -15,6 +16,7 @@ from sstricks.structures.subset import Subset
 
 __all__ = [
     "Arborescence",
+    "BoundedSubset",
     "ChainKSubset",
     "KSubset",
     "LinearOracle",

@@ -4,6 +4,7 @@ from math import comb
 import torch
 from torch import Tensor
 
+from sstricks.errors import invalid
 from sstricks.functional import k_subset_sample
 from sstricks.functional.checks import check_k, check_n
 from sstricks.ops import k_subset, separable
@@ -41,6 +42,8 @@ class KSubset(Structure):
 
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_n(n)
+        if isinstance(k, Tensor) and k.dim():
+            raise invalid("k", "a tensor", "one integer", "For a k of each row take BoundedSubset(n, k, k).")
         k = check_k(k, n)
         super().__init__((n,), mask, at_least=k)
         self.n = n

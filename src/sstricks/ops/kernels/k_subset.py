@@ -152,7 +152,9 @@ def marginals(begin, end, k, u, out):
         for i in range(n - 1, -1, -1):
             _meet(k, prefix[i * width :], suffix, met)
             for lane in range(min(LANES, end - first)):
-                out[first + lane, i] = min(p[i * LANES + lane] * met[lane] / total[lane], 1.0)
+                x = i * LANES + lane
+                # Without an item that is certain there is no subset, and rounding must not leave anything to doubt.
+                out[first + lane, i] = 1.0 if q[x] == 0.0 else min(p[x] * met[lane] / total[lane], 1.0)
             _spread(i, states, p, p_row)
             _spread(i, states, q, q_row)
             after[:LANES] = 0.0
