@@ -28,6 +28,7 @@ from sstricks.regularizers import (
 from sstricks.solvers import registered_pairs
 from sstricks.structures import (
     Arborescence,
+    BoundedSubset,
     ChainKSubset,
     KSubset,
     Matching,
@@ -56,6 +57,7 @@ def _examples() -> dict[type, list[Structure]]:
         OneHot: [OneHot(4), OneHot(100)],
         Subset: [Subset(4)],
         KSubset: [KSubset(5, 2), KSubset(100, 40)],
+        BoundedSubset: [BoundedSubset(4, 1, 2)],
         ChainKSubset: [ChainKSubset(5, 2)],
         Matching: [Matching(4)],
         SpanningTree: [SpanningTree.complete(5), SpanningTree.complete(50), SpanningTree(ladder, 80)],

@@ -114,6 +114,7 @@ def exhibits() -> list[Exhibit]:
         Exhibit("one-hot", sst.OneHot(5), bars(("bus", "tram", "bicycle", "taxi", "on foot")), (2.3, 2.0)),
         Exhibit("subset", sst.Subset(5), things, (2.3, 2.0), sst.Logistic(log_odds)),
         Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
+        Exhibit("bounded-subset", sst.BoundedSubset(5, 1, 3), things, (2.3, 2.0), sst.Logistic(log_odds + 1.5)),
         Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
         Exhibit("path", alignments, edit_graph(alignments, "PATH", "PAHT"), (2.5, 2.3), sst.Gumbel(moves.flatten())),
         Exhibit("permutahedron", sst.Permutahedron(5), bars(people, 5), (2.3, 2.0), regularizer=sst.Euclidean()),
