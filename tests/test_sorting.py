@@ -88,3 +88,67 @@ def test_density_of_the_scores():
     (slope,) = torch.autograd.grad(action.log_prob.sum(), theta)
     assert slope.isfinite().all()
     assert (slope != 0).any()
+
+
+def test_the_first_places_follow_plackett_luce():
+    """Of full rankings, those that begin alike are one."""
+    orders, probabilities = plackett_luce(SCORES)
+    vertices, index = np.unique(orders[:, :2].reshape(len(orders), -1), axis=0, return_inverse=True)
+    expected = np.bincount(index, probabilities)
+    structure, leaf = sst.Matching(2, 4), SCORES.clone().requires_grad_()
+    trick = sst.StochasticArgmaxTrick(structure, sst.Sorting(leaf, places=2))
+    x = torch.from_numpy(vertices).double().unflatten(-1, (2, 4))
+    torch.testing.assert_close(trick.log_prob(x).exp(), torch.from_numpy(expected))
+    assert_distributed(draw(structure, sst.Sorting(SCORES, places=2), seed=1).flatten(-2), vertices, expected)
+    assert torch.autograd.gradcheck(
+        lambda v: sst.StochasticArgmaxTrick(structure, sst.Sorting(v, places=2)).log_prob(x[5]), leaf
+    )
+    law = trick.log_prob(x).exp()
+    torch.testing.assert_close(trick.mean, (law[:, None, None] * x).sum(0))
+
+
+def test_absent_items_leave_the_last_places_empty():
+    theta = torch.stack([SCORES.masked_fill(torch.tensor([False, False, True, False]), -torch.inf), SCORES])
+    theta.requires_grad_()
+    padded, three = sst.Sorting(theta), sst.Sorting(theta.detach()[0, [0, 1, 3]])
+    trick = sst.StochasticArgmaxTrick(sst.Matching(4, mask=padded.mask), padded)
+    x = trick.sample((50,), generator=torch.Generator().manual_seed(0))
+    assert (x.sum((-1, -2)) == torch.tensor([3, 4])).all()
+    assert not x[:, 0, 3].any()
+    assert not x[:, 0, :, 2].any()
+    alone = x[:, 0, :3][..., [0, 1, 3]]
+    found = trick.log_prob(x)
+    torch.testing.assert_close(found[:, 0], sst.StochasticArgmaxTrick(sst.Matching(3), three).log_prob(alone))
+    torch.testing.assert_close(
+        found[:, 1], sst.StochasticArgmaxTrick(sst.Matching(4), sst.Sorting(SCORES)).log_prob(x[:, 1])
+    )
+    (slope,) = torch.autograd.grad(found.sum(), theta)
+    assert slope.isfinite().all()
+    assert slope[0, 2] == 0
+    u = trick.sample_utility(torch.Size((5,)), None)
+    torch.testing.assert_close(padded.log_prob(u)[:, 0], three.log_prob(u[:, 0, :3][..., [0, 1, 3]]))
+    torch.testing.assert_close(padded.entropy()[0], three.entropy())
+    assert kl_divergence(padded, padded).tolist() == [0.0, 0.0]
+    assert kl_divergence(padded, sst.Sorting(SCORES)).tolist() == [math.inf, 0.0]
+    with pytest.raises(NotImplementedError, match="absent items"):
+        _ = trick.mean
+
+
+def test_rankings_of_the_first_places_are_trained_by_their_trace():
+    theta = torch.zeros(5, requires_grad=True)
+    estimator = sst.estimators.ScoreFunction(
+        sst.Matching(2, 5), 16, action="trace", utility=lambda theta: sst.Sorting(theta, places=2)
+    )
+    optimizer = torch.optim.Adam([theta], lr=0.2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        optimizer.zero_grad()
+        estimator.surrogate(theta, lambda x: -2 * x[..., 0, 3] - x[..., 1, 1], generator=generator).backward()
+        optimizer.step()
+    assert theta.argsort(descending=True)[:2].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("places", [0, 5, 1.5])
+def test_wrong_numbers_of_places_are_named(places):
+    with pytest.raises(ValueError, match=f"places: found {places}"):
+        sst.Sorting(SCORES, places)

@@ -1,5 +1,5 @@
 from abc import abstractmethod
-from math import comb, factorial
+from math import comb, perm
 from typing import Self
 
 import torch
@@ -12,6 +12,7 @@ from sstricks.distributions.vertex_distribution import VertexDistribution, check
 from sstricks.errors import check_sizes
 from sstricks.functional import from_working, working_dtype
 from sstricks.ops.noise import standard_exponential
+from sstricks.ops.operator import is_eager
 from sstricks.randomness import drawing_from
 from sstricks.structures.k_subset import KSubset
 from sstricks.structures.matching import Matching
@@ -153,15 +154,16 @@ class PlackettLuceSubset(PlackettLuce):
 
 
 class PlackettLuceRanking(PlackettLuce):
-    r"""Items ranked by drawing all without replacement, in proportion to weights exp(θ), as a matrix (App. B.6).
+    r"""Items ranked by drawing them without replacement, in proportion to weights exp(θ), as a matrix (App. B.6).
 
-    .. math:: P(x) = \prod_{i=1}^n \frac{\exp \theta_{\pi_i}}{\sum_{l \ge i} \exp \theta_{\pi_l}},
+    .. math:: P(x) = \prod_{i=1}^m \frac{\exp \theta_{\pi_i}}{\sum_j \exp \theta_j - \sum_{l<i} \exp \theta_{\pi_l}},
               \qquad x_{i \pi_i} = 1
 
-    Row i is the i-th place, column j the j-th item.
+    Row i is the i-th of m places, column j the j-th of n items. An item of score −∞ is absent, and so are the places
+    for which no item is left.
 
     Args:
-        structure: The permutation matrices.
+        structure: The matchings of m places with n ≥ m items.
         scores: θ, shape (*batch, n).
         validate_args: Whether `log_prob` of NaN is an error. Torch's default.
 
@@ -190,34 +192,48 @@ class PlackettLuceRanking(PlackettLuce):
         return new
 
     def sample(self, sample_shape: Shape = torch.Size(), *, generator: torch.Generator | None = None) -> Tensor:
-        """Permutation matrices, shape (*sample_shape, *batch_shape, n, n), without gradient.
+        """Rankings, shape (*sample_shape, *batch_shape, m, n), without gradient.
 
         Args:
             sample_shape: How many.
             generator: Where the randomness comes from, if not from torch's default generator.
         """
-        return _in_order(self._perturbed(self.scores, sample_shape, generator)).to(self.scores.dtype)
+        return self._in_order(self._perturbed(self.scores, sample_shape, generator))
+
+    def _in_order(self, scores: Tensor) -> Tensor:
+        """The matrix with the largest score's item in the first row, and so on."""
+        item = scores.sort(dim=-1, descending=True, stable=True).indices[..., : self.structure.n]
+        present = scores.gather(-1, item) > -torch.inf
+        return (one_hot(item, scores.shape[-1]) * present.unsqueeze(-1)).to(self.scores.dtype)
 
     def _count(self) -> int:
-        return factorial(self.structure.n)
+        return perm(self.structure.m, self.structure.n)
 
     def _vertices(self) -> Tensor:
+        if is_eager(self.scores) and self.scores.isneginf().any():
+            raise NotImplementedError(
+                "PlackettLuceRanking: found absent items; mean, entropy and divergence are those of full tables. "
+                "Average over samples, or build one law for each size."
+            )
         return self.structure.enumerate_support().to(self.scores.device, working_dtype(self.scores))
 
     @property
     def mode(self) -> Tensor:
         """The items in the order of their scores, largest first."""
-        return _in_order(self.scores).to(self.scores.dtype)
+        return self._in_order(self.scores)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        """Each place goes to one of the items that remain."""
-        placed = (x * self.scores.unsqueeze(-2)).sum(-1)
-        return (placed - placed.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
-
-
-def _in_order(scores: Tensor) -> Tensor:
-    """The matrix with the largest score's item in the first row, and so on."""
-    return one_hot(scores.sort(dim=-1, descending=True, stable=True).indices, scores.shape[-1])
+        """Each place goes to one of the items that remain: those of later places, and those of none."""
+        present = self.scores > -torch.inf
+        theta = torch.where(present, self.scores, 0.0)
+        filled = torch.arange(self.structure.n, device=x.device) < present.sum(-1, keepdim=True)
+        possible = (x.sum(-1) == filled).all(-1) & ~((x != 0).any(-2) & ~present).any(-1)
+        placed = (x * theta.unsqueeze(-2)).sum(-1)
+        left = torch.where(present & (x == 0).all(-2), theta, -torch.inf)
+        later = torch.where(filled, placed, -torch.inf)
+        remain = torch.cat([later, left], -1).flip(-1).logcumsumexp(-1).flip(-1)[..., : self.structure.n]
+        each = torch.where(filled, placed - torch.where(filled, remain, 0.0), 0.0)
+        return torch.where(possible, each.sum(-1), -torch.inf)
 
 
 def _at_each(d: VertexDistribution, x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class RELAX(Estimator):
 
     Args:
         structure: A `OneHot`, `KSubset` or `SpanningTree`; an `Arborescence` if the utilities are NegativeExponential,
-            a square `Matching` if they are Sorting.
+            a `Matching` if they are Sorting.
         control: r, a module from utilities (*sample, *batch, *event) to (*sample, *batch) or (*sample, *batch, 1).
         samples: How many utilities are drawn for each example. Each costs three losses, or one without regularizer.
         regularizer: f of the relaxation. None for a loss that takes vertices only: then s = 0.

@@ -42,7 +42,7 @@ from sstricks.tricks.trick import Trick
 from sstricks.utilities import NegativeExponential, Sorting
 
 _NEEDED = "that of OneHot, KSubset or SpanningTree with Gumbel or NegativeExponential utilities, Arborescence with "
-_NEEDED += "NegativeExponential and without single_root, or square Matching with Sorting utilities and without a mask"
+_NEEDED += "NegativeExponential and without single_root, or Matching with Sorting utilities and without a mask"
 _INSTEAD = "For an Arborescence pass utility=lambda theta: sst.NegativeExponential(theta.exp()); elsewhere take the "
 _INSTEAD += "utility as the action of a ScoreFunction."
 
@@ -98,8 +98,8 @@ def clocks_of(trick: Trick) -> Clocks:
             OneHot() | KSubset(k=int()) | SpanningTree() | Arborescence(single_root=False)
         ) as s, NegativeExponential():
             return Clocks(s, present(log_weights(base)), lambda u: u, lambda t: -t.exp())
-        case Matching(partial=False, mask=None, n=n), Sorting() if mask is None:
-            return Clocks(KSubset(n, n), base.scores, lambda u: u[..., -1, :], lambda t: base.table(-t))
+        case Matching(partial=False, mask=None, n=n, m=m), Sorting() if mask is None:
+            return Clocks(KSubset(m, n), base.scores, base.scores_of, lambda t: base.table(-t))
     raise _unknown("utility", trick.structure, base)
 
 

@@ -22,7 +22,7 @@ class StochasticArgmaxTrick(Trick):
     .. math:: X = \operatorname{argmax}_{x \in \mathcal{X}} U^\top x
 
     Its probabilities are known for OneHot, and KSubset up to k = 12, with Gumbel or NegativeExponential utilities, for
-    Subset with Logistic, and for square Matching with Sorting utilities. There, and nowhere else, it has `log_prob`,
+    Subset with Logistic, and for Matching with Sorting utilities. There, and nowhere else, it has `log_prob`,
     `mean`, `mode`, `variance` and `entropy`, and `kl_divergence` between two of them is that of the vertices. (Those
     sums over 𝒳 that have no closed form are for 𝒳 of up to 2,000 vertices.)
 

@@ -35,15 +35,20 @@ def known_law(structure: Structure, utility: Distribution) -> VertexDistribution
             return PlackettLuceSubset(structure, present(log_weights(base)), validate_args=False)
         case Subset(), Logistic():
             return ExponentialFamily(structure, present(base.loc / base.scale), validate_args=False)
-        case Matching(partial=False), Sorting() if mask is None and (structure.mask is None or structure.mask.all()):
+        case Matching(partial=False), Sorting() if mask is None and _is_rest(structure.mask, base):
             return PlackettLuceRanking(structure, base.scores, validate_args=False)
     raise NotImplementedError(
         f"The law of the argmax is not known for {structure!r} with {type(base).__name__} utilities, but for OneHot, "
         "and KSubset up to k = 12, with Gumbel or NegativeExponential utilities, for Subset with Logistic and for "
-        "square Matching with Sorting utilities. Elsewhere average over samples for moments, and use the utility as "
+        "Matching with Sorting utilities. Elsewhere average over samples for moments, and use the utility as "
         "the action of a score-function estimator, utility.log_prob(draw.utility); kl_divergence(p.utility, q.utility) "
         "bounds that of the argmax from above."
     )
+
+
+def _is_rest(mask: Tensor | None, utility: Sorting) -> bool:
+    """Whether what a mask leaves is all the places and items that there are."""
+    return mask is None or bool((mask.to(utility.scores.device) == utility.mask).all())
 
 
 def coordinates(utility: Distribution) -> tuple[Distribution, Tensor | None]:
