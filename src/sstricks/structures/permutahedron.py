@@ -24,7 +24,7 @@ class Permutahedron(Structure):
     The relaxations are isotonic regressions, in O(n log n) and exact at any range of u: `Euclidean`, and
     `CategoricalEntropy` for values that are not negative. Other separable regularizers take `solver=sst.FrankWolfe()`.
     The log-partition function is the logarithm of the permanent of the matrix exp(uᵢwⱼ), so the exponential family
-    cannot be had.
+    is not available.
 
     A coordinate that is masked, or −∞, has the value 0, and the others share the smallest values: the ranks that they
     have among themselves. That is not the limit of low utilities, which have the smallest values. Coordinates at +∞
@@ -58,12 +58,14 @@ class Permutahedron(Structure):
             values = torch.arange(1.0, n + 1, dtype=torch.float64)
             self._shown = f"{n}"
         else:
-            if check_floating("values", values).shape != (n,) or not values.isfinite().all():
-                found = f"shape {tuple(values.shape)}" if values.shape != (n,) else "one that is not finite"
-                raise invalid("values", found, f"{n} finite numbers, shape ({n},)", "The hull is that of their orders.")
+            values = check_floating("values", values).detach().double()
+            if values.shape != (n,) or not (2 * n * values.abs().max()).isfinite():
+                found = f"shape {tuple(values.shape)}" if values.shape != (n,) else f"{values.tolist()}"
+                expected = f"{n} numbers, shape ({n},), whose sum is finite"
+                raise invalid("values", found, expected, "The hull is that of their orders.")
             self._shown = f"{n}, values from {float(values.min()):g} to {float(values.max()):g}"
         self.n = n
-        self.values = values.detach().double().sort(descending=True).values
+        self.values = values.sort(descending=True).values
         self.most, self.least = float(self.values[0]), float(self.values[-1])
         super().__init__((n,), mask, at_least=1)
 
@@ -82,6 +84,7 @@ class Permutahedron(Structure):
         return permutahedron.arrange(u.detach(), self.values_like(u))
 
     def _contains(self, x: Tensor) -> Tensor:
+        x = x if x.is_floating_point() else x.double()  # the values need not be integers
         present = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self.placed("mask", x.device)
         found = torch.where(present, x, torch.inf).sort(dim=-1, descending=True).values
         absent = torch.arange(self.n, device=x.device) < self.n - present.sum(-1, keepdim=True)
