@@ -47,7 +47,7 @@ def tree_optimum(pair: Tensor, edges: Tensor, nodes: int, forest: bool, code: in
         pair: Scaled utilities u, twice, shape (*batch, 2, E): the shape of the result; −∞ is an absent edge.
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes; one without any edge is absent.
-        forest: Whether a graph may have several components, and trees.
+        forest: Whether the graph may be disconnected; x is then in the hull of its spanning forests.
         code: Which of `COSTS` h is, or the handle of a regularizer.
         batch: The batch shape, which the parameters of h may depend on.
 

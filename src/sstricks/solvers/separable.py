@@ -101,7 +101,7 @@ def tree_optimum(f: SeparableRegularizer, u: Tensor, edges: Tensor, nodes: int, 
         u: Scaled utilities, shape (*batch, E).
         edges: The two ends of every edge, shape (2, E).
         nodes: The number of nodes.
-        forest: Whether a graph may have several components, and trees.
+        forest: Whether the graph may be disconnected; x is then in the hull of its spanning forests.
 
     Returns:
         Shape (*batch, E), differentiable in u and in the parameters of f.

@@ -24,7 +24,7 @@ class Permutahedron(Structure):
     The relaxations are isotonic regressions, in O(n log n) and exact at any range of u: `Euclidean`, and
     `CategoricalEntropy` for values that are not negative. Other separable regularizers take `solver=sst.FrankWolfe()`.
     The log-partition function is the logarithm of the permanent of the matrix exp(uᵢwⱼ), so the exponential family
-    cannot be had.
+    is not available.
 
     A coordinate that is masked, or −∞, has the value 0, and the others share the smallest values: the ranks that they
     have among themselves. That is not the limit of low utilities, which have the smallest values. Coordinates at +∞

@@ -488,8 +488,8 @@ def _contract_all(
     """Choose an edge into every node and contraction: paths grow backwards along best edges.
 
     Gains are sums of two floats if a utility is larger than the limit. Returns how many nodes and contractions there
-    are, how many nodes the root does not reach (if it may have a single child: from the first), and whether a utility
-    is NaN.
+    are, how many nodes the root does not reach (with a single child, its other children count as well), and whether
+    a utility is NaN.
     """
     FRESH: tl.constexpr = 0
     ON_PATH: tl.constexpr = 1

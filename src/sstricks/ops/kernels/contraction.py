@@ -199,8 +199,8 @@ def _contract_lists(new, path, begin, end, far, lists, choice, outer, inside, en
 def _contract_all(nodes, row, u, ends, limit, single, memory, settled, on_path, path):
     """Choose an edge into every node and contraction; how many these are, and how many nodes the root does not reach.
 
-    If it may have a single child only, those are that are not reached from the first. Gains are sums of two floats if a
-    utility is larger than the limit.
+    With `single`, it also counts the children of the root after the first. Gains are sums of two floats if a utility is
+    larger than the limit.
     """
     gains, lists, choice, outer, inside, present = memory
     gain, rest, which = gains

@@ -233,7 +233,7 @@ def _add_up(nodes, table, i, j, m, e):
 def inside(nodes, single, counts, m, e):
     """Fill the charts, where the weights of the edges stand, from narrow spans to wide ones.
 
-    With a single child, the root heads all nodes of its lane or none.
+    With a single child, the root's spans that end before the last node have weight zero.
     """
     for i in range(nodes - 1, -1, -1):
         put(m, _cell(nodes, _COMPLETE, i, i), filled(1.0))
