@@ -173,5 +173,6 @@ def test_every_operator_is_reached_by_some_public_call():
         F.capped_simplex(torch.zeros(100, 400), 3)  # large enough for conversions of our own
         with pytest.raises(ValueError, match="self-loop"):  # structures refuse it when they are made
             F.maximum_spanning_tree(torch.zeros(1), torch.tensor([[1], [1]]), 2)
+        F.soft_sort(torch.zeros(3), entropic=True)  # the other one sorts by Permutahedron's operators
         F.maximum_path(torch.zeros(1), torch.tensor([[0], [1]]))  # structures make the schedule when they are made
     assert reached | {func for func, _ in recorder.calls} == set(OPERATORS)

@@ -63,6 +63,16 @@ def gradient(x, theta, weight):
     return torch.autograd.grad((x * weight).sum(), theta)[0]
 
 
+def without_the_second(kind):
+    """One of four of which the second is absent, and utilities of two examples."""
+    present = torch.tensor([True, False, True, True])
+    structure = sst.OneHot(4, mask=present) if kind == "mask" else sst.OneHot(4)
+    theta = utilities(structure, 2)
+    if kind == "infinite":
+        theta = theta.detach().masked_fill(~present, -torch.inf).requires_grad_()
+    return structure, theta
+
+
 # What all have in common
 
 
@@ -86,11 +96,7 @@ def test_samples_are_vertices_or_in_their_hull_and_have_a_gradient(name, sampler
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("kind", ["mask", "infinite"])
 def test_absent_coordinates_stay_zero_and_have_no_gradient(sampler, kind):
-    present = torch.tensor([True, False, True, True])
-    structure = sst.OneHot(4, mask=present) if kind == "mask" else sst.OneHot(4)
-    theta = utilities(structure, 2)
-    if kind == "infinite":
-        theta = theta.detach().masked_fill(~present, -torch.inf).requires_grad_()
+    structure, theta = without_the_second(kind)
     x = SAMPLERS[sampler](structure)(theta, (50,), generator=seeded())
     assert (x[..., 1] == 0).all()
     found = gradient(x, theta, torch.randn(x.shape, dtype=x.dtype, generator=seeded(1)))
@@ -404,11 +410,7 @@ def test_the_value_of_a_score_function_is_the_mean_loss(score):
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("kind", ["mask", "infinite"])
 def test_absent_coordinates_have_no_score(score, kind):
-    present = torch.tensor([True, False, True, True])
-    structure = sst.OneHot(4, mask=present) if kind == "mask" else sst.OneHot(4)
-    theta = utilities(structure, 2)
-    if kind == "infinite":
-        theta = theta.detach().masked_fill(~present, -torch.inf).requires_grad_()
+    structure, theta = without_the_second(kind)
     value = SCORES[score](structure).surrogate(theta, lambda x: x[..., 0], generator=seeded())
     (found,) = torch.autograd.grad(value, theta)
     assert found.isfinite().all()

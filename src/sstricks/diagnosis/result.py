@@ -52,10 +52,10 @@ class Diagnosis:
         """The same for a rich console."""
         from rich.table import Table
 
-        table = Table(title=self.title, caption="\n".join(self._notes()), caption_justify="left")
+        table = Table(title=self.title, caption="\n".join(self._notes()), caption_justify="left", collapse_padding=True)
         head, *body = self._table()
         for place, name in enumerate(head):
-            table.add_column(name, justify="right" if place else "left", overflow="fold")
+            table.add_column(name, justify="right" if place else "left", overflow="fold", no_wrap=place > 0)
         last = self.rows[0].estimator
         for row, cells in zip(self.rows, body, strict=True):
             if row.temperature is not None and row.estimator != last:

@@ -48,7 +48,7 @@ class Row:
             "estimator": self.estimator if self.law == "argmax" else f"{self.estimator} ({self.law})",
             "t": "" if self.temperature is None else f"{self.temperature:g}",
             "losses": str(self.evaluations),
-            "ms": f"{self.milliseconds:.2g}",
+            "ms": f"{self.milliseconds:.2g}" if self.milliseconds < 10 else f"{self.milliseconds:.0f}",
             "bias": f"{self.bias:.3g} ± {self.bias_error:.1g}",
             "std": f"{math.sqrt(self.variance):.3g}",
             "cosine": f"{self.cosine:.3f}",

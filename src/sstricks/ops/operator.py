@@ -170,6 +170,9 @@ class Operator:
         """
         numbers = [i for i, core in enumerate(self.core) if core]
 
+        def invalid(output: Tensor) -> float:  # what is computed with a number that stands for a place is NaN anyhow
+            return torch.nan if output.is_floating_point() else 0
+
         @functools.wraps(function)
         def on_valid_rows(*args: Any) -> Tensor:
             if is_checked(args[0]) or args[0].device.type != "cpu" or not len(args[0]):
@@ -187,8 +190,9 @@ class Operator:
                 except InvalidRows as error:
                     wrong |= error.rows
                 else:
-                    return output.index_fill(0, wrong.nonzero().squeeze(1), torch.nan)
-            return self._fake(*args).fill_(torch.nan)
+                    return output.index_fill(0, wrong.nonzero().squeeze(1), invalid(output))
+            output = self._fake(*args)
+            return output.fill_(invalid(output))
 
         return on_valid_rows
 

@@ -57,7 +57,6 @@ class Arborescence(RootedTrees):
         num_nodes = check_edges(edges, num_nodes)
         self.root = root = graph_root(root, num_nodes)
         self._rooted = arborescence.rooted(edges.clone(), root)
-        self._from_root = (edges[0] == root).nonzero().squeeze(-1)
         super().__init__(edges, num_nodes, mask, directed=True, root=root, single_root=single_root)
 
     @classmethod
@@ -150,13 +149,14 @@ class Arborescence(RootedTrees):
 
 @register_solver(Arborescence, ExponentialFamilyEntropy)
 def _(trees: Arborescence, f: Regularizer, u: Tensor) -> Tensor:
-    x = arborescence.marginals(trees._near(u), *trees._graph(u))
+    edges, nodes = trees._graph(u)
+    x = arborescence.marginals(trees._near(u), edges, nodes)
     if not trees.single_root:
         return x
     # Rounding errors must not leave anything to doubt where the root can have one child only.
-    at = trees.placed("_from_root", u.device)
-    total = x[..., at].sum(-1, keepdim=True)
-    return x.index_copy(-1, at, x[..., at] / torch.where(total > 0, total, 1.0))
+    from_root = edges[0] == 0
+    total = torch.where(from_root, x, 0.0).sum(-1, keepdim=True)
+    return torch.where(from_root, x / torch.where(total > 0, total, 1.0), x)
 
 
 @register_solver(Arborescence, SeparableRegularizer)

@@ -36,7 +36,7 @@ class Permutahedron(Structure):
         mask: False where a coordinate is absent, shape (*batch, n).
 
     Raises:
-        ValueError: n is no integer ≥ 1; the values are no n finite numbers; a mask leaves nothing.
+        ValueError: n is no integer ≥ 1; the values have another shape or no finite sum; a mask leaves nothing.
 
     Example:
         >>> u = torch.tensor([0.5, 9.0, 0.0])

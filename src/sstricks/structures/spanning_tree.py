@@ -148,22 +148,18 @@ class SpanningTree(GraphStructure):
 
     def _contains(self, x: Tensor) -> Tensor:
         # With as many edges as a tree has, being connected is being a tree.
-        together = reachable(self.to_adjacency(x)) == self._reach(x.device)
-        return together.all((-1, -2)) & (x.sum(-1) == self._size(x.device))
+        reach = self._reach(x.device)
+        return (reachable(self.to_adjacency(x)) == reach).all((-1, -2)) & (x.sum(-1) == _size(reach))
 
     def _reach(self, device: torch.device) -> Tensor:
         """Which nodes are connected, shape (*batch_shape, n, n)."""
         return reachable(self.to_adjacency(self._there(device).expand(*self.batch_shape, *self.event_shape)))
 
-    def _size(self, device: torch.device) -> Tensor:
-        """How many edges a tree has, shape (*batch_shape): one for each node but the first of its component."""
-        return self._reach(device).tril(-1).any(-1).sum(-1)
-
     def _candidates(self) -> int:
-        return comb(self.edges.shape[1], int(self._size(self.edges.device)))
+        return comb(self.edges.shape[1], int(_size(self._reach(self.edges.device))))
 
     def _support(self) -> Tensor:
-        size = int(self._size(self.edges.device))
+        size = int(_size(self._reach(self.edges.device)))
         chosen = torch.tensor(list(combinations(range(self.edges.shape[1]), size)), dtype=torch.int64)
         candidates = torch.zeros(len(chosen), self.edges.shape[1]).scatter(-1, chosen, 1.0)
         return candidates[self.contains(candidates)]
@@ -193,6 +189,11 @@ def _check_one_direction(edges: Tensor, num_nodes: int) -> None:
             "Build it by SpanningTree.from_edge_index, or keep edges[:, edges[0] < edges[1]]; write parallel edges in "
             "the same direction.",
         )
+
+
+def _size(reach: Tensor) -> Tensor:
+    """How many edges a tree has, shape (*batch_shape): one for each node but the first of its component."""
+    return reach.tril(-1).any(-1).sum(-1)
 
 
 @register_solver(SpanningTree, ExponentialFamilyEntropy)

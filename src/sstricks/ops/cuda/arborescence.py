@@ -710,7 +710,7 @@ def _nearby(
                 bounded = tl.minimum(tl.maximum(value, -LARGEST), LARGEST)
                 tl.store(out + begin + x, tl.where(value > -INF, bounded, value), mask=x < edges)
             tl.debug_barrier()
-            count, unreached, _ = _contract_all(
+            count, unreached, _nan = _contract_all(
                 out + begin, ends, edges, nodes, 0.0, gain, rest, which, best, more,
                 chosen, outer, path, state, owner, done, SINGLE, R, N, BLOCK,
             )  # fmt: skip
@@ -727,7 +727,7 @@ def _nearby(
                 some = (k > 0) & (k < count)
                 some = some & (tl.load(chosen + k, mask=some, other=-1) >= 0)
                 value = tl.load(best + k, mask=some, other=0.0) + tl.load(more + k, mask=some, other=0.0)
-                lowest, _ = _lowest(k, some, ends, nodes, least, best, more, chosen, SINGLE)
+                lowest, _raised = _lowest(k, some, ends, nodes, least, best, more, chosen, SINGLE)
                 value = tl.where(k < nodes, value, value - lowest)
                 tl.store(shift + row, tl.sum(tl.where(some, value, 0.0), axis=0))
         tl.debug_barrier()

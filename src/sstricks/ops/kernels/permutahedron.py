@@ -83,7 +83,14 @@ def _by_digits(n, first, keys, order, keys_too, order_too, counts):
 
 
 @compiled
-def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
+def _memory(n):
+    """What sorting n numbers takes: the floats and their bits, an order, both once more, and counts of digits."""
+    floats, counts = np.empty(n), np.empty((_DIGITS, _DIGIT), np.int64)
+    return floats, floats.view(np.uint64), np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.int64), counts
+
+
+@compiled
+def _descending(n, u, memory):
     """Where the utilities stand, absent ones first, then from the largest down; of equal ones the first comes first.
 
     The bits of a positive float, and those of a negative one turned round, are in the order of the numbers.
@@ -91,6 +98,7 @@ def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
     Returns:
         The order, and how many are absent.
     """
+    floats, keys, order, keys_too, order_too, counts = memory
     absent = 0
     for i in range(n):
         floats[i] = np.float64(u[i]) + 0.0  # zero has one sign
@@ -119,12 +127,9 @@ def _descending(n, u, floats, keys, order, keys_too, order_too, counts):
 def order(begin, end, u, out):
     """Write where the numbers stand, from the largest down; of equal ones the first comes first."""
     n = u.shape[1]
-    floats = np.empty(n)
-    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
-    place, place_too = np.empty(n, np.int64), np.empty(n, np.int64)
-    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    memory = _memory(n)
     for r in range(begin, end):
-        found, _ = _descending(n, u[r], floats, keys, place, keys_too, place_too, counts)
+        found, _ = _descending(n, u[r], memory)
         for p in range(n):
             out[r, p] = found[p]
 
@@ -133,12 +138,9 @@ def order(begin, end, u, out):
 def arrange(begin, end, u, values, out):
     """Write the values, in descending order, to the utilities in descending order, and 0 where they are absent."""
     n = u.shape[1]
-    floats = np.empty(n)
-    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
-    order, order_too = np.empty(n, np.int64), np.empty(n, np.int64)
-    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    memory = _memory(n)
     for r in range(begin, end):
-        place, absent = _descending(n, u[r], floats, keys, order, keys_too, order_too, counts)
+        place, absent = _descending(n, u[r], memory)
         for p in range(absent):
             out[r, place[p]] = 0.0
         for p in range(absent, n):
@@ -152,14 +154,11 @@ def blocks(begin, end, entropic, u, values, out):
     The level of a block is its `base` and `rest`, so that no digit of what stands above a large base is lost.
     """
     n = u.shape[1]
-    floats = np.empty(n)
-    keys, keys_too = floats.view(np.uint64), np.empty(n, np.uint64)
-    order, order_too = np.empty(n, np.int64), np.empty(n, np.int64)
-    counts = np.empty((_DIGITS, _DIGIT), np.int64)
+    memory = _memory(n)
     first = np.empty(n + 1, np.int64)
     base, lift, peak, fill, rest = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for r in range(begin, end):
-        place, absent = _descending(n, u[r], floats, keys, order, keys_too, order_too, counts)
+        place, absent = _descending(n, u[r], memory)
         top = -1
         for p in range(absent, n):
             top += 1
