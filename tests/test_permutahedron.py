@@ -89,8 +89,8 @@ def test_what_cannot_be_had_says_why():
     with pytest.raises(NotImplementedError, match="zeros and ones"):
         orders.max_marginals(u)
     check(lambda: sst.Permutahedron(0), "n", "0", "1")
-    check(lambda: sst.Permutahedron(3, torch.ones(2)), "values", "(2,)", "3 finite")
-    check(lambda: sst.Permutahedron(2, torch.tensor([0.0, math.inf])), "values", "not finite", "2 finite")
+    check(lambda: sst.Permutahedron(3, torch.ones(2)), "values", "(2,)", "3 numbers")
+    check(lambda: sst.Permutahedron(2, torch.tensor([0.0, math.inf])), "values", "[0.0, inf]", "whose sum is finite")
     check(lambda: sst.Permutahedron(2, mask=torch.zeros(2, dtype=torch.bool)), "mask", "too few", "at least 1")
     assert repr(sst.Permutahedron(3)) == "Permutahedron(3)"
     assert repr(sst.Permutahedron(2, torch.tensor([2.0, 0.5]))) == "Permutahedron(2, values from 0.5 to 2)"
