@@ -33,7 +33,7 @@ from exact_optimum import (
 from graphs import DOUBLED_TRIANGLE, SQUARE_WITH_DIAGONAL, STAR, TRIANGLE_AND_EDGES, TRIANGLES_ON_A_BRIDGE, complete
 from hull_optimum import HullOptimum
 from matching_optimum import MatchingOptimum, exponential, positive_part
-from matching_problem import FORCED, FlatMatching, MatchingProblem, matching_problem
+from matching_problem import FORCED, TALL, FlatMatching, MatchingProblem, dustbin_problem, matching_problem
 from own_regularizers import Exponential
 from path_problem import DEAD_ENDS, LABELS, ONE_WAY, TOWN, path_problem
 from permutahedron_problem import CATEGORICAL, EUCLIDEAN, PermutahedronProblem
@@ -92,8 +92,11 @@ PROBLEMS: dict[type, tuple[Problem, ...]] = {
         single_root_problem(ROUNDABOUT, root=1),
         single_root_problem(CHAIN),
     ),
-    FlatMatching: (matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
-    sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED),
+    FlatMatching: (
+        *(matching_problem(2, 3), matching_problem(2, 3, partial=True), matching_problem(3, 2)),
+        *(dustbin_problem(2, 2), dustbin_problem(1, 2), dustbin_problem(2, 1)),
+    ),
+    sst.Matching: (matching_problem(3, 3), matching_problem(1, 1), matching_problem(2, 2), FORCED, TALL),
     sst.SpanningTree: (
         tree_problem(complete(4)),
         tree_problem(complete(2)),

@@ -52,11 +52,17 @@ class MatchingOptimum:
         return [
             (must, tuple(e for e, pair in enumerate(self.pairs) if pair[side] == k))
             for side, must in ((0, self.problem.rows_must), (1, self.problem.columns_must))
-            for k in sorted({pair[side] for pair in self.pairs})
+            for k in self.problem.nodes(side)
         ]
 
     def value(self, s: Vector) -> Vector:
-        return self._on([v != MP.ninf for v in s], s)
+        return self._on([v != MP.ninf for v in s], self._without_dustbins(s))
+
+    def _without_dustbins(self, s: Vector) -> Vector:
+        """A constant added to all pairs of a row or column changes nothing: 0 for the dustbins."""
+        own = dict(zip(self.pairs, s, strict=True)) if self.problem.dustbins else {}
+        bins = [(own.get((i, self.problem.m), MP.zero), own.get((self.problem.n, j), MP.zero)) for i, j in self.pairs]
+        return [v if v == MP.ninf else v - row - column for v, (row, column) in zip(s, bins, strict=True)]
 
     def _on(self, keep: list[bool], s: Vector) -> Vector:
         """The solution on what is kept, zero elsewhere; what no vertex or every vertex has is settled."""
@@ -110,12 +116,12 @@ class MatchingOptimum:
     def _linear_multipliers(self, s: Vector) -> Vector:
         """Multipliers of the linear program: the least β that satisfies α + β ≥ s, with equality on the best vertex."""
         best = max(self.problem.vertices, key=lambda v: MP.fsum(s[e] for e in np.flatnonzero(v)))
-        turned = self.problem.n > self.problem.m  # the side that must be full comes first
+        turned = self.problem.more_columns < 0  # the side that must be full comes first
         pairs = [(j, i) if turned else (i, j) for i, j in self.pairs]
-        partner = dict(pairs[e] for e in np.flatnonzero(best))
-        worth = dict(zip(pairs, s, strict=True))
-        alpha = {i: MP.zero for i, _ in sorted(pairs)}
-        beta = {j: MP.zero for _, j in sorted((0, j) for _, j in pairs)}
+        core = {(j, i) if turned else (i, j) for i, j in self.problem.core}
+        partner = dict(pairs[e] for e in np.flatnonzero(best) if pairs[e] in core)
+        worth = {pair: v for pair, v in zip(pairs, s, strict=True) if pair in core}
+        alpha, beta = (dict.fromkeys(self.problem.nodes(side), MP.zero) for side in (turned, not turned))
         for _ in range(len(beta) + 2):
             for (i, j), v in worth.items():
                 if i in partner:

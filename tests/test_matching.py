@@ -44,12 +44,16 @@ def test_partial_argmax_is_scipys_with_a_place_aside_for_everyone(n: int, m: int
 
 @REGULARIZERS
 @pytest.mark.parametrize(
-    ("n", "m", "partial"), [(6, 6, False), (4, 7, False), (7, 4, False), (5, 5, True), (4, 6, True)]
+    "structure",
+    [
+        *(sst.Matching(6), sst.Matching(4, 7), sst.Matching(7, 4), sst.Matching(5, partial=True)),
+        *(sst.Matching(4, 6, partial=True), sst.Matching(5, dustbins=True), sst.Matching(6, 4, dustbins=True)),
+    ],
+    ids=str,
 )
-def test_no_vertex_is_uphill(f: sst.SeparableRegularizer, n: int, m: int, partial: bool):
+def test_no_vertex_is_uphill(f: sst.SeparableRegularizer, structure: sst.Matching):
     """The gap max_v ∇ᵀ(v − x) of a concave objective bounds what is lost, where the slopes are finite."""
-    structure = sst.Matching(n, m, partial=partial)
-    u = 2 * utilities(10, n, m)
+    u = 2 * utilities(10, *structure.event_shape)
     x = structure.softmax(u, 0.7, f)
     point = x.detach().clamp(1e-300, 1 - 1e-16).requires_grad_()
     value = (u * point).sum() - 0.7 * f(point.flatten(-2)).sum()
@@ -96,8 +100,73 @@ def test_errors():
     with pytest.raises(ValueError, match="n: found 0, expected an integer >= 1"):
         sst.Matching(0)
     with pytest.raises(ValueError, match="mask: found a table without a matching"):
-        sst.Matching(2, mask=torch.tensor([[True, True], [False, False]]))
+        sst.Matching(3, mask=LONGING == 0)
     with pytest.raises(ValueError, match="u: found a table without a matching"):
-        sst.Matching(2).argmax(torch.tensor([[0.0, -math.inf], [0.0, -math.inf]]))
+        sst.Matching(3).argmax(LONGING)
     with pytest.raises(ValueError, match="u: found a table without a matching"):
-        sst.Matching(2).softmax(torch.tensor([[0.0, -math.inf], [0.0, -math.inf]]), 1.0, sst.Euclidean())
+        sst.Matching(3).softmax(LONGING, 1.0, sst.Euclidean())
+    with pytest.raises(ValueError, match="dustbins: found True, and partial=True, expected one of them"):
+        sst.Matching(2, partial=True, dustbins=True)
+    with pytest.raises(ValueError, match=r"u: found shape \(2, 2\), expected \(\*batch, 3, 3\)"):
+        sst.Matching(2, dustbins=True).argmax(torch.zeros(2, 2))
+    with pytest.raises(ValueError, match="dustbins: found True, and u of shape"):
+        sst.functional.sinkhorn(torch.zeros(1, 3), dustbins=True)
+    lost = torch.tensor([[0.0, -math.inf], [0.0, 0.0]])
+    with pytest.raises(ValueError, match="u: found a pair whose row or column has no dustbin"):
+        sst.Matching(1, dustbins=True).argmax(lost)
+    with pytest.raises(ValueError, match="mask: found a pair whose row or column has no dustbin"):
+        sst.Matching(1, dustbins=True, mask=lost == 0)
+    nothing = sst.StochasticArgmaxTrick(
+        sst.Matching(1, dustbins=True), sst.Gumbel(lost, validate_args=False), validate_args=False
+    )
+    assert nothing.sample().isnan().any()
+
+
+# Two rows that want the same column, and one that has two to itself.
+LONGING = torch.tensor([[0.0, -math.inf, -math.inf], [0.0, -math.inf, -math.inf], [-math.inf, 0.0, 0.0]])
+
+
+@REGULARIZERS
+def test_square_tables_hold_rectangles_of_any_shape(f: sst.Regularizer):
+    sizes, index, weight = torch.tensor([[2, 4], [4, 1], [3, 3], [4, 3]]), torch.arange(4), utilities(4, 4)
+    mask = (index < sizes[:, :1]).unsqueeze(-1) & (index < sizes[:, 1:]).unsqueeze(-2)
+    padded, u = sst.Matching(4, mask=mask), utilities(4, 4, 4, seed=1).requires_grad_()
+    x, vertices = padded.softmax(u, 0.5, f), padded.argmax(u)
+    (slope,) = torch.autograd.grad((x * weight).sum(), u)
+    assert padded.contains(vertices).all()
+    for k, (n, m) in enumerate(sizes.tolist()):
+        alone = u[k, :n, :m].detach().requires_grad_()
+        expected = sst.Matching(n, m).softmax(alone, 0.5, f)
+        torch.testing.assert_close(x[k, :n, :m], expected, atol=1e-12, rtol=0)
+        (same,) = torch.autograd.grad((expected * weight[:n, :m]).sum(), alone)
+        torch.testing.assert_close(slope[k, :n, :m], same, atol=1e-9, rtol=0)
+        assert torch.equal(vertices[k, :n, :m], sst.Matching(n, m).argmax(alone))
+
+
+@REGULARIZERS
+def test_dustbins_take_what_is_not_worth_matching(f: sst.Regularizer):
+    u = utilities(6, 4, 6)
+    table = torch.nn.functional.pad(u, (0, 1, 0, 1))
+    bins, partial = sst.Matching(4, 6, dustbins=True), sst.Matching(4, 6, partial=True)
+    assert torch.equal(bins.argmax(table)[..., :-1, :-1], partial.argmax(u))
+    x = bins.softmax(table, 0.5, f)
+    torch.testing.assert_close(x[..., :-1, :].sum(-1), torch.ones(6, 4, dtype=torch.float64))
+    torch.testing.assert_close(x[..., :-1].sum(-2), torch.ones(6, 6, dtype=torch.float64))
+    assert not x[..., -1, -1].any()
+    low = torch.full((6, 5, 7), -50.0, dtype=torch.float64)
+    low[..., :-1, :-1] = utilities(6, 4, 6)
+    # Where nobody may stay alone, n = m has every pair of the square.
+    square = sst.Matching(4, dustbins=True).softmax(low[..., :5, [0, 1, 2, 3, 6]], 0.5, f)[..., :-1, :-1]
+    torch.testing.assert_close(square, sst.Matching(4).softmax(low[..., :4, :4], 0.5, f), atol=1e-8, rtol=0)
+
+
+def test_dustbins_show_whether_a_row_should_be_matched():
+    """The gradient that a partial matching lacks where the sum of the row is one (SuperGlue's)."""
+    u = torch.tensor([[0.2]], dtype=torch.float64, requires_grad=True)
+    alone = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    for f in (sst.Euclidean(), sst.CategoricalEntropy(), sst.BinaryEntropy()):
+        table = torch.nn.functional.pad(u, (0, 1, 0, 1)) + alone * torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        matched = sst.Matching(1, dustbins=True).softmax(table, 1.0, f)[..., 0, 0]
+        to_pairs, to_bins = torch.autograd.grad(matched, (u, alone))
+        assert to_pairs > 0
+        assert to_bins < 0

@@ -47,16 +47,16 @@ def projective(nodes: int) -> None:
     launchers.sample(u, torch.empty(ROWS, 3 * nodes * (nodes + 1) // 2, dtype=torch.float64), nodes)
 
 
-def matching(n: int, m: int, partial: bool) -> None:
+def matching(n: int, m: int, partial: bool, dustbins: bool = False) -> None:
     from sstricks.ops.cuda import assignment
     from sstricks.ops.cuda import matching as launchers
 
     u = torch.empty(ROWS, n, m, dtype=torch.float64)
     rows, columns = torch.empty(ROWS, n, dtype=torch.bool), torch.empty(ROWS, m, dtype=torch.bool)
-    assignment.assignment(u, partial)
+    assignment.assignment(u, partial, dustbins)
     launchers.fit(u, u, rows, columns)
     for response in range(3):
-        launchers.matching_softmax(u, response, partial, 1e-13, 1e-10, 300)
+        launchers.matching_softmax(u, response, partial, dustbins, 1e-13, 1e-10, 300)
 
 
 def separable(n: int, k: int) -> None:
@@ -99,6 +99,7 @@ CALLS: dict[str, Callable[[], None]] = {
     "projective-20": lambda: projective(20),
     "matching-20": lambda: matching(20, 20, False),
     "matching-partial": lambda: matching(20, 30, True),
+    "matching-dustbins": lambda: matching(20, 30, False, True),
     "separable": lambda: separable(350, 10),
     "separable-of-one": lambda: separable(1, 1),
     "k-subset": lambda: k_subset(350, 10),

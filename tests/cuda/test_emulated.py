@@ -102,7 +102,10 @@ def test_random_trees_take_few_launches(trees: sst.Structure):
     assert not device.waits
 
 
-MATCHINGS = [sst.Matching(4), sst.Matching(3, 5), sst.Matching(5, 3, partial=True)]
+MATCHINGS = [
+    *(sst.Matching(4), sst.Matching(3, 5), sst.Matching(5, 3, partial=True)),
+    *(sst.Matching(2, 4, dustbins=True), sst.Matching(3, mask=torch.ones(3, 3, dtype=torch.bool))),
+]
 
 
 @pytest.mark.parametrize("f", [sst.Euclidean(), sst.CategoricalEntropy(), sst.BinaryEntropy()], ids=str)

@@ -12,6 +12,8 @@ row, the lowest column that an alternating cycle of tight pairs can give to it. 
 optima tie if the sums and differences of their utilities are exact; in general position there is but one.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,18 +22,63 @@ from sstricks.ops.gradients import attach_no_gradient
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.threads import over_rows
 
+NO_DUSTBIN = (
+    "a pair whose row or column has no dustbin",
+    "the last row and the last column to be present wherever a pair is",
+    "Lower their utilities instead, to -1e4 say, or mask the whole row or column.",
+)
 
-def check_feasible(feasible: Tensor) -> None:
+
+def check_feasible(feasible: Tensor, dustbins: bool) -> None:
     """Raise if some problem of the batch has no matching."""
     if not feasible.all():
+        if dustbins:
+            raise invalid_rows(~feasible, "u", *NO_DUSTBIN)
         row = int((~feasible).nonzero()[0])
         raise invalid_rows(
             ~feasible,
             "u",
             f"a table without a matching (row {row})",
-            "present pairs that match every present row, and in a square table every present column",
-            "Unmask pairs, mask whole rows and columns in equal numbers, or use partial=True.",
+            "present pairs that match every present row or, if there are fewer of them, every present column",
+            "Unmask pairs, or let who is left stay unmatched: partial=True or dustbins=True.",
         )
+
+
+def without_dustbins(u: Tensor) -> tuple[Tensor, Tensor]:
+    """The table in which all dustbins have the utility 0, u_ij − v_i − w_j, which has the same solutions.
+
+    Also whether there are dustbins for all who are in a pair.
+    """
+    n, m = (torch.arange(size, device=u.device) < size - 1 for size in u.shape[-2:])
+    u = torch.where(n.unsqueeze(-1) | m, u, -torch.inf)
+    row, column = u[..., -1:], u[..., -1:, :]
+    lost = ((row == -torch.inf) | (column == -torch.inf)) & (u > -torch.inf)
+    table = u - torch.where(row > -torch.inf, row, 0.0) - torch.where(column > -torch.inf, column, 0.0)
+    return table, ~lost[..., :-1, :-1].flatten(-2).any(-1)
+
+
+def with_dustbins(x: Tensor, u: Tensor) -> Tensor:
+    """A partial matching (*batch, n − 1, m − 1) and who is left for the dustbins of u, shape (*batch, n, m)."""
+    row, column = 1 - x.sum(-1, keepdim=True), 1 - x.sum(-2, keepdim=True)
+    table = torch.cat([torch.cat([x, row], -1), torch.cat([column, torch.zeros_like(row[..., :1, :])], -1)], -2)
+    return torch.where(u == -torch.inf, 0.0, table)
+
+
+def numbers_present(u: Tensor) -> tuple[Tensor, Tensor]:
+    """How many rows and how many columns have pairs, shape (*batch) each."""
+    here = u > -torch.inf
+    return here.any(-1).sum(-1), here.any(-2).sum(-1)
+
+
+def oriented(function: Callable[..., Tensor], u: Tensor, partial: bool, *more: object) -> Tensor:
+    """The function of tables in which no more rows than columns have pairs: transposes of some, if they are square."""
+    if u.shape[-2] == u.shape[-1] and not partial:
+        rows, columns = numbers_present(u)
+        turned = (rows > columns)[..., None, None]
+        if turned.any():
+            x = function(torch.where(turned, u.mT, u), partial, *more)
+            return torch.where(turned, x.mT, x)
+    return function(u, partial, *more)
 
 
 def duals(u: Tensor, partial: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -96,9 +143,6 @@ def duals(u: Tensor, partial: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             match[every, row] = torch.where(back, at, previous)
             column = torch.where(back, previous, column)
             back &= row != start
-    if n == m and not partial:
-        present = (u > -torch.inf).any(-2)
-        feasible &= ((owner >= 0) | ~present).all(-1)
     taken = match.clamp(min=0).unsqueeze(-1)
     value = u.gather(-1, taken).squeeze(-1) - beta.gather(-1, taken.squeeze(-1))
     return torch.where(match >= 0, value, 0.0), beta, match, feasible
@@ -141,7 +185,8 @@ def _prefer_low(u: Tensor, partial: bool, alpha: Tensor, beta: Tensor, match: Te
     batch, n, m = u.shape
     every = torch.arange(batch, device=u.device)
     tight = (u - beta.unsqueeze(-2)) - alpha.unsqueeze(-1) >= 0
-    spare = (beta == 0) & (partial or n < m)
+    rows, columns = numbers_present(u)
+    spare = (beta == 0) & ((rows < columns).unsqueeze(-1) | partial)
     loose = (alpha == 0) & partial
     columns = torch.arange(m, device=u.device)
     for i in range(n):
@@ -171,43 +216,62 @@ def _prefer_low(u: Tensor, partial: bool, alpha: Tensor, beta: Tensor, match: Te
 
 
 @operator("sstricks::assignment", core=(2,), output_core=2)
-def assignment(u: Tensor, partial: bool) -> Tensor:
+def assignment(u: Tensor, partial: bool, dustbins: bool) -> Tensor:
     """The indicator matrix of the maximum-weight matching (App. B.6), shape (*batch, n, m), n ≤ m.
 
     Ties go to the lower coordinates. The twin is the same algorithm for the whole batch at once, without the auction.
 
     Args:
-        u: Utilities, shape (*batch, n, m); −∞ is an absent pair, a row or column without pairs is absent.
+        u: Utilities, shape (*batch, n, m); −∞ is an absent pair, a row or column without pairs is absent. Fewer columns
+            than rows may be left in square tables.
         partial: Whether rows, too, may stay unmatched.
+        dustbins: Whether the last row and the last column take those that stay unmatched.
 
     Raises:
         ValueError: Some table has no matching.
     """
+    return _best(_assignment, u, partial, dustbins)
+
+
+def _best(function: Callable[..., Tensor], u: Tensor, partial: bool, dustbins: bool) -> Tensor:
+    if not dustbins:
+        return oriented(function, u, partial)
+    table, fine = without_dustbins(u)
+    check_feasible(fine, dustbins)
+    return with_dustbins(function(table[..., :-1, :-1].contiguous(), True), u)
+
+
+def _assignment(u: Tensor, partial: bool) -> Tensor:
     alpha, beta, match, feasible = duals(u, partial)
-    check_feasible(feasible)
+    check_feasible(feasible, False)
     match = _prefer_low(u, partial, alpha, beta, match)
     return (match.unsqueeze(-1) == torch.arange(u.shape[-1], device=u.device)).to(u.dtype)
 
 
-@assignment.cpu
-def _(u: Tensor, partial: bool) -> Tensor:
+def _launch(u: Tensor, partial: bool) -> Tensor:
     from sstricks.ops.kernels.assignment import matchings as kernel
 
-    out = torch.empty_like(u)
+    out = torch.empty_like(u, memory_format=torch.contiguous_format)
     feasible = torch.empty(len(u), dtype=torch.bool)
     work = 2.0 * u.shape[1] ** 2 * u.shape[2] ** 0.5
     over_rows(kernel, len(u), work, partial, u.numpy(), out.numpy(), feasible.numpy())
-    check_feasible(feasible)
+    check_feasible(feasible, False)
     return out
 
 
+@assignment.cpu
+def _(u: Tensor, partial: bool, dustbins: bool) -> Tensor:
+    return _best(_launch, u, partial, dustbins)
+
+
 @assignment.cuda
-def _(u: Tensor, partial: bool) -> Tensor:
+def _(u: Tensor, partial: bool, dustbins: bool) -> Tensor:
     from sstricks.ops.cuda.assignment import assignment as launch
 
+    x = launch(u, partial, dustbins)
     if is_checked(u):
-        check_feasible(duals(u, partial)[3])
-    return launch(u, partial)
+        check_feasible(~x.isnan().flatten(1).any(-1), dustbins)
+    return x
 
 
 attach_no_gradient(assignment)

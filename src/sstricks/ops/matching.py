@@ -22,6 +22,12 @@ the gradient −γ, where γ is what the columns lack. Its Newton step is the bi
 multipliers follow the primal-dual active set method: where the step would pass the bound, the column is put there and
 the others are solved again. An entropy begins with some sweeps of Sinkhorn's algorithm.
 
+**Dustbins.** The last row and the last column take what stays unmatched. Their pairs have utilities v_i and w_j like
+all others, but they have no multiplier and no sum to keep: :math:`\sum_j x_{ij} + r(v_i + a_i) = 1` and
+:math:`\sum_i x_{ij} + r(w_j + b_j) = 1`. Where a partial matching has the lack max(0, ·), which is flat at a full row,
+this has r. A constant added to a row or column changes nothing, so all v and w are 0 of utilities u_ij − v_i − w_j, and
+the partial matching with these is where to begin. As no dustbin holds more than one, b_j ≤ r⁻¹(1).
+
 **Backward.** dx = D(du + A(da, db)) with zero sums wherever the sum is bound to one gives J = D − D A (AᵀDA)⁺ Aᵀ D,
 with the two-way fit A(AᵀDA)⁺Aᵀ. J is symmetric. Written with the differentiable d(x), it can be differentiated again.
 
@@ -40,9 +46,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sstricks.errors import ConvergenceWarning, warn
-from sstricks.ops.assignment import check_feasible, duals
+from sstricks.ops.assignment import check_feasible, duals, numbers_present, oriented, with_dustbins, without_dustbins
 from sstricks.ops.costs import EUCLIDEAN
 from sstricks.ops.operator import is_checked, operator
 from sstricks.ops.separable import capped_simplex, k_subset_sigmoid
@@ -54,7 +61,7 @@ _HALVINGS = 40
 _PINS = 8
 _BALANCES = 3
 _FARTHEST = 2000.0
-_FULL = 1e-11
+_FULL = 2 * ALLOWED  # what the sum of a row or column may miss to be taken for one
 
 
 NEGLIGIBLE = 1e-18
@@ -83,12 +90,13 @@ _RESPONSES: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda z: z.clamp(max=0).exp(),
     torch.sigmoid,
 )
+_MOST = 1.0, 0.0, torch.inf  # where r is 1
 _ROWS: tuple[Callable[[Tensor], Tensor], ...] = (_simplex, _softmax, _sigmoid)
 _SLOPES: tuple[Callable[[Tensor], Tensor], ...] = (lambda x: (x > 0).to(x.dtype), lambda x: x, lambda x: x * (1 - x))
 
 
-def _respond(response: int, partial: bool, z: Tensor, cap: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row of x with the best row multiplier, and which rows are full."""
+def _respond(response: int, partial: bool, dustbins: bool, z: Tensor, cap: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row of x with the best row multiplier, and which rows have one."""
     here = (z > -torch.inf).any(-1)
     z = torch.where(here.unsqueeze(-1), z, 0.0)
     x = _ROWS[response](z)
@@ -97,6 +105,9 @@ def _respond(response: int, partial: bool, z: Tensor, cap: Tensor) -> tuple[Tens
         alone = _RESPONSES[response](z + cap.unsqueeze(-1))
         full = here & (alone.sum(-1) > 1)
         x = torch.where(full.unsqueeze(-1), x, alone)
+    if dustbins:
+        x = torch.cat([x[:, :-1], _RESPONSES[response](z[:, -1:])], -2)
+        full = full & (torch.arange(full.shape[-1], device=z.device) < full.shape[-1] - 1)
     return torch.where(here.unsqueeze(-1), x, 0.0), full
 
 
@@ -112,10 +123,10 @@ def _slacks(u: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return torch.where(here, t + (lost + ((s - (t - part)) - (alpha + part))), -torch.inf)
 
 
-def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, partial: bool) -> Tensor:
+def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, room: Tensor, partial: bool) -> Tensor:
     """The δ that puts the best other offers of each matched pair, by row and by column, equally far away."""
-    batch, n, m = c.shape
-    every, spare = torch.arange(batch, device=c.device), partial or n < m
+    batch, n, _ = c.shape
+    every = torch.arange(batch, device=c.device)
     delta = torch.zeros_like(beta)
     nothing = torch.full_like(alpha[:, 0], -torch.inf)
     # Out of sight, and beyond what rounding may have cost.
@@ -126,17 +137,15 @@ def _balance(c: Tensor, match: Tensor, alpha: Tensor, beta: Tensor, partial: boo
         there = torch.where(match >= 0, delta.gather(-1, match.clamp(min=0)), 0.0)
         backs = (c[every, :, mine] - there).index_put((every, torch.full_like(every, i)), nothing)
         out = torch.maximum(offers.amax(-1), -alpha[:, i] if partial else nothing)
-        back = torch.maximum(backs.amax(-1), -beta[every, mine] if spare else nothing)
-        if not spare:
-            # On no cycle, so it cannot be chosen.
-            out, back = (
-                torch.where((out == -torch.inf) & (back > -torch.inf), back - 2 * far, out),
-                torch.where((back == -torch.inf) & (out > -torch.inf), out - 2 * far, back),
-            )
+        most = room[every, mine]
+        back = torch.maximum(backs.amax(-1), -most)  # for a column that may stay unmatched this is an offer, too
+        # On no cycle, so it cannot be chosen.
+        out, back = (
+            torch.where((out == -torch.inf) & (back > -torch.inf) & (most == torch.inf), back - 2 * far, out),
+            torch.where((back == -torch.inf) & (out > -torch.inf), out - 2 * far, back),
+        )
         moved = matched & (out > -torch.inf) & (back > -torch.inf)
-        target = 0.5 * (out - back)
-        if spare:
-            target = torch.minimum(target, beta[every, mine])
+        target = torch.minimum(0.5 * (out - back), most)
         delta[every, mine] = torch.where(moved, target, delta[every, mine])
     return delta
 
@@ -242,28 +251,43 @@ def _(
 
 
 @operator("sstricks::matching_softmax", core=(2,), output_core=2)
-def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
+def matching_softmax(u: Tensor, response: int, partial: bool, dustbins: bool) -> Tensor:
     """The maximiser of uᵀx − Σ h(x) on the matching polytope (App. B.6), shape (*batch, n, m), n ≤ m.
 
     Args:
-        u: Scaled utilities, shape (*batch, n, m); −∞ is an absent pair, a row or column without pairs is absent.
+        u: Scaled utilities, shape (*batch, n, m), absent and present as in `assignment`.
         response: Which h, as numbered in `costs`.
         partial: Whether rows may sum to less than one.
+        dustbins: Whether the last row and the last column are dustbins, which have all others' last resort.
 
     Raises:
         ValueError: Some table has no matching.
     """
-    n, m = u.shape[1:]
-    spare = partial or n < m
-    alpha, beta, match, feasible = duals(u, partial)
-    check_feasible(feasible)
+    return oriented(_matching_softmax, u, partial or dustbins, response, dustbins)
+
+
+def _matching_softmax(u: Tensor, partial: bool, response: int, dustbins: bool) -> Tensor:
+    m = u.shape[-1]
+    if dustbins:
+        partial, (u, fine) = False, without_dustbins(u)
+        alpha, beta, match, feasible = duals(u[:, :-1, :-1], True)
+        alpha, beta, match = pad(alpha, (0, 1)), pad(beta, (0, 1)), pad(match, (0, 1), value=-1)
+        feasible = feasible & fine
+    else:
+        alpha, beta, match, feasible = duals(u, partial)
+    check_feasible(feasible, dustbins)
     c = _slacks(u, alpha, beta)
     present = (c > -torch.inf).any(-2)
-    room = beta if spare else torch.full_like(beta, torch.inf)
-    delta = _balance(c, match, alpha, beta, partial)
+    rows, columns = numbers_present(u)
+    spare = (rows < columns).unsqueeze(-1) | partial
+    room = torch.where(spare & (not dustbins), beta, torch.inf)
+    if dustbins:
+        present = present & (torch.arange(m, device=u.device) < m - 1)
+        room = _MOST[response] - c[:, -1]
+    delta = _balance(c, match, alpha, beta, room, partial)
 
     def state(delta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        x, full = _respond(response, partial, c + delta.unsqueeze(-2), alpha)
+        x, full = _respond(response, partial, dustbins, c + delta.unsqueeze(-2), alpha)
         gamma = torch.where(present, 1 - x.sum(-2), 0.0)
         free = present & ~((delta >= room) & (gamma >= 0))
         return x, full, gamma, free, torch.where(free, gamma.abs(), 0.0).amax(-1, keepdim=True)
@@ -294,8 +318,10 @@ def matching_softmax(u: Tensor, response: int, partial: bool) -> Tensor:
     _warn(worst.squeeze(-1))
     if response == EUCLIDEAN:
         x = torch.where(x < 1e-13, 0.0, x)
-    vertex = match.unsqueeze(-1) == torch.arange(m, device=u.device)
-    return torch.where(worst.unsqueeze(-1) > ALLOWED, vertex.to(x.dtype), x)
+    vertex = (match.unsqueeze(-1) == torch.arange(m, device=u.device)).to(x.dtype)
+    if dustbins:
+        vertex = with_dustbins(vertex[:, :-1, :-1], u)
+    return torch.where(worst.unsqueeze(-1) > ALLOWED, vertex, x)
 
 
 def _warn(residual: Tensor) -> None:
@@ -305,39 +331,44 @@ def _warn(residual: Tensor) -> None:
         warn(ConvergenceWarning("matching", problems=problems, gap=gap, tolerance=ALLOWED, steps=_STEPS))
 
 
-@matching_softmax.cpu
-def _(u: Tensor, response: int, partial: bool) -> Tensor:
+def _launch(u: Tensor, partial: bool, response: int, dustbins: bool) -> Tensor:
     from sstricks.ops.kernels.matching import relax as kernel
 
-    out = torch.empty_like(u)
+    out = torch.empty_like(u, memory_format=torch.contiguous_format)
     residual = torch.empty(len(u), dtype=torch.float64)
     n, m = u.shape[1:]
     work = 4.0 * n * n * m + 20.0 * n * m
-    numbers = response, partial, _tolerance(m), ALLOWED, _STEPS
+    numbers = response, partial and not dustbins, dustbins, _tolerance(m), ALLOWED, _STEPS
     over_rows(kernel, len(u), work, *numbers, u.numpy(), out.numpy(), residual.numpy())
-    check_feasible(residual >= 0)
+    check_feasible(residual >= 0, dustbins)
     _warn(residual)
     return out
 
 
+@matching_softmax.cpu
+def _(u: Tensor, response: int, partial: bool, dustbins: bool) -> Tensor:
+    return oriented(_launch, u, partial or dustbins, response, dustbins)
+
+
 @matching_softmax.cuda
-def _(u: Tensor, response: int, partial: bool) -> Tensor:
+def _(u: Tensor, response: int, partial: bool, dustbins: bool) -> Tensor:
     from sstricks.ops.cuda.matching import matching_softmax as launch
 
-    x, residual = launch(u, response, partial, _tolerance(u.shape[-1]), ALLOWED, _STEPS)
+    x, residual = launch(u, response, partial, dustbins, _tolerance(u.shape[-1]), ALLOWED, _STEPS)
     if is_checked(u):
-        check_feasible(residual >= 0)
+        check_feasible(residual >= 0, dustbins)
         _warn(residual)
     return x
 
 
 @matching_softmax.symmetric
-def _(needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, response: int, partial: bool) -> tuple[Tensor]:
+def _(
+    needs: tuple[bool, ...], grad: Tensor, x: Tensor, u: Tensor, response: int, partial: bool, dustbins: bool
+) -> tuple[Tensor]:
     d = _SLOPES[response](x)
-    every = torch.ones((), dtype=torch.bool, device=x.device)
-    rows = x.sum(-1) > 1 - _FULL if partial else every.expand(x.shape[:-1])
-    columns = (
-        x.sum(-2) > 1 - _FULL if partial or x.shape[-2] < x.shape[-1] else every.expand(x.shape[:-2] + x.shape[-1:])
-    )
+    if dustbins:
+        rows, columns = (torch.arange(size, device=x.device) < size - 1 for size in x.shape[-2:])
+    else:
+        rows, columns = x.sum(-1) > 1 - _FULL, x.sum(-2) > 1 - _FULL
     along = d * grad
     return (along - d * fit(d, along, rows, columns),)

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from sstricks import functional as F
-from sstricks.errors import check_integer
+from sstricks.errors import check_integer, invalid
+from sstricks.ops.assignment import NO_DUSTBIN, with_dustbins
 from sstricks.regularizers import (
     BinaryEntropy,
     CategoricalEntropy,
@@ -24,82 +25,102 @@ class Matching(Structure):
     .. math:: \mathcal{X} = \{ x \in \{0, 1\}^{n \times n} : \textstyle\sum_i x_{ij} = 1, \sum_j x_{ij} = 1 \}
 
     With n < m every row is matched once and every column at most once, with n > m the reverse. Tables of different
-    sizes share a batch by masking: a row or column none of whose pairs is present is itself absent. Marginals of the
+    sizes share a batch by masking: a row or column none of whose pairs is present is itself absent. In a square table,
+    rows and columns may be left in different numbers, and the fewer of them are all matched. Marginals of the
     exponential family are permanents and cannot be had.
 
     With `partial=True` every row and column is matched at most once. A row whose pairs sum to 1 in the relaxation stays
     at 1 if its utilities are lowered a little: that sum has gradient zero, and nothing is learnt of whether the row
-    should be matched at all. For a gradient, give every row and column a partner of its own, a dustbin, with a utility
-    of its own: the square matching of n + m rows and columns in the second example.
+    should be matched at all.
+
+    For that, take `dustbins=True`: who stays unmatched goes to a dustbin, at a utility of its own (Sarlin et al. 2020).
+    The table has a last column, for the rows, and a last row, for the columns:
+
+    .. math:: \mathcal{X} = \{ x \in \{0, 1\}^{(n+1) \times (m+1)} : \textstyle\sum_j x_{ij} = 1 \ (i \le n),
+              \sum_i x_{ij} = 1 \ (j \le m), x_{n+1, m+1} = 0 \}
 
     Args:
-        n: The number of rows.
+        n: The number of rows, without dustbins.
         m: The number of columns, n unless it is given.
         partial: Whether any row and column may stay unmatched, even all of them.
-        mask: False where a pair is absent, shape (*batch, n, m).
+        dustbins: Whether they may, and have a last column and a last row for it.
+        mask: False where a pair is absent, in the shape of the table, (*batch, n, m) or (*batch, n + 1, m + 1). Who is
+            in a pair needs a dustbin.
 
     Raises:
-        ValueError: No matching is left by the mask, or a size is not positive.
+        ValueError: No matching is left by the mask, or a size is not positive; `partial` and `dustbins` are both True.
 
     Example:
         >>> sst.Matching(2).argmax(torch.tensor([[3.0, 2.0], [2.0, 0.0]]))
         tensor([[0., 1.],
                 [1., 0.]])
 
-        Row i is unmatched with utility `row[i]` and column j with `column[j]`:
+        A row, three columns, and what the table sums to where they are matched:
 
-        >>> def with_dustbins(u, row, column):
-        ...     n, m = u.shape
-        ...     table = torch.full((n + m, n + m), -torch.inf)
-        ...     table[:n, :m], table[n:, m:] = u, 0.0
-        ...     table[:n, m:].diagonal().copy_(row)
-        ...     table[n:, :m].diagonal().copy_(column)
-        ...     return table
         >>> u = torch.tensor([[1.5, 0.5, 0.0]], requires_grad=True)
         >>> partial = sst.Matching(1, 3, partial=True).softmax(u, 1.0, sst.CategoricalEntropy())
         >>> torch.autograd.grad(partial.sum(), u)[0]  # whether the row is matched: no gradient
         tensor([[0., 0., 0.]])
-        >>> table = with_dustbins(u, torch.zeros(1), torch.zeros(3))
-        >>> square = sst.Matching(4).softmax(table, 1.0, sst.CategoricalEntropy())[:1, :3]
-        >>> torch.autograd.grad(square.sum(), u)[0] > 0
+        >>> table = torch.nn.functional.pad(u, (0, 1, 0, 1))  # everybody's dustbin has utility 0
+        >>> x = sst.Matching(1, 3, dustbins=True).softmax(table, 1.0, sst.CategoricalEntropy())
+        >>> torch.autograd.grad(x[:1, :3].sum(), u)[0] > 0
         tensor([[True, True, True]])
     """
 
-    def __init__(self, n: int, m: int | None = None, *, partial: bool = False, mask: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        n: int,
+        m: int | None = None,
+        *,
+        partial: bool = False,
+        dustbins: bool = False,
+        mask: Tensor | None = None,
+    ) -> None:
         n = check_integer("n", n, "A matching needs a row and a column.", low=1)
         m = n if m is None else check_integer("m", m, "A matching needs a row and a column.", low=1)
-        super().__init__((n, m), mask, at_least=1)
+        if partial and dustbins:
+            raise invalid("dustbins", "True, and partial=True", "one of them", "Both let rows and columns stay alone.")
         self.n = n
         self.m = m
         self.partial = partial
+        self.dustbins = dustbins
+        shape = n + dustbins, m + dustbins
+        super().__init__(shape, mask, at_least=1)
+        if mask is not None or dustbins:
+            corner = torch.ones(shape, dtype=torch.bool)
+            corner[-1, -1] = not dustbins
+            self._take_mask(corner if mask is None else mask & corner.to(mask.device))
         if mask is not None:
             self._check_not_empty("mask")
 
     def _arguments(self) -> str:
         size = f"{self.n}" if self.n == self.m else f"{self.n}, {self.m}"
-        return f"{size}{', partial=True' if self.partial else ''}"
+        return f"{size}{', partial=True' if self.partial else ''}{', dustbins=True' if self.dustbins else ''}"
 
     def _empty(self) -> tuple[str, str, str]:
+        if self.dustbins:
+            return NO_DUSTBIN
         return (
             "a table without a matching",
             "present pairs that match every present row or, if there are fewer of them, every present column",
-            "Unmask pairs, mask rows and columns of a square table in equal numbers, or use partial=True.",
+            "Unmask pairs, or let who is left stay unmatched: partial=True or dustbins=True.",
         )
 
     def _argmax(self, u: Tensor) -> Tensor:
-        return F.maximum_matching(u, partial=self.partial)
+        return F.maximum_matching(u, partial=self.partial, dustbins=self.dustbins)
 
     def _contains(self, x: Tensor) -> Tensor:
         rows, columns = x.sum(-1), x.sum(-2)
+        mask = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self.placed("mask", x.device)
+        some_rows, some_columns = mask.any(-1), mask.any(-2)
+        if self.dustbins:
+            each = (rows == some_rows)[..., :-1], (columns == some_columns)[..., :-1]
+            return each[0].all(-1) & each[1].all(-1)
         inside = (rows <= 1).all(-1) & (columns <= 1).all(-1)
         if self.partial:
             return inside
-        mask = torch.ones_like(x, dtype=torch.bool) if self.mask is None else self.placed("mask", x.device)
-        if self.n <= self.m:
-            inside = inside & (rows == mask.any(-1)).all(-1)
-        if self.n >= self.m:
-            inside = inside & (columns == mask.any(-2)).all(-1)
-        return inside
+        fewest = torch.minimum(some_rows.sum(-1), some_columns.sum(-1))
+        return inside & (rows.sum(-1) == fewest)
 
     def _candidates(self) -> int:
         return sum(comb(self.n, k) * perm(self.m, k) for k in self._sizes())
@@ -120,7 +141,8 @@ class Matching(Structure):
         x = torch.zeros(len(flat), self.n * self.m)
         for row, pairs in zip(x, flat, strict=True):
             row[pairs] = 1.0
-        return x.unflatten(-1, (self.n, self.m))
+        x = x.unflatten(-1, (self.n, self.m))
+        return with_dustbins(x, torch.where(self.mask, 0.0, -torch.inf)) if self.dustbins else x
 
 
 declare_intractable(Matching, ExponentialFamilyEntropy, "its marginals are permanents, which are #P-hard to compute")
@@ -128,17 +150,17 @@ declare_intractable(Matching, ExponentialFamilyEntropy, "its marginals are perma
 
 @register_solver(Matching, Euclidean)
 def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
-    return F.birkhoff_projection(u, partial=matching.partial)
+    return F.birkhoff_projection(u, partial=matching.partial, dustbins=matching.dustbins)
 
 
 @register_solver(Matching, CategoricalEntropy)
 def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
-    return F.sinkhorn(u, partial=matching.partial)
+    return F.sinkhorn(u, partial=matching.partial, dustbins=matching.dustbins)
 
 
 @register_solver(Matching, BinaryEntropy)
 def _(matching: Matching, f: Regularizer, u: Tensor) -> Tensor:
-    return F.matching_sigmoid(u, partial=matching.partial)
+    return F.matching_sigmoid(u, partial=matching.partial, dustbins=matching.dustbins)
 
 
 for _regularizer in (Euclidean, CategoricalEntropy, BinaryEntropy):

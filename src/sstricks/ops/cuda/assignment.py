@@ -21,23 +21,71 @@ def _at(values, index, place):
 
 
 @triton.jit
-def _scan(u, n, m, M: tl.constexpr):
-    """Which columns have a pair, and whether a utility is NaN."""
+def scan(u, n, m, M: tl.constexpr):
+    """How many columns with pairs there are more than such rows, and 0 if a utility is NaN."""
     j = tl.arange(0, M)
     present = tl.zeros([M], tl.int32)
     odd = tl.zeros([M], tl.int32)
+    rows = 0
     for i in range(0, n):
         row = tl.load(u + i * m + j, mask=j < m, other=-INF)
         present |= (row > -INF).to(tl.int32)
         odd |= (row != row).to(tl.int32)
-    return present, tl.max(odd, axis=0) > 0
+        rows += tl.max((row > -INF).to(tl.int32), axis=0)
+    return tl.sum(present, axis=0) - rows, 1 - tl.max(odd, axis=0)
 
 
 @triton.jit
-def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr):
+def without_dustbins(u, out, n, m, M: tl.constexpr):
+    """Write the table in which all dustbins have the utility 0. Returns 0 if someone in a pair has none."""
+    j = tl.arange(0, M)
+    column = tl.load(u + (n - 1) * m + j, mask=j < m - 1, other=0.0)
+    lost = tl.zeros([M], tl.int32)
+    for i in range(0, n):
+        value = tl.load(u + i * m + j, mask=j < m, other=-INF)
+        row = tl.where(i < n - 1, tl.load(u + i * m + m - 1), 0.0)
+        here = (value != -INF) & (j < tl.where(i < n - 1, m, m - 1))
+        lost |= (here & (tl.minimum(column, row) == -INF)).to(tl.int32)
+        tl.store(out + i * m + j, tl.where(here, value - row - column, -INF), mask=j < m)
+    tl.debug_barrier()
+    return 1 - tl.max(lost, axis=0)
+
+
+@triton.jit
+def vertex(u, match_at, owner_at, i, n, m, DUSTBINS: tl.constexpr, M: tl.constexpr):
+    """Rows of the vertex that is known by the column of each row and the row of each column."""
+    j = tl.arange(0, M)
+    match = tl.load(match_at + i, mask=i < n - DUSTBINS, other=-1)
+    x = match[:, None] == j[None, :]
+    if DUSTBINS:
+        alone = tl.load(owner_at + j, mask=j < m - 1, other=0) < 0
+        x = x | ((match < 0)[:, None] & (j == m - 1)[None, :])
+        x = tl.where((i == n - 1)[:, None], alone[None, :], x)
+        inside = (i[:, None] < n) & (j[None, :] < m)
+        x = x & (tl.load(u + i[:, None] * m + j[None, :], mask=inside, other=-INF) > -INF)
+    return tl.where(x, 1.0, 0.0)
+
+
+@triton.jit
+def oriented(more, n, m, PARTIAL: tl.constexpr):
+    """Strides along columns and rows, swapped in a square table of more rows, and how many columns may be spared."""
+    along = m
+    across = 1
+    if PARTIAL:
+        more = m
+    elif (n == m) & (more < 0):
+        along, across, more = 1, m, -more
+    return along, across, more
+
+
+@triton.jit
+def duals(
+    u, along, across, n, m, feasible, alpha_at, beta_at, match_at, owner_at,
+    PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
     """Write multipliers α and β, the column of each row and the row of each column, −1 for none.
 
-    Returns 0 if there is no matching, or a utility is NaN.
+    Pair ij is at u + i·along + j·across. Returns 0 if there is no matching, or `feasible` is 0.
     """
     i = tl.arange(0, N)
     j = tl.arange(0, M)
@@ -45,10 +93,8 @@ def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr,
     beta = tl.zeros([M], tl.float64)
     match = tl.full([N], -1, tl.int32)
     owner = tl.full([M], -1, tl.int32)
-    present, odd = _scan(u, n, m, M)
-    feasible = tl.where(odd, 0, 1)
     for start in range(0, n):
-        values = tl.load(u + start * m + j, mask=j < m, other=-INF)
+        values = tl.load(u + start * along + j * across, mask=j < m, other=-INF)
         top = tl.max(values - beta, axis=0)
         some = (top > -INF) & (feasible > 0)
         if PARTIAL:
@@ -92,7 +138,7 @@ def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr,
                         seen = tl.where(j == column, 1, seen)
                         entered = tl.where(i == row, length, entered)
                         price = _at(alpha, i, row)
-                        values = tl.load(u + row * m + j, mask=j < m, other=-INF)
+                        values = tl.load(u + row * along + j * across, mask=j < m, other=-INF)
                         if PARTIAL:
                             leaver = tl.where(length + price < leave, row, leaver)
                             leave = tl.minimum(leave, length + price)
@@ -109,8 +155,6 @@ def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr,
                     previous = _at(match, i, row)
                     match = tl.where(i == row, column, match)
                     column = tl.where(row == start, -1, previous)
-    if n == m and not PARTIAL:
-        feasible = tl.where(tl.max(tl.where(owner < 0, present, 0), axis=0) > 0, 0, feasible)
     tl.store(beta_at + j, beta, mask=j < m)
     tl.store(owner_at + j, owner, mask=j < m)
     tl.store(match_at + i, match, mask=i < n)
@@ -118,7 +162,9 @@ def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr,
     # Of the rows that are matched, exactly tight.
     mine = (i < n) & (match >= 0)
     taken = tl.maximum(match, 0)
-    tight = tl.load(u + i * m + taken, mask=mine, other=0.0) - tl.load(beta_at + taken, mask=mine, other=0.0)
+    tight = tl.load(u + i * along + taken * across, mask=mine, other=0.0) - tl.load(
+        beta_at + taken, mask=mine, other=0.0
+    )
     tl.store(alpha_at + i, tight, mask=i < n)
     tl.debug_barrier()
     return feasible
@@ -126,8 +172,8 @@ def duals(u, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL: tl.constexpr,
 
 @triton.jit
 def _reach(
-    u, n, m, goal, alpha_at, beta_at, match_at, owner_at, after_at,
-    PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    u, along, across, n, m, goal, alpha_at, beta_at, match_at, owner_at, after_at, spare,
+    PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """The next node on a way to the row `goal` from every later row and from the ground n, −1: no way.
 
@@ -139,11 +185,11 @@ def _reach(
     alpha = tl.load(alpha_at + k, mask=k < n, other=0.0)
     # Which rows the ground would let have one of its columns, or no column.
     from_ground = tl.zeros([N], tl.int32)
-    if SPARE:
+    if spare > 0:
         beta = tl.load(beta_at + j, mask=j < m, other=0.0)
         nobody = (tl.load(owner_at + j, mask=j < m, other=0) < 0) & (j < m)
         for row in range(goal + 1, n):
-            values = tl.load(u + row * m + j, mask=j < m, other=-INF)
+            values = tl.load(u + row * along + j * across, mask=j < m, other=-INF)
             tight = nobody & ((values - beta) - tl.load(alpha_at + row) >= 0.0)
             from_ground = tl.where(k == row, tl.max(tight.to(tl.int32), axis=0), from_ground)
     if PARTIAL:
@@ -158,11 +204,11 @@ def _reach(
             column = tl.load(match_at + node)
             place = tl.maximum(column, 0)
             price = tl.load(beta_at + place)
-            values = tl.load(u + k * m + place, mask=k < n, other=-INF)
+            values = tl.load(u + k * along + place * across, mask=k < n, other=-INF)
             takes = ((values - price) - alpha >= 0.0).to(tl.int32)
             to_ground = 1
             if column >= 0:
-                to_ground = tl.where(price == 0.0, 1, 0) if SPARE else 0
+                to_ground = tl.where((price == 0.0) & (spare > 0), 1, 0)
             else:
                 takes = tl.zeros([N], tl.int32)
             takes = tl.where(k == n, to_ground, takes)
@@ -175,7 +221,10 @@ def _reach(
 
 
 @triton.jit
-def _rotate(u, n, m, i, j, had, alpha_at, beta_at, match_at, owner_at, after_at, N: tl.constexpr, M: tl.constexpr):
+def _rotate(
+    u, along, across, n, m, i, j, had, alpha_at, beta_at, match_at, owner_at, after_at,
+    N: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
     """Give column j to row i, and to every node on the way from its owner back to i what the next one had."""
     k = tl.arange(0, N)
     columns = tl.arange(0, M)
@@ -191,7 +240,7 @@ def _rotate(u, n, m, i, j, had, alpha_at, beta_at, match_at, owner_at, after_at,
         if node < n:
             gets = tl.where(onward == i, had, _at(old, k, onward))
             if onward == n:
-                values = tl.load(u + node * m + columns, mask=columns < m, other=-INF)
+                values = tl.load(u + node * along + columns * across, mask=columns < m, other=-INF)
                 free = nobody & ((values - beta) - tl.load(alpha_at + node) >= 0.0)
                 gets = tl.min(tl.where(free, columns, M), axis=0)
                 gets = tl.where(gets < M, gets, -1)
@@ -207,60 +256,72 @@ def _rotate(u, n, m, i, j, had, alpha_at, beta_at, match_at, owner_at, after_at,
 
 @triton.jit
 def _prefer_low(
-    u, n, m, alpha_at, beta_at, match_at, owner_at, after_at,
-    PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    u, along, across, n, m, alpha_at, beta_at, match_at, owner_at, after_at, spare,
+    PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """Among all optima, the one with the lowest coordinates, by cycles of tight pairs and of the ground."""
     j = tl.arange(0, M)
     for i in range(0, n):
         had = tl.load(match_at + i)
         now = tl.where(had < 0, m, had)
-        values = tl.load(u + i * m + j, mask=j < m, other=-INF)
+        values = tl.load(u + i * along + j * across, mask=j < m, other=-INF)
         beta = tl.load(beta_at + j, mask=j < m, other=0.0)
         owner = tl.load(owner_at + j, mask=j < m, other=0)
         lower = (j < now) & ((values - beta) - tl.load(alpha_at + i) >= 0.0) & ((owner < 0) | (owner > i))
         if tl.max(lower.to(tl.int32), axis=0) > 0:
-            _reach(u, n, m, i, alpha_at, beta_at, match_at, owner_at, after_at, PARTIAL, SPARE, N, M)
+            _reach(u, along, across, n, m, i, alpha_at, beta_at, match_at, owner_at, after_at, spare, PARTIAL, N, M)
             giver = tl.where(owner < 0, n, owner)
             lower = lower & (tl.load(after_at + giver, mask=lower, other=-1) >= 0)
             best = tl.min(tl.where(lower, j, M), axis=0)
             if best < M:
-                _rotate(u, n, m, i, best, had, alpha_at, beta_at, match_at, owner_at, after_at, N, M)
+                _rotate(u, along, across, n, m, i, best, had, alpha_at, beta_at, match_at, owner_at, after_at, N, M)
 
 
 @triton.jit(do_not_specialize=["tables", "n", "m"])
 def _assignment(
     u, out, floats, integers, tables, n, m,
-    PARTIAL: tl.constexpr, SQUARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    PARTIAL: tl.constexpr, DUSTBINS: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    alpha_at = floats + program * (n + m)
+    alpha_at = floats + program * (n + m + DUSTBINS * n * m)
     beta_at = alpha_at + n
+    without = beta_at + m
     match_at = integers + program * (2 * n + m + 1)
     owner_at = match_at + n
     after_at = owner_at + m
     j = tl.arange(0, M)
     for table in range(program, tables, tl.num_programs(0)):
         begin = table * n * m
-        feasible = duals(u + begin, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL, N, M)
+        more, feasible = scan(u + begin, n, m, M)
+        along, across, more = oriented(more, n, m, PARTIAL)
+        source = u + begin
+        if DUSTBINS:
+            feasible *= without_dustbins(source, without, n, m, M)
+            source = without
+        a, b = n - DUSTBINS, m - DUSTBINS
+        feasible = duals(source, along, across, a, b, feasible, alpha_at, beta_at, match_at, owner_at, PARTIAL, N, M)
         if feasible > 0:
             _prefer_low(
-                u + begin, n, m, alpha_at, beta_at, match_at, owner_at, after_at, PARTIAL, PARTIAL or not SQUARE, N, M
-            )
-        for i in range(0, n):
-            row = tl.where(j == tl.load(match_at + i), 1.0, 0.0)
-            tl.store(out + begin + i * m + j, tl.where(feasible > 0, row, float("nan")), mask=j < m)
+                source, along, across, a, b, alpha_at, beta_at, match_at, owner_at, after_at, more, PARTIAL, N, M
+            )  # fmt: skip
+        for row in range(0, n):
+            i = row + tl.arange(0, 1)
+            x = tl.where(feasible > 0, vertex(u + begin, match_at, owner_at, i, n, m, DUSTBINS, M), float("nan"))
+            tl.store(out + begin + i[:, None] * along + j[None, :] * across, x, mask=j[None, :] < m)
         tl.debug_barrier()
 
 
-def assignment(u: Tensor, partial: bool) -> Tensor:
+def assignment(u: Tensor, partial: bool, dustbins: bool) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     tables, n, m = u.shape
     out = torch.empty_like(u)
-    programs = min(tables, max(FEW, MEMORY // (12 * (2 * n + m))))
+    memory = n + m + dustbins * n * m
+    programs = min(tables, max(FEW, MEMORY // (8 * memory + 4 * (2 * n + m))))
     if tables:
         columns = max(16, power_of_two(m))
-        memory = u.new_empty(programs * (n + m)), u.new_empty(programs * (2 * n + m + 1), dtype=torch.int32)
-        constants = partial, n == m, max(16, power_of_two(n + 1)), columns
-        launch(_assignment, programs, (u, out, *memory, tables, n, m), constants, max(1, min(8, columns // 256)))
+        floats, integers = u.new_empty(programs * memory), u.new_empty(programs * (2 * n + m + 1), dtype=torch.int32)
+        constants = partial or dustbins, int(dustbins), max(16, power_of_two(n + 1)), columns
+        launch(
+            _assignment, programs, (u, out, floats, integers, tables, n, m), constants, max(1, min(8, columns // 256))
+        )
     return out

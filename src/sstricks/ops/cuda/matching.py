@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sstricks.ops import costs
-from sstricks.ops.cuda.assignment import duals
+from sstricks.ops.cuda.assignment import duals, oriented, scan, vertex, without_dustbins
 from sstricks.ops.cuda.blocks import launch, power_of_two
 from sstricks.ops.cuda.floats import INF, quotient
 from sstricks.ops.cuda.graphs import FEW, MEMORY
@@ -220,10 +220,10 @@ def _row_binary(z, top, room, m, PARTIAL: tl.constexpr, R: tl.constexpr, M: tl.c
 
 @triton.jit
 def _state(
-    c, delta, cap, alpha_at, present, x_at, full_at, n, m,
-    RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, SPARE: tl.constexpr, R: tl.constexpr, M: tl.constexpr,
+    c, delta, room, alpha_at, present, x_at, along, across, full_at, n, m,
+    RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, DUSTBINS: tl.constexpr, R: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """Write each row of x for the column multipliers δ, with the best row multiplier, and which rows are full.
+    """Write each row of x for the column multipliers δ, with the best row multiplier, and which rows have one.
 
     Returns what each column lacks, which have a multiplier that may move, and the worst lack or excess of these.
     """
@@ -238,40 +238,45 @@ def _state(
         here = top > -INF
         z = tl.where(here[:, None], z, tl.where(j[None, :] == 0, 0.0, -INF))
         top = tl.where(here, top, 0.0)
-        room = tl.full([R], INF, tl.float64)
+        cap = tl.full([R], INF, tl.float64)
         if PARTIAL:
-            room = tl.load(alpha_at + i, mask=i < n, other=0.0)
+            cap = tl.load(alpha_at + i, mask=i < n, other=0.0)
         if RESPONSE == EUCLIDEAN:
-            x, full = _row_euclidean(z, top, room, R, M)
+            x, full = _row_euclidean(z, top, cap, R, M)
+            alone = tl.maximum(z, 0.0)
         elif RESPONSE == CATEGORICAL:
             x = tl.exp(z - top[:, None])
             scale = 1.0 / tl.sum(x, axis=1)
-            most = tl.exp(tl.minimum(room + top, 0.0))
+            most = tl.exp(tl.minimum(cap + top, 0.0))
             full = scale <= most
             x *= tl.minimum(scale, most)[:, None]
+            alone = tl.exp(tl.minimum(z, 0.0))
         else:
-            x, full = _row_binary(z, top, room, m, PARTIAL, R, M)
+            x, full = _row_binary(z, top, cap, m, PARTIAL, R, M)
+            alone, _ = _sigmoid(z)
+        if DUSTBINS:
+            bins = i == n - 1
+            x = tl.where(bins[:, None], alone, x)
+            full = full & ~bins
         x = tl.where(here[:, None], x, 0.0)
-        tl.store(x_at + i[:, None] * m + j[None, :], x, mask=inside)
+        tl.store(x_at + i[:, None] * along + j[None, :] * across, x, mask=inside)
         tl.store(full_at + i, (full & here).to(tl.int32), mask=i < n)
         sums += tl.where(inside, x, 0.0)
     tl.debug_barrier()
     gamma = tl.where(present > 0, 1.0 - tl.sum(sums, axis=0), 0.0)
-    free = present
-    if SPARE:
-        free = tl.where((delta >= cap) & (gamma >= 0.0), 0, present)
+    free = tl.where((delta >= room) & (gamma >= 0.0), 0, present)
     return gamma, free, tl.max(tl.where(free > 0, tl.abs(gamma), 0.0), axis=0)
 
 
 @triton.jit
-def _slacks(u, alpha_at, beta, c, n, m, R: tl.constexpr, M: tl.constexpr):
+def _slacks(u, along, across, alpha_at, beta, c, n, m, R: tl.constexpr, M: tl.constexpr):
     """c = u − α − β with the digits that each of the differences loses; which columns have a pair."""
     j = tl.arange(0, M)
     some = tl.zeros([R, M], tl.int32)
     for begin in range(0, n, R):
         i = begin + tl.arange(0, R)
         inside = (i[:, None] < n) & (j[None, :] < m)
-        value = tl.load(u + i[:, None] * m + j[None, :], mask=inside, other=-INF)
+        value = tl.load(u + i[:, None] * along + j[None, :] * across, mask=inside, other=-INF)
         here = value > -INF
         value = tl.where(here, value, 0.0)
         alpha = tl.load(alpha_at + i, mask=i < n, other=0.0)[:, None]
@@ -289,7 +294,7 @@ def _slacks(u, alpha_at, beta, c, n, m, R: tl.constexpr, M: tl.constexpr):
 
 @triton.jit
 def _balance(
-    c, match_at, alpha_at, beta, n, m, PARTIAL: tl.constexpr, SPARE: tl.constexpr, N: tl.constexpr, M: tl.constexpr
+    c, match_at, alpha_at, beta, room, n, m, PARTIAL: tl.constexpr, N: tl.constexpr, M: tl.constexpr
 ):  # fmt: skip
     """The δ that puts the best other offers of each matched pair, by row and by column, equally far away."""
     j = tl.arange(0, M)
@@ -306,19 +311,16 @@ def _balance(
                 offers = tl.load(c + i * m + j, mask=(j < m) & (j != mine), other=-INF) + delta
                 out = tl.max(offers, axis=0)
                 back = tl.max(tl.load(c + k * m + mine, mask=(k < n) & (k != i), other=-INF) - there, axis=0)
-                bound = tl.sum(tl.where(j == mine, beta, 0.0), axis=0)
+                bound = tl.sum(tl.where(j == mine, room, 0.0), axis=0)
                 if PARTIAL:  # to be left unmatched is an offer, too
                     out = tl.maximum(out, -tl.sum(tl.where(k == i, alphas, 0.0), axis=0))
-                if SPARE:
-                    back = tl.maximum(back, -bound)
-                else:  # on no cycle, so it cannot be chosen
-                    lonely = (out > -INF) & (back == -INF)
-                    out = tl.where((back > -INF) & (out == -INF), back - 2.0 * far, out)
-                    back = tl.where(lonely, out - 2.0 * far, back)
+                back = tl.maximum(back, -bound)
+                # On no cycle, so it cannot be chosen.
+                lonely = (out > -INF) & (back == -INF)
+                out = tl.where((back > -INF) & (out == -INF) & (bound == INF), back - 2.0 * far, out)
+                back = tl.where(lonely, out - 2.0 * far, back)
                 if (out > -INF) & (back > -INF):
-                    target = 0.5 * (out - back)
-                    if SPARE:
-                        target = tl.minimum(target, bound)
+                    target = tl.minimum(0.5 * (out - back), bound)
                     delta = tl.where(j == mine, target, delta)
                     there = tl.where(k == i, target, there)
     return delta
@@ -327,7 +329,7 @@ def _balance(
 @triton.jit
 def _step(
     d, full_at, free, present, gamma, room, damping, rho, p_at, loss_at, right_at, share, w, n, m,
-    SPARE: tl.constexpr, R: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
+    R: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """The Newton step in δ that goes up by `room` at most: columns that it would take further go just there."""
     j = tl.arange(0, M)
@@ -342,7 +344,7 @@ def _step(
         q = _solve(d, full_at, moving, damping, rho, -gamma, p_at, loss_at, right_at, share, w, n, m, R, N, M)
         step = tl.where(moving > 0, -q, pinned)
         turn += 1
-        if SPARE:
+        if tl.min(room, axis=0) < INF:
             used = tl.zeros([R, M], tl.float64)
             for begin in range(0, n, R):
                 i = begin + tl.arange(0, R)
@@ -366,13 +368,16 @@ def _step(
 
 
 @triton.jit
-def _slopes(x_at, d, full_at, worst, stuck, n, m, RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, R: tl.constexpr, M: tl.constexpr):  # fmt: skip  # noqa: E501
+def _slopes(
+    x_at, along, across, d, full_at, worst, stuck, n, m,
+    RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, R: tl.constexpr, M: tl.constexpr,
+):  # fmt: skip
     """Write r' of every pair. At a kink, a row that is all but full may be bound as soon as it moves."""
     j = tl.arange(0, M)
     for begin in range(0, n, R):
         i = begin + tl.arange(0, R)
         inside = (i[:, None] < n) & (j[None, :] < m)
-        x = tl.load(x_at + i[:, None] * m + j[None, :], mask=inside, other=0.0)
+        x = tl.load(x_at + i[:, None] * along + j[None, :] * across, mask=inside, other=0.0)
         if RESPONSE == EUCLIDEAN:
             slope = (x > 0.0).to(tl.float64)
         elif RESPONSE == CATEGORICAL:
@@ -390,12 +395,11 @@ def _slopes(x_at, d, full_at, worst, stuck, n, m, RESPONSE: tl.constexpr, PARTIA
 @triton.jit(do_not_specialize=["tables", "n", "m", "steps"])
 def _relax(
     u, out, residual, floats, integers, tables, n, m, tolerance, allowed, steps,
-    RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, SQUARE: tl.constexpr,
+    RESPONSE: tl.constexpr, PARTIAL: tl.constexpr, DUSTBINS: tl.constexpr,
     R: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    SPARE: tl.constexpr = PARTIAL or not SQUARE
     program = tl.program_id(0).to(tl.int64)
-    c = floats + program * (3 * n * m + n * n + 5 * n + m)
+    c = floats + program * ((3 + DUSTBINS) * n * m + n * n + 5 * n + m)
     d = c + n * m
     share = d + n * m
     w = share + n * m
@@ -405,6 +409,7 @@ def _relax(
     right_at = loss_at + n
     rho = right_at + n
     beta_at = rho + n
+    without = beta_at + m
     match_at = integers + program * (2 * n + m)
     full_at = match_at + n
     owner_at = full_at + n
@@ -412,34 +417,64 @@ def _relax(
     for table in range(program, tables, tl.num_programs(0)):
         begin = table * n * m
         x_at = out + begin
-        feasible = duals(u + begin, n, m, alpha_at, beta_at, match_at, owner_at, PARTIAL, N, M)
+        more, feasible = scan(u + begin, n, m, M)
+        along, across, more = oriented(more, n, m, PARTIAL or DUSTBINS)
+        source = u + begin
+        if DUSTBINS:
+            feasible *= without_dustbins(source, without, n, m, M)
+            source = without
+            tl.store(alpha_at + n - 1, 0.0)
+            tl.store(beta_at + m - 1, 0.0)
+            tl.store(match_at + n - 1, -1)
+            tl.debug_barrier()
+        feasible = duals(
+            source, along, across, n - DUSTBINS, m - DUSTBINS, feasible, alpha_at, beta_at, match_at, owner_at,
+            PARTIAL or DUSTBINS, N, M,
+        )  # fmt: skip
         worst = tl.load(beta_at) * 0.0 - 1.0
         if feasible > 0:
             beta = tl.load(beta_at + j, mask=j < m, other=0.0)
-            present = _slacks(u + begin, alpha_at, beta, c, n, m, R, M)
-            delta = _balance(c, match_at, alpha_at, beta, n, m, PARTIAL, SPARE, N, M)
+            present = _slacks(source, along, across, alpha_at, beta, c, n, m, R, M)
+            room = tl.where((j < m) & (more > 0), beta, INF)
+            if DUSTBINS:
+                present = tl.where(j < m - 1, present, 0)
+                least = tl.load(c + (n - 1) * m + j, mask=j < m, other=-INF)
+                room = (1.0 if RESPONSE == EUCLIDEAN else 0.0 if RESPONSE == CATEGORICAL else INF) - least
+            delta = _balance(c, match_at, alpha_at, beta, room, n, m, PARTIAL, N, M)
             gamma, free, worst = _state(
-                c, delta, beta, alpha_at, present, x_at, full_at, n, m, RESPONSE, PARTIAL, SPARE, R, M
+                c, delta, room, alpha_at, present, x_at, along, across, full_at, n, m, RESPONSE, PARTIAL, DUSTBINS, R, M
             )
             if RESPONSE == CATEGORICAL:
                 sweep = 0
                 while (sweep < _SWEEPS) & (worst >= 0.1):
                     moved = delta - tl.log(tl.where(gamma < 1.0, 1.0 - gamma, 1.0))
-                    if SPARE:
-                        moved = tl.minimum(moved, beta)
-                    delta = tl.where(free > 0, moved, delta)
+                    delta = tl.where(free > 0, tl.minimum(moved, room), delta)
                     gamma, free, worst = _state(
-                        c, delta, beta, alpha_at, present, x_at, full_at, n, m, RESPONSE, PARTIAL, SPARE, R, M
+                        c,
+                        delta,
+                        room,
+                        alpha_at,
+                        present,
+                        x_at,
+                        along,
+                        across,
+                        full_at,
+                        n,
+                        m,
+                        RESPONSE,
+                        PARTIAL,
+                        DUSTBINS,
+                        R,
+                        M,
                     )
                     sweep += 1
             stuck = 0
             step = 0
             while (step < steps) & (worst > tolerance) & ((stuck < 3) | (worst >= 20.0 * tolerance)):
-                _slopes(x_at, d, full_at, worst, stuck, n, m, RESPONSE, PARTIAL, R, M)
-                room = beta - delta
+                _slopes(x_at, along, across, d, full_at, worst, stuck, n, m, RESPONSE, PARTIAL, R, M)
                 direction = _step(
-                    d, full_at, free, present, gamma, room, 1e-3 * worst,
-                    rho, p_at, loss_at, right_at, share, w, n, m, SPARE, R, N, M,
+                    d, full_at, free, present, gamma, room - delta, 1e-3 * worst,
+                    rho, p_at, loss_at, right_at, share, w, n, m, R, N, M,
                 )  # fmt: skip
                 lack = gamma
                 length = worst * 0.0 + 1.0
@@ -447,12 +482,25 @@ def _relax(
                 trial = delta
                 turn = 0
                 while turn < _HALVINGS:
-                    trial = delta + length * direction
-                    if SPARE:
-                        trial = tl.minimum(trial, beta)
+                    trial = tl.minimum(delta + length * direction, room)
                     slope = tl.sum(lack * (trial - delta), axis=0)
                     gamma, free, now = _state(
-                        c, trial, beta, alpha_at, present, x_at, full_at, n, m, RESPONSE, PARTIAL, SPARE, R, M
+                        c,
+                        trial,
+                        room,
+                        alpha_at,
+                        present,
+                        x_at,
+                        along,
+                        across,
+                        full_at,
+                        n,
+                        m,
+                        RESPONSE,
+                        PARTIAL,
+                        DUSTBINS,
+                        R,
+                        M,
                     )
                     after = tl.sum(gamma * (trial - delta), axis=0)
                     turn += 1
@@ -468,12 +516,12 @@ def _relax(
         for first in range(0, n, R):
             i = first + tl.arange(0, R)
             inside = (i[:, None] < n) & (j[None, :] < m)
-            at = x_at + i[:, None] * m + j[None, :]
+            at = x_at + i[:, None] * along + j[None, :] * across
             x = tl.load(at, mask=inside, other=0.0)
             if RESPONSE == EUCLIDEAN:  # within the tolerance of the kink is on it, or its slope would be the wrong one
                 x = tl.where(x < 1e-13, 0.0, x)
-            vertex = tl.where(tl.load(match_at + i, mask=i < n, other=-1)[:, None] == j[None, :], 1.0, 0.0)
-            x = tl.where(worst > allowed, vertex, x)  # a point of the hull all the same
+            best = vertex(u + begin, match_at, owner_at, i, n, m, DUSTBINS, M)
+            x = tl.where(worst > allowed, best, x)  # a point of the hull all the same
             tl.store(at, tl.where(feasible > 0, x, float("nan")), mask=inside)
         tl.debug_barrier()
 
@@ -498,7 +546,7 @@ def fit(d: Tensor, k: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def matching_softmax(
-    u: Tensor, response: int, partial: bool, tolerance: float, allowed: float, steps: int
+    u: Tensor, response: int, partial: bool, dustbins: bool, tolerance: float, allowed: float, steps: int
 ) -> tuple[Tensor, Tensor]:
     """Launch; for arguments see the operator of this name. Returns also what the worst column misses, −1: no matching.
 
@@ -506,18 +554,19 @@ def matching_softmax(
         u: As there.
         response: As there.
         partial: As there.
+        dustbins: As there.
         tolerance: How little it may be for the iteration to end.
         allowed: How much it may be for x to be returned, and not a vertex.
         steps: How many steps there are at most.
     """
     tables, n, m = u.shape
     out, residual = torch.empty_like(u), u.new_empty(tables)
-    memory = 3 * n * m + n * n + 5 * n + m
+    memory = (3 + dustbins) * n * m + n * n + 5 * n + m
     programs = min(tables, max(FEW, MEMORY // (8 * memory)))
     if tables:
         floats = u.new_empty(programs * memory)
         integers = u.new_empty(programs * (2 * n + m), dtype=torch.int32)
         sizes, warps = _sizes(n, m)
         args = u, out, residual, floats, integers, tables, n, m, tolerance, allowed, steps
-        launch(_relax, programs, args, (response, partial, n == m, *sizes), warps)
+        launch(_relax, programs, args, (response, partial, int(dustbins), *sizes), warps)
     return out, residual

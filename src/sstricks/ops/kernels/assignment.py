@@ -210,7 +210,7 @@ def _rotate(n, m, u, alpha, beta, match, owner, i, j, after):
 def assign(u, partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered):
     """Match the rows of u (no more than columns) at the largest sum, with multipliers α_i + β_j ≥ u_ij.
 
-    Returns whether all present rows could be matched and, if the matrix is square, all present columns.
+    Returns whether all present rows could be matched.
     """
     n, m = u.shape
     match[:] = _NOBODY
@@ -231,13 +231,24 @@ def assign(u, partial, alpha, beta, match, owner, queue, distance, before, todo,
                     return False
     for i in range(n):
         alpha[i] = u[i, match[i]] - beta[match[i]] if match[i] >= 0 else 0.0
-    if n == m and not partial:
-        for j in range(m):
-            if owner[j] < 0:
-                for i in range(n):
-                    if u[i, j] > -np.inf:
-                        return False
     return True
+
+
+@compiled
+def has_more_columns(n, m, u):
+    """Whether there are more columns with pairs than rows."""
+    more = 0
+    for i in range(n):
+        for j in range(m):
+            if u[i, j] > -np.inf:
+                more -= 1
+                break
+    for j in range(m):
+        for i in range(n):
+            if u[i, j] > -np.inf:
+                more += 1
+                break
+    return more > 0
 
 
 @compiled
@@ -252,7 +263,8 @@ def matchings(begin, end, partial, u, out, feasible):
     for r in range(begin, end):
         feasible[r] = assign(u[r], partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered)
         if feasible[r]:
-            _prefer_low(n, m, u[r], partial, partial or n < m, alpha, beta, match, owner, queue, after)
+            spare = partial or has_more_columns(n, m, u[r])
+            _prefer_low(n, m, u[r], partial, spare, alpha, beta, match, owner, queue, after)
         for i in range(n):
             for j in range(m):
                 out[r, i, j] = 0.0

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sstricks.ops.costs import CATEGORICAL, EUCLIDEAN
-from sstricks.ops.kernels.assignment import assign
+from sstricks.ops.kernels.assignment import assign, has_more_columns
 from sstricks.ops.kernels.compiled import compiled
 from sstricks.ops.kernels.floats import exp_nonpositive
 from sstricks.ops.kernels.separate import separate_sums
@@ -222,12 +222,21 @@ def _row_binary(m, z, top, cap, partial, x):
 
 
 @compiled
-def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
-    """Each row of x for the column multipliers δ, with the best row multiplier; which rows are then full."""
+def _respond(n, m, response, partial, dustbins, c, delta, cap, z, x, tight):
+    """Each row of x for the column multipliers δ, with the best row multiplier; which rows have one."""
     for i in range(n):
         for j in range(m):
             z[j] = c[i, j] + delta[j]
         top = _top(m, z)
+        if dustbins and i == n - 1:
+            tight[i] = False
+            if response == EUCLIDEAN:
+                _relu(m, z, 0.0, x[i])
+            elif response == CATEGORICAL:
+                _exponentials(m, z, 0.0, x[i])
+            else:
+                _sigmoids(m, z, 0.0, x[i])
+            continue
         room = cap[i] if partial else np.inf
         tight[i] = top > -np.inf
         if not tight[i]:
@@ -250,7 +259,7 @@ def _respond(n, m, response, partial, c, delta, cap, z, x, tight):
 
 
 @compiled
-def _missing(n, m, spare, x, delta, cap, present, gamma, free):
+def _missing(n, m, x, delta, room, present, gamma, free):
     """What each column lacks; which have a multiplier that may move. Return the worst lack or excess of these."""
     for j in range(m):
         gamma[j] = 1.0
@@ -259,7 +268,7 @@ def _missing(n, m, spare, x, delta, cap, present, gamma, free):
             gamma[j] -= x[i, j]
     worst = 0.0
     for j in range(m):
-        free[j] = present[j] and not (spare and delta[j] >= cap[j] and gamma[j] >= 0.0)
+        free[j] = present[j] and not (delta[j] >= room[j] and gamma[j] >= 0.0)
         if not present[j]:
             gamma[j] = 0.0
         if free[j]:
@@ -285,7 +294,7 @@ def _slacks(n, m, u, alpha, beta, c):
 
 
 @compiled
-def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
+def _balance(n, m, partial, c, match, alpha, beta, room, delta):
     """Move each matched pair so that its best other offers, by row and by column, are equally far away."""
     far = _FARTHEST
     for i in range(n):  # and beyond what rounding may have cost
@@ -298,7 +307,7 @@ def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
             if mine < 0:
                 continue
             out = -alpha[i] if partial else -np.inf  # to be left unmatched is an offer, too
-            back = -beta[mine] if spare else -np.inf
+            back = -room[mine]
             for j in range(m):
                 if j != mine:
                     out = max(out, c[i, j] + delta[j])
@@ -306,18 +315,16 @@ def _balance(n, m, partial, spare, c, match, alpha, beta, delta):
                 if k != i:
                     there = delta[match[k]] if match[k] >= 0 else 0.0
                     back = max(back, c[k, mine] - there)
-            if not spare and out > -np.inf and back == -np.inf:
+            if out > -np.inf and back == -np.inf:
                 back = out - 2.0 * far  # on no cycle, so it cannot be chosen
-            elif not spare and back > -np.inf and out == -np.inf:
+            elif back > -np.inf and out == -np.inf and room[mine] == np.inf:
                 out = back - 2.0 * far
             if out > -np.inf and back > -np.inf:
-                delta[mine] = 0.5 * (out - back)
-                if spare:
-                    delta[mine] = min(delta[mine], beta[mine])
+                delta[mine] = min(0.5 * (out - back), room[mine])
 
 
 @compiled
-def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
+def _pin(n, m, d, delta, room, lack, present, p, q, moving, pinned, rho):
     """Columns that a step would take past their bound go just there, until they would rather turn back.
 
     Returns whether any changed sides; then the right side of the rows has changed, too.
@@ -325,9 +332,9 @@ def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
     changed = False
     for j in range(m):
         if moving[j]:
-            if delta[j] - q[j] > cap[j]:
+            if delta[j] - q[j] > room[j]:
                 changed, moving[j] = True, False
-                pinned[j] = cap[j] - delta[j]
+                pinned[j] = room[j] - delta[j]
         elif present[j]:
             left = lack[j]
             for i in range(n):
@@ -343,11 +350,39 @@ def _pin(n, m, d, delta, cap, lack, present, p, q, moving, pinned, rho):
 
 
 @compiled
-def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, residual):
+def _without_dustbins(n, m, u, out):
+    """The table in which all dustbins have the utility 0; whether there are dustbins for all who are in a pair."""
+    fine = True
+    for i in range(n):
+        for j in range(m):
+            row = u[i, m - 1] if i < n - 1 else 0.0
+            column = u[n - 1, j] if j < m - 1 else 0.0
+            here = u[i, j] > -np.inf and (i < n - 1 or j < m - 1)
+            fine = fine and not (here and (row == -np.inf or column == -np.inf))
+            out[i, j] = u[i, j] - row - column if here else -np.inf
+    return fine
+
+
+@compiled
+def _left_over(rows, columns, u, x):
+    """Put those into the dustbins that are present and not matched."""
+    for i in range(rows):
+        x[i, columns] = np.float64(u[i, columns] > -np.inf)
+        for j in range(columns):
+            x[i, columns] -= x[i, j]
+    for j in range(columns):
+        x[rows, j] = np.float64(u[rows, j] > -np.inf)
+        for i in range(rows):
+            x[rows, j] -= x[i, j]
+
+
+@compiled
+def relax(begin, end, response, partial, dustbins, tolerance, allowed, steps, u, out, residual):
     """Write the relaxation of problems `begin` to `end` into `out`, and by how much a column misses into `residual`."""
     n, m = u.shape[1], u.shape[2]
-    spare = partial or n < m  # whether columns may stay unmatched
-    alpha, beta = np.empty(n), np.empty(m)
+    rows, columns = n - int(dustbins), m - int(dustbins)  # that are to be matched
+    gauged, core = np.empty((n, m)), np.empty((rows, columns))
+    alpha, beta, room = np.empty(n), np.empty(m), np.empty(m)
     match, owner = np.empty(n, np.int64), np.empty(m, np.int64)
     queue, distance, entered = np.empty(n + 1, np.int64), np.empty(m), np.empty(m)
     before, todo, seen = np.empty(m, np.int64), np.empty(m, np.int64), np.empty(m, np.int64)
@@ -359,28 +394,41 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
     moving, pinned = np.empty(m, np.bool_), np.empty(m)
     for r in range(begin, end):
         x = out[r]
-        if not assign(u[r], partial, alpha, beta, match, owner, queue, distance, before, todo, seen, entered):
+        table, fine = u[r], True
+        if dustbins:
+            table, fine = gauged, _without_dustbins(n, m, u[r], gauged)
+            match[n - 1], alpha[n - 1], beta[m - 1] = -1, 0.0, 0.0
+        core[:, :] = table[:rows, :columns]
+        if not fine or not assign(
+            core, partial or dustbins, alpha[:rows], beta[:columns], match[:rows], owner[:columns],
+            queue, distance, before, todo, seen, entered,
+        ):  # fmt: skip
             residual[r] = -1.0
             continue
-        _slacks(n, m, u[r], alpha, beta, c)
+        _slacks(n, m, table, alpha, beta, c)
+        spare = partial or has_more_columns(n, m, u[r])
         for j in range(m):
             delta[j] = pinned[j] = 0.0
             present[j] = False
             for i in range(n):
                 present[j] |= c[i, j] > -np.inf
-        _balance(n, m, partial, spare, c, match, alpha, beta, delta)
-        _respond(n, m, response, partial, c, delta, alpha, z, x, tight)
-        worst = _missing(n, m, spare, x, delta, beta, present, gamma, free)
+            room[j] = beta[j] if spare else np.inf
+            if dustbins:
+                most = 1.0 if response == EUCLIDEAN else 0.0 if response == CATEGORICAL else np.inf
+                room[j] = most - c[n - 1, j]
+        if dustbins:
+            present[m - 1] = False
+        _balance(n, m, partial, c, match, alpha, beta, room, delta)
+        _respond(n, m, response, partial, dustbins, c, delta, alpha, z, x, tight)
+        worst = _missing(n, m, x, delta, room, present, gamma, free)
         for _ in range(_SWEEPS if response == CATEGORICAL else 0):
             if worst < 0.1:
                 break
             for j in range(m):
                 if free[j] and gamma[j] < 1.0:
-                    delta[j] -= math.log(1.0 - gamma[j])
-                    if spare:
-                        delta[j] = min(delta[j], beta[j])
-            _respond(n, m, response, partial, c, delta, alpha, z, x, tight)
-            worst = _missing(n, m, spare, x, delta, beta, present, gamma, free)
+                    delta[j] = min(delta[j] - math.log(1.0 - gamma[j]), room[j])
+            _respond(n, m, response, partial, dustbins, c, delta, alpha, z, x, tight)
+            worst = _missing(n, m, x, delta, room, present, gamma, free)
         stuck = 0
         for _ in range(steps):
             if worst <= tolerance or (stuck >= 3 and worst < 20.0 * tolerance):
@@ -408,19 +456,17 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
             rho[:] = 0.0
             for _ in range(_PINS):
                 solve(d, tight, moving, 1e-3 * worst, rho, gain, p, q, share, w, loss, right, inverse, ground, held)
-                if not spare or not _pin(n, m, d, delta, beta, lack, present, p, q, moving, pinned, rho):
+                if not _pin(n, m, d, delta, room, lack, present, p, q, moving, pinned, rho):
                     break
             length, slope, now = 1.0, 0.0, worst
             for _ in range(40):
                 slope, after = 0.0, 0.0
                 for j in range(m):
                     step = -q[j] if moving[j] else pinned[j]
-                    trial[j] = delta[j] + length * step
-                    if spare:
-                        trial[j] = min(trial[j], beta[j])
+                    trial[j] = min(delta[j] + length * step, room[j])
                     slope += lack[j] * (trial[j] - delta[j])
-                _respond(n, m, response, partial, c, trial, alpha, z, x, tight)
-                now = _missing(n, m, spare, x, trial, beta, present, gamma, free)
+                _respond(n, m, response, partial, dustbins, c, trial, alpha, z, x, tight)
+                now = _missing(n, m, x, trial, room, present, gamma, free)
                 for j in range(m):
                     after += gamma[j] * (trial[j] - delta[j])
                 if now <= 0.5 * worst or after >= -0.5 * slope:
@@ -441,3 +487,5 @@ def relax(begin, end, response, partial, tolerance, allowed, steps, u, out, resi
             for i in range(n):
                 for j in range(m):
                     x[i, j] = np.float64(match[i] == j)
+            if dustbins:
+                _left_over(rows, columns, u[r], x)
