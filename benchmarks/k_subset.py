@@ -15,7 +15,7 @@ RANGES = (1.0, 50.0, 1e3, 1e6)
 
 def run(seconds: float) -> list[Row]:
     """Hold every contest of this subject."""
-    contests = [marginals(width) for width in RANGES] + [projection(), argmax()]
+    contests = [marginals(width) for width in RANGES] + [at_most(), projection(), argmax()]
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
@@ -42,6 +42,17 @@ def marginals(width: float) -> Contest:
         Contender("naive: log-space program, unrolled", forward_backward(lambda v: naive.unrolled(v, COUNT), u, g)),
     ]
     return Contest("E.F. k-subset fwd+bwd", {**PARAMETERS, "range": width}, contenders, 6e-3, subset_judge(u, g, COUNT))
+
+
+def at_most() -> Contest:
+    """The same of all subsets of at most k items."""
+    subsets, family = sst.BoundedSubset(SIZE, at_most=COUNT), sst.ExponentialFamilyEntropy()
+    u, g = _problem(1.0)
+    contenders = [
+        Contender(OURS, forward_backward(lambda v: subsets.softmax(v, 1.0, family), u, g)),
+        Contender("naive: log-space program, unrolled", forward_backward(lambda v: naive.unrolled(v, COUNT, 0), u, g)),
+    ]
+    return Contest("E.F. at most k fwd+bwd", {**PARAMETERS}, contenders)
 
 
 def projection() -> Contest:

@@ -18,7 +18,7 @@ TEMPERATURE = 0.5
 
 def run(seconds: float) -> list[Row]:
     """Hold every contest of this subject."""
-    contests = [argmax(*size) for size in ARGMAX] + [sinkhorn(*size) for size in SINKHORN]
+    contests = [argmax(*size) for size in ARGMAX] + [sinkhorn(*size) for size in SINKHORN] + [dustbins(20, 128)]
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
@@ -65,6 +65,43 @@ def sinkhorn(n: int, batch: int, target: float) -> Contest:
         Contender.installed("POT sinkhorn_log, loop", "ot", "POT", lambda: forward_backward(_pot_loop, u, g)),
     ]
     return Contest("Sinkhorn fwd+bwd", {"n": n, "batch": batch}, contenders, target, _residual)
+
+
+def dustbins(n: int, batch: int) -> Contest:
+    """The same with a dustbin for every row and column, at utility 0."""
+    matching = sst.Matching(n, dustbins=True)
+    u = torch.nn.functional.pad(utilities(batch, n), (0, 1, 0, 1))
+    g = torch.randn(u.shape, generator=torch.Generator().manual_seed(1))
+
+    def ours(v: Tensor) -> Tensor:
+        return matching.softmax(v, TEMPERATURE, sst.CategoricalEntropy())
+
+    contenders = [
+        Contender(OURS, forward_backward(ours, u, g)),
+        Contender("unrolled log-domain sweeps until 1e-6", forward_backward(_sweeps_with_dustbins, u, g)),
+    ]
+    parameters = {"n": n, "batch": batch}
+    return Contest("Sinkhorn with dustbins fwd+bwd", parameters, contenders, judge=_residual_without_dustbins)
+
+
+def _residual_without_dustbins(output: Any) -> dict[str, float | None]:
+    x = output[0] if isinstance(output, tuple) else output
+    sums = x.sum(-2)[..., :-1], x.sum(-1)[..., :-1]
+    return {name: (sum_ - 1).abs().max().item() for name, sum_ in zip(("column sums", "row sums"), sums, strict=True)}
+
+
+def _sweeps_with_dustbins(u: Tensor) -> Tensor:
+    """SuperGlue's: whole rows and columns but the last are normalised; both dustbins have what they get."""
+    corner = torch.zeros_like(u[0], dtype=torch.bool)
+    corner[-1, -1] = True
+    log_x = (u / TEMPERATURE).masked_fill(corner, -1e9)
+    pad = torch.nn.functional.pad
+    for _ in range(1000):
+        log_x = log_x - pad(log_x[..., :-1].logsumexp(-2, keepdim=True), (0, 1))
+        log_x = log_x - pad(log_x[..., :-1, :].logsumexp(-1, keepdim=True), (0, 0, 0, 1))
+        if (log_x.detach()[..., :-1].exp().sum(-2) - 1).abs().max() < 1e-6:
+            break
+    return log_x.exp()
 
 
 def _residual(output: Any) -> dict[str, float | None]:

@@ -8,8 +8,8 @@ from torch import Tensor
 EPSILON = 1e-2
 
 
-def log_partition(u: Tensor, k: int) -> Tensor:
-    """Log Σ exp(u·x) over the k-subsets, for u (*batch, n): one step of Python per coordinate.
+def log_partition(u: Tensor, k: int, at_least: int | None = None) -> Tensor:
+    """Log Σ exp(u·x) over subsets of at_least to k of u (*batch, n), k by default: a step of Python per coordinate.
 
     Only the counts that can be reached are carried, so that no −∞ enters the autograd graph.
     """
@@ -18,14 +18,14 @@ def log_partition(u: Tensor, k: int) -> Tensor:
         with_i = counts + u_i
         merged = torch.logaddexp(counts[..., 1:], with_i[..., :-1])
         counts = torch.cat([counts[..., :1], merged, with_i[..., -1:]], dim=-1)[..., : k + 1]
-    return counts[..., k]
+    return counts[..., k if at_least is None else at_least :].logsumexp(-1)
 
 
-def unrolled(u: Tensor, k: int) -> Tensor:
+def unrolled(u: Tensor, k: int, at_least: int | None = None) -> Tensor:
     """Marginals by autograd; their backward differentiates the unrolled program once more."""
     with torch.enable_grad():
         theta = u if u.requires_grad else u.detach().requires_grad_()
-        return torch.autograd.grad(log_partition(theta, k).sum(), theta, create_graph=True)[0]
+        return torch.autograd.grad(log_partition(theta, k, at_least).sum(), theta, create_graph=True)[0]
 
 
 class FiniteDifferences(torch.autograd.Function):
