@@ -71,11 +71,11 @@ def separable(n: int, k: int) -> None:
 def k_subset(n: int, k: int) -> None:
     from sstricks.ops.cuda import k_subset as launchers
 
-    u = torch.empty(ROWS, n, dtype=torch.float64)
-    launchers.marginals(u, k)
-    launchers.marginals_jvp(u, u, k)
-    launchers.log_partition(u, k)
-    launchers.sample(u, u, k)
+    u, bounds = torch.empty(ROWS, n, dtype=torch.float64), torch.empty(ROWS, 2, dtype=torch.int64)
+    launchers.marginals(u, bounds, k)
+    launchers.marginals_jvp(u, u, bounds, k)
+    launchers.log_partition(u, bounds, k)
+    launchers.sample(u, u, bounds, k)
 
 
 def chain(n: int, k: int) -> None:

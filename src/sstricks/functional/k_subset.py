@@ -4,7 +4,6 @@ from torch import Tensor
 from sstricks.functional.checks import subset_size
 from sstricks.functional.utility import from_working, to_working
 from sstricks.ops import k_subset, separable
-from sstricks.ops.k_subset import distinct_rows
 
 
 def top_k(u: Tensor, k: int) -> Tensor:
@@ -77,7 +76,7 @@ def k_subset_marginals(u: Tensor, k: int) -> Tensor:
         tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
     k = subset_size(u, k)
-    return from_working(k_subset.marginals(to_working(u), k), u.dtype)
+    return from_working(k_subset.marginals(to_working(u), k_subset.exactly(u, k), k), u.dtype)
 
 
 def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
@@ -90,7 +89,7 @@ def k_subset_log_partition(u: Tensor, k: int) -> Tensor:
         tensor(6.)
     """
     k = subset_size(u, k)
-    return from_working(k_subset.log_partition(to_working(u), k), u.dtype)
+    return from_working(k_subset.log_partition(to_working(u), k_subset.exactly(u, k), k), u.dtype)
 
 
 def k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -112,9 +111,5 @@ def k_subset_sample(u: Tensor, k: int, *, generator: torch.Generator | None = No
         tensor([1., 0., 1.])
     """
     k = subset_size(u, k)
-    u_in, u = u, to_working(u.detach())
-    uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
-    # On the CPU, rows that are merely repeated go through the recursion once.
-    repeated = u.device.type == "cpu" and distinct_rows(u).shape != u.shape
-    sample = k_subset.sample.twin if repeated else k_subset.sample
-    return from_working(sample(u, uniform, k), u_in.dtype)
+    v = to_working(u.detach())
+    return from_working(k_subset.draw(v, k_subset.exactly(v, k), k, generator), u.dtype)

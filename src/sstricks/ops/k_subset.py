@@ -1,27 +1,30 @@
-r"""The exponential family of k-subsets, p(x) ∝ exp(uᵀx) on Σx = k: log Z, marginals, and their derivative (B.4).
+r"""The exponential family of subsets of bounded size, p(x) ∝ exp(uᵀx) on a ≤ Σx ≤ b: log Z, marginals and more (B.4).
 
-This is the law of n independent coins, conditioned on k heads. The heads' log-odds may all be shifted by one ν without
-changing the conditional law; choose ν with :math:`\sum_i \sigma(u_i + \nu) \approx k`, and the event conditioned on is
-close to the most likely one, so that probabilities may be computed as they are, without logarithms: with p = σ(u + ν),
-q = 1 − p,
+The k-subsets are those with a = b = k. This is the law of n independent coins, conditioned on the number of heads. The
+log-odds of all may be shifted by one ν if s heads are given the weight :math:`c_s = e^{(r - s) \nu}`, for any r. Take ν
+= 0 where the coins' own mean :math:`\sum_i \sigma(u_i)` is within the bounds; elsewhere let r be the bound that it is
+beyond, and :math:`\sum_i \sigma(u_i + \nu) \approx r`. Then all c_s ≤ 1, and what is conditioned on is close to the most
+likely event, so that probabilities may be computed as they are, without logarithms: with p = σ(u + ν), q = 1 − p,
 
 .. math:: A_{i+1}(j) = q_i A_i(j) + p_i A_i(j-1), \quad
-          x_i = p_i \sum_j A_i(j) B_{i+1}(k-1-j) \,/\, A_n(k)
+          B_i(j) = q_i B_{i+1}(j) + p_i B_{i+1}(j+1), \quad
+          x_i = p_i \sum_j A_i(j) B_{i+1}(j+1) \,/\, B_0(0)
 
-where A counts the heads before item i and B those after it. All terms are positive. The partition function is
-:math:`\log Z = \log A_n(k) + \sum_i \log(1 + e^{u_i+\nu}) - k\nu`.
+where A counts the heads before item i and B, from :math:`B_n = c`, is the weight of what can follow them. All terms are
+positive. The partition function is :math:`\log Z = \log B_0(0) + \sum_i \log(1 + e^{u_i+\nu}) - r\nu`.
 
-**Derivative** in the direction g: the product rule on every line, with :math:`dp = -dq = pq\,(g - \bar g)`. Shifting g
-by a constant changes nothing either (Σx is constant); its mean under the weights pq keeps the terms small. The Jacobian
-is the covariance matrix, hence symmetric: the backward pass is this derivative in the direction of the incoming
-gradient.
+**Derivative** in the direction g: the product rule on every line, with :math:`dp = -dq = pq\,(g - \bar g)`. The mean of
+g under the weights pq is taken out, which keeps the terms small, and adds :math:`dc_s = (s - r) \bar g c_s`. The
+Jacobian is the covariance matrix, hence symmetric: the backward pass is this derivative in the direction of the
+incoming gradient.
 
 **Samples.** One walk over the items, each chosen with its probability given those before it, which depends on how many
-are left to choose. Rows that are repeated along a dimension, as when many samples of one law are drawn, go through the
+there may be still. Rows that are repeated along a dimension, as when many samples of one law are drawn, go through the
 recursion once.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,26 +35,46 @@ from sstricks.ops.operator import operator
 from sstricks.ops.threads import over_rows
 
 
-def _shifted(u: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The y = u − u₍ₖ₎ + ν with Σσ(y) near k, and u₍ₖ₎ and ν, which carry no gradient, since none depends on them."""
-    top = u.detach().topk(min(k + 1, u.shape[-1]), -1).values
-    edge = top[..., k - 1 : k]
-    below = top[..., k:] if k < u.shape[-1] else torch.full_like(edge, -torch.inf)
-    v = u - edge
+class Coins(NamedTuple):
+    """Independent coins of probability p = σ(y) = 1 − q, and the weight of each number of heads, 0 out of bounds."""
+
+    p: Tensor
+    q: Tensor
+    y: Tensor
+    edge: Tensor
+    nu: Tensor
+    size: Tensor
+    weights: Tensor
+
+
+def coins(u: Tensor, bounds: Tensor, k: int) -> Coins:
+    """Coins whose law, weighted, is the exponential family: y = u − edge + ν leads near the size r.
+
+    What the law does not depend on (edge, ν, r and the weights) carries no gradient.
+    """
+    least, most = bounds[..., :1], bounds[..., 1:]
+    mean = u.detach().sigmoid().sum(-1, keepdim=True)
+    size = torch.where((mean > most) | (least == most), most, least)
+    inside = (least < most) & (mean <= most) & (least <= mean)
+    top = u.detach().sort(-1, descending=True).values
+    edge = top.gather(-1, (size - 1).clamp(min=0))
+    below = torch.cat([top, torch.full_like(edge, -torch.inf)], -1).gather(-1, size)
     nu = (edge - below).clamp(max=2000.0) / 2
+    edge = torch.where(inside | (size == 0), 0.0, edge)
+    v = u - edge
     reach = math.log(2.0 * u.shape[-1])
     low, high = nu - reach, nu + reach
     for _ in range(24):  # halves [−log 2n, log 2n] to 1e-6
         nu = (low + high) / 2
-        over = (v.detach() + nu).sigmoid().sum(-1, keepdim=True) > k
+        over = (v.detach() + nu).sigmoid().sum(-1, keepdim=True) > size
         low, high = torch.where(over, low, nu), torch.where(over, nu, high)
-    return v + nu, edge, nu
-
-
-def coins(u: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The probabilities p and 1 − p of independent coins whose law, given k heads, is the exponential family."""
-    y = _shifted(u, k)[0]
-    return y.sigmoid(), (-y).sigmoid()
+    nu = torch.where(inside, 0.0, torch.where(size == 0, torch.finfo(u.dtype).min / 2, nu))  # of size 0, none
+    sizes = torch.arange(k + 1, device=u.device)
+    more = size - sizes
+    weights = torch.where(more == 0, 1.0, (more * (nu - edge)).exp())
+    weights = torch.where((least <= sizes) & (sizes <= most), weights, 0.0)
+    y = v + nu
+    return Coins(y.sigmoid(), (-y).sigmoid(), y, edge, nu, size, weights)
 
 
 def _convolve(a: Tensor, b: Tensor, states: int) -> Tensor:
@@ -108,28 +131,29 @@ def _handed_down(outside: Tensor, level: Tensor) -> Tensor:
     return outside[..., : level.shape[-2] // 2, :].repeat_interleave(2, -2)
 
 
-def _root(top: Tensor, k: int) -> Tensor:
-    return pad(torch.ones_like(top[..., :1]), (k, top.shape[-1] - 1 - k))
+def _root(top: Tensor, weights: Tensor) -> Tensor:
+    return pad(weights, (0, top.shape[-1] - weights.shape[-1])).unsqueeze(-2)
 
 
-def _marginals(u: Tensor, k: int) -> Tensor:
+def _marginals(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     """The twin: laws are convolved up a binary tree and weights of completion handed down it, in 2 log₂ n steps."""
-    levels = _upward(*coins(u, k), k)
-    outside = _root(levels[-1], k)
+    c = coins(u, bounds, k)
+    levels = _upward(c.p, c.q, k)
+    outside = _root(levels[-1], c.weights)
     for level in reversed(levels[:-1]):
         outside = _correlate(_handed_down(outside, level), _siblings(level), level.shape[-1])
     items = (levels[0] * outside)[..., : u.shape[-1], :]
     return items[..., 1] / items.sum(-1)
 
 
-def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
-    p, q = coins(u, k)
-    spread = p * q
+def _marginals_jvp(u: Tensor, g: Tensor, bounds: Tensor, k: int) -> Tensor:
+    c = coins(u, bounds, k)
+    spread = c.p * c.q
     center = (spread * g).sum(-1, keepdim=True) / (spread.sum(-1, keepdim=True) + 1e-300)
-    levels = _upward(p, q, k)
+    levels = _upward(c.p, c.q, k)
     dlevels = _upward_tangent(levels, spread * (g - center), k)
-    outside = _root(levels[-1], k)
-    doutside = torch.zeros_like(outside)
+    outside = _root(levels[-1], c.weights)
+    doutside = _root(levels[-1], (torch.arange(k + 1, device=u.device) - c.size) * center * c.weights)
     for level, dlevel in zip(reversed(levels[:-1]), reversed(dlevels[:-1]), strict=True):
         above, dabove, states = _handed_down(outside, level), _handed_down(doutside, level), level.shape[-1]
         doutside = _correlate(dabove, _siblings(level), states) + _correlate(above, _siblings(dlevel), states)
@@ -141,14 +165,14 @@ def _marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
     return (ditems[..., 1] - items[..., 1] / total * ditems.sum(-1)) / total
 
 
-def _log_partition(u: Tensor, k: int) -> Tensor:
-    y, edge, nu = _shifted(u, k)
-    law = _upward(y.sigmoid(), (-y).sigmoid(), k)[-1]
+def _log_partition(u: Tensor, bounds: Tensor, k: int) -> Tensor:
+    c = coins(u, bounds, k)
+    law = _upward(c.p, c.q, k)[-1][..., 0, : k + 1]
     # Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
-    large = y > 0
-    terms = torch.where(large, u - edge, 0.0) + y.abs().neg().exp().log1p()
-    rest = (large.sum(-1, keepdim=True) - k) * nu + k * edge
-    return law[..., 0, k].log() + terms.sum(-1) + rest.squeeze(-1)
+    large = c.y > 0
+    terms = torch.where(large, u - c.edge, 0.0) + c.y.abs().neg().exp().log1p()
+    rest = (large.sum(-1, keepdim=True) - c.size) * c.nu + c.size * c.edge
+    return (law * c.weights[..., : law.shape[-1]]).sum(-1).log() + terms.sum(-1) + rest.squeeze(-1)
 
 
 def _launch(kernel_name: str, out: Tensor, k: int, *rows: Tensor) -> Tensor:
@@ -160,95 +184,110 @@ def _launch(kernel_name: str, out: Tensor, k: int, *rows: Tensor) -> Tensor:
     return out
 
 
-@operator("sstricks::k_subset_marginals", core=(1,))
-def marginals(u: Tensor, k: int) -> Tensor:
+def exactly(u: Tensor, k: int) -> Tensor:
+    """The bounds of k-subsets, for the device of u."""
+    return torch.full((2,), k, device=u.device)
+
+
+@operator("sstricks::k_subset_marginals", core=(1, 1))
+def marginals(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     """The marginals P(xᵢ = 1), shape (*batch, n), of the exponential family with parameters u (B.4, eq. 8).
 
     Args:
-        u: Natural parameters, shape (*batch, n), at least k of them above −∞.
-        k: The size of the subsets, 1 ≤ k ≤ n.
+        u: Natural parameters, shape (*batch, n), as many of them above −∞ as the lower bound.
+        bounds: The smallest and the largest size, integers from 0 to n, shape (*batch, 2).
+        k: The largest of the largest sizes.
     """
-    return _marginals(u, k)
+    return _marginals(u, bounds, k)
 
 
-@operator("sstricks::k_subset_marginals_jvp", core=(1, 1))
-def marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
+@operator("sstricks::k_subset_marginals_jvp", core=(1, 1, 1))
+def marginals_jvp(u: Tensor, g: Tensor, bounds: Tensor, k: int) -> Tensor:
     """The derivative of `marginals` in the direction g, shape (*batch, n)."""
-    return _marginals_jvp(u, g, k)
+    return _marginals_jvp(u, g, bounds, k)
 
 
-@operator("sstricks::k_subset_log_partition", core=(1,), output_core=0)
-def log_partition(u: Tensor, k: int) -> Tensor:
-    """The log-partition function log Σ_{Σx=k} exp(uᵀx), shape (*batch)."""
-    return _log_partition(u, k)
+@operator("sstricks::k_subset_log_partition", core=(1, 1), output_core=0)
+def log_partition(u: Tensor, bounds: Tensor, k: int) -> Tensor:
+    """The log-partition function log Σ exp(uᵀx), shape (*batch)."""
+    return _log_partition(u, bounds, k)
 
 
 @marginals.cpu
-def _(u: Tensor, k: int) -> Tensor:
-    return _launch("marginals", torch.empty_like(u), k, u)
+def _(u: Tensor, bounds: Tensor, k: int) -> Tensor:
+    return _launch("marginals", torch.empty_like(u), k, u, bounds)
 
 
 @marginals_jvp.cpu
-def _(u: Tensor, g: Tensor, k: int) -> Tensor:
-    return _launch("marginals_jvp", torch.empty_like(u), k, u, g)
+def _(u: Tensor, g: Tensor, bounds: Tensor, k: int) -> Tensor:
+    return _launch("marginals_jvp", torch.empty_like(u), k, u, bounds, g)
 
 
 @log_partition.cpu
-def _(u: Tensor, k: int) -> Tensor:
-    return _launch("log_partition", u.new_empty(len(u)), k, u)
+def _(u: Tensor, bounds: Tensor, k: int) -> Tensor:
+    return _launch("log_partition", u.new_empty(len(u)), k, u, bounds)
 
 
 @marginals.cuda
-def _(u: Tensor, k: int) -> Tensor:
+def _(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     from sstricks.ops.cuda.k_subset import marginals as launch
 
-    return launch(u, k)
+    return launch(u, bounds, k)
 
 
 @marginals_jvp.cuda
-def _(u: Tensor, g: Tensor, k: int) -> Tensor:
+def _(u: Tensor, g: Tensor, bounds: Tensor, k: int) -> Tensor:
     from sstricks.ops.cuda.k_subset import marginals_jvp as launch
 
-    return launch(u, g, k)
+    return launch(u, g, bounds, k)
 
 
 @log_partition.cuda
-def _(u: Tensor, k: int) -> Tensor:
+def _(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     from sstricks.ops.cuda.k_subset import log_partition as launch
 
-    return launch(u, k)
+    return launch(u, bounds, k)
 
 
 attach_gradients(marginals, marginals_jvp, log_partition, _marginals_jvp)
 
 
-@operator("sstricks::k_subset_sample", core=(1, 1))
-def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
-    """The k-subset with p(x) ∝ exp(uᵀx) that independent uniforms lead to, shape (*batch, n).
+@operator("sstricks::k_subset_sample", core=(1, 1, 1))
+def sample(u: Tensor, uniform: Tensor, bounds: Tensor, k: int) -> Tensor:
+    """The subset with p(x) ∝ exp(uᵀx) that independent uniforms lead to, shape (*batch, n).
 
     Args:
-        u: Natural parameters, shape (*batch, n), at least k of them above −∞.
+        u: Natural parameters, shape (*batch, n), as many of them above −∞ as the lower bound.
         uniform: Numbers in [0, 1), shape (*batch, n).
-        k: The size of the subsets, 1 ≤ k ≤ n.
+        bounds: The smallest and the largest size, integers from 0 to n, shape (*batch, 2).
+        k: The largest of the largest sizes.
     """
-    p, q = coins(distinct_rows(u), k)
-    heads = pad(torch.ones_like(p[..., :1]), (0, k))  # P(j heads among the items after this one)
+    c = coins(distinct_rows(u), distinct_rows(bounds), k)
+    weight = c.weights.flip(-1)  # of what can follow, by how many there may be still
     share = []
     for i in range(u.shape[-1] - 1, -1, -1):
-        take = p[..., i : i + 1] * pad(heads[..., :-1], (1, 0))
-        heads = q[..., i : i + 1] * heads + take
-        share.append(take / torch.where(heads > 0, heads, 1.0))
+        take = c.p[..., i : i + 1] * pad(weight[..., :-1], (1, 0))
+        weight = c.q[..., i : i + 1] * weight + take
+        share.append(take / torch.where(weight > 0, weight, 1.0))
     return walk([c.unsqueeze(-2) for c in reversed(share)], k, uniform)
 
 
 @sample.cuda
-def _(u: Tensor, uniform: Tensor, k: int) -> Tensor:
+def _(u: Tensor, uniform: Tensor, bounds: Tensor, k: int) -> Tensor:
     from sstricks.ops.cuda.k_subset import sample as launch
 
-    return launch(u, uniform, k)
+    return launch(u, uniform, bounds, k)
 
 
 attach_no_gradient(sample)
+
+
+def draw(u: Tensor, bounds: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
+    """One exact sample for each row of u; arguments are those of `sample`."""
+    uniform = torch.rand(u.shape, dtype=u.dtype, device=u.device, generator=generator)
+    # On the CPU, rows that are merely repeated go through the recursion once.
+    repeated = u.device.type == "cpu" and distinct_rows(u).shape != u.shape
+    return (sample.twin if repeated else sample)(u, uniform, bounds, k)
 
 
 def distinct_rows(u: Tensor) -> Tensor:

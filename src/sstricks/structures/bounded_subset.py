@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from itertools import combinations
 from math import comb
 
@@ -6,10 +5,8 @@ import torch
 from torch import Tensor
 
 from sstricks.errors import check_integer, invalid, joint_shape
-from sstricks.functional import k_subset_sample
 from sstricks.functional.checks import check_n
 from sstricks.ops import k_subset
-from sstricks.ops.noise import standard_exponential
 from sstricks.ops.operator import is_checked, is_eager
 from sstricks.regularizers import ExponentialFamilyEntropy, Regularizer, SeparableRegularizer
 from sstricks.solvers.registry import find_solver, register_solver
@@ -27,11 +24,7 @@ class BoundedSubset(Structure):
 
     The argmax takes the items of positive utility, and more or fewer of the best where the bounds ask for it. So do the
     relaxations: that of `Subset` where its size is within the bounds, else that of the `KSubset` at the bound it is
-    beyond, since all that the bound adds is one multiplier. The exponential family is a mixture of those of all sizes,
-
-    .. math:: \log Z = \log \sum_{s=a}^{b} Z_s, \qquad Z_s = \sum_{\sum x = s} \exp u^\top x,
-
-    which takes one call for each size: choose bounds no wider than needed.
+    beyond, since all that the bound adds is one multiplier. The exponential family takes O(nb), as for k-subsets.
 
     Args:
         n: The number of items.
@@ -66,6 +59,7 @@ class BoundedSubset(Structure):
         if (low > high).any():
             raise invalid("at_most", high.tolist(), f"numbers >= at_least = {low.tolist()}", "Swap the two.")
         self.n, self.at_least, self.at_most = n, low, high
+        self._bounds = torch.stack(torch.broadcast_tensors(low, high), -1)
         if batch and mask is None:
             mask = torch.ones(n, dtype=torch.bool)
         if mask is not None:
@@ -118,34 +112,15 @@ class BoundedSubset(Structure):
             row[list(chosen)] = 1.0
         return x
 
-    def _for_each_size(self, u: Tensor, function: Callable[[Tensor, int], Tensor], of_none: Tensor) -> Tensor:
-        """What a function of utilities and k ≥ 1 gives for every size, shape (sizes, …), and what k = 0 has."""
-        exists = self._has_size(u)
-        rows = (torch.where(there.unsqueeze(-1), u, 0.0) for there in exists)  # zeros have subsets of any size
-        found = [function(row, s) if s else of_none for row, s in zip(rows, self._sizes, strict=True)]
-        return torch.stack(torch.broadcast_tensors(*found))
-
-    def _has_size(self, u: Tensor) -> Tensor:
-        """Which rows have subsets of each size, shape (sizes, *batch)."""
-        low, high = self._limits(u)
-        high = torch.minimum(high, (u != -torch.inf).sum(-1))
-        sizes = torch.arange(self._sizes.start, self._sizes.stop, device=u.device).view(-1, *[1] * (u.dim() - 1))
-        return (low <= sizes) & (sizes <= high)
-
-    def _log_weights(self, u: Tensor) -> Tensor:
-        """Log Z of the subsets of each size, −∞ where there are none, shape (sizes, *batch)."""
-        value = self._for_each_size(u, k_subset.log_partition, torch.zeros_like(u[..., 0]))
-        return torch.where(self._has_size(u), value, -torch.inf)
+    def _law(self, u: Tensor) -> tuple[Tensor, Tensor, int]:
+        """What the operators take."""
+        return u, self.placed("_bounds", u.device), self._sizes.stop - 1
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return self._log_weights(u).logsumexp(0)
+        return k_subset.log_partition(*self._law(u))
 
     def _sample(self, u: Tensor, generator: torch.Generator | None) -> Tensor:
-        weights = self._log_weights(u)
-        size = (weights - standard_exponential(weights, weights.shape, generator).log()).argmax(0)
-        each = self._for_each_size(u, lambda u, s: k_subset_sample(u, s, generator=generator), torch.zeros_like(u))
-        x = each.gather(0, size[None, ..., None].expand(1, *u.shape)).squeeze(0)
-        return x.masked_fill(u.isnan().any(-1, keepdim=True), torch.nan)
+        return k_subset.draw(*self._law(u), generator)
 
 
 def _bound(argument: str, value: int | Tensor, n: int) -> Tensor:
@@ -172,8 +147,4 @@ def _(subset: BoundedSubset, f: SeparableRegularizer, u: Tensor) -> Tensor:
 
 @register_solver(BoundedSubset, ExponentialFamilyEntropy)
 def _(subset: BoundedSubset, f: Regularizer, u: Tensor) -> Tensor:
-    each = subset._for_each_size(u, k_subset.marginals, torch.zeros_like(u))
-    weights = subset._log_weights(u).softmax(0).unsqueeze(-1)
-    likeliest = each.gather(0, weights.argmax(0, keepdim=True).expand(1, *u.shape))
-    # Differences, so that where all sizes are sure of an item the mixture is.
-    return likeliest.squeeze(0) + (weights * (each - likeliest)).sum(0)
+    return k_subset.marginals(*subset._law(u))

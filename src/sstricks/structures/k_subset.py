@@ -66,7 +66,7 @@ class KSubset(Structure):
         return torch.zeros(len(chosen), self.n).scatter(-1, chosen, 1.0)
 
     def _log_partition(self, u: Tensor) -> Tensor:
-        return k_subset.log_partition(u, self.k)
+        return k_subset.log_partition(u, k_subset.exactly(u, self.k), self.k)
 
     def _log_softmax(self, u: Tensor, regularizer: Regularizer) -> Tensor | None:
         if isinstance(regularizer, CategoricalEntropy | BinaryEntropy):
@@ -94,7 +94,7 @@ def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
 
 @register_solver(KSubset, ExponentialFamilyEntropy)
 def _(subset: KSubset, f: Regularizer, u: Tensor) -> Tensor:
-    return k_subset.marginals(u, subset.k)
+    return k_subset.marginals(u, k_subset.exactly(u, subset.k), subset.k)
 
 
 @register_solver(KSubset, TsallisEntropy)

@@ -7,6 +7,14 @@ from sstricks.ops import k_subset as operators
 from sstricks.ops.cuda import k_subset as launchers
 
 SIZES = pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 1), (2, 2), (5, 1), (7, 3), (8, 7), (9, 9), (13, 4)])
+WITHIN = pytest.mark.parametrize("bounded", [False, True])
+
+
+def bounds(k: int, bounded: bool) -> torch.Tensor:
+    """One size for all rows, or several."""
+    low = torch.tensor([0, k, k - 1, 0, k // 2, 0, 0, k])
+    high = torch.tensor([0, k, k, k, k, k, max(k - 1, 0), k])
+    return torch.stack([low.clamp(max=high), high], -1) if bounded else torch.full((8, 2), k)
 
 
 def utilities(n: int, k: int) -> torch.Tensor:
@@ -22,46 +30,56 @@ def utilities(n: int, k: int) -> torch.Tensor:
     return u
 
 
+@WITHIN
 @SIZES
-def test_marginals_equal_twin(n: int, k: int):
-    u = utilities(n, k)
-    torch.testing.assert_close(launchers.marginals(u, k), operators.marginals.twin(u, k), rtol=0, atol=1e-13)
-
-
-@SIZES
-def test_marginals_jvp_equals_twin(n: int, k: int):
-    u = utilities(n, k)
-    g = torch.randn(u.shape, dtype=torch.float64)
-    found, expected = launchers.marginals_jvp(u, g, k), operators.marginals_jvp.twin(u, g, k)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-@SIZES
-def test_log_partition_equals_twin(n: int, k: int):
-    u = utilities(n, k)
+def test_marginals_equal_twin(n: int, k: int, bounded: bool):
+    u, within = utilities(n, k), bounds(k, bounded)
     torch.testing.assert_close(
-        launchers.log_partition(u, k), operators.log_partition.twin(u, k), rtol=1e-14, atol=1e-12
+        launchers.marginals(u, within, k), operators.marginals.twin(u, within, k), rtol=0, atol=1e-13
     )
 
 
+@WITHIN
 @SIZES
-def test_sample_equals_twin(n: int, k: int):
-    u = utilities(n, k)
+def test_marginals_jvp_equals_twin(n: int, k: int, bounded: bool):
+    u, within = utilities(n, k), bounds(k, bounded)
+    g = torch.randn(u.shape, dtype=torch.float64)
+    found, expected = launchers.marginals_jvp(u, g, within, k), operators.marginals_jvp.twin(u, g, within, k)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@WITHIN
+@SIZES
+def test_log_partition_equals_twin(n: int, k: int, bounded: bool):
+    u, within = utilities(n, k), bounds(k, bounded)
+    torch.testing.assert_close(
+        launchers.log_partition(u, within, k), operators.log_partition.twin(u, within, k), rtol=1e-14, atol=1e-12
+    )
+
+
+@WITHIN
+@SIZES
+def test_sample_equals_twin(n: int, k: int, bounded: bool):
+    u, within = utilities(n, k), bounds(k, bounded)
     uniform = torch.rand(u.shape, dtype=torch.float64)
-    assert torch.equal(launchers.sample(u, uniform, k), operators.sample.twin(u, uniform, k))
+    assert torch.equal(launchers.sample(u, uniform, within, k), operators.sample.twin(u, uniform, within, k))
 
 
 def test_an_invalid_row_is_nan_and_no_other():
     u = utilities(7, 3)
     u[2] = math.nan
     invalid = [row == 2 for row in range(len(u))]
-    ones = torch.ones_like(u)
-    for found in (launchers.marginals(u, 3), launchers.marginals_jvp(u, ones, 3), launchers.sample(u, ones / 2, 3)):
+    ones, three = torch.ones_like(u), bounds(3, False)
+    for found in (
+        launchers.marginals(u, three, 3),
+        launchers.marginals_jvp(u, ones, three, 3),
+        launchers.sample(u, ones / 2, three, 3),
+    ):
         assert found.isnan().all(-1).tolist() == found.isnan().any(-1).tolist() == invalid
-    assert launchers.log_partition(u, 3).isnan().tolist() == invalid
+    assert launchers.log_partition(u, three, 3).isnan().tolist() == invalid
 
 
 def test_more_rows_than_programs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launchers, "programs", lambda rows, numbers: 3)
-    u = utilities(5, 2)
-    torch.testing.assert_close(launchers.marginals(u, 2), operators.marginals.twin(u, 2), rtol=0, atol=1e-13)
+    u, two = utilities(5, 2), bounds(2, True)
+    torch.testing.assert_close(launchers.marginals(u, two, 2), operators.marginals.twin(u, two, 2), rtol=0, atol=1e-13)

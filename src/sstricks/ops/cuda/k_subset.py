@@ -15,22 +15,32 @@ from sstricks.ops.cuda.order import INF, kth_largest
 
 _ENOUGH = tl.constexpr(0.25)  # Σσ(u+ν) need only be near k: then P(Σ=k) is near the mode of its law
 _MOST_STEPS = tl.constexpr(200)
+_NEVER = tl.constexpr(-8e307)  # a shift that leaves no item
 
 
 @triton.jit
-def _coins(u, n, k, LEAVES: tl.constexpr):
-    """The utilities from the k-th largest on, the shift ν with Σσ near k, and the k-th largest."""
+def _coins(u, bounds, n, LEAVES: tl.constexpr):
+    """The utilities from an edge on, the shift ν with which they lead near a size, the edge and the size."""
     i = tl.arange(0, LEAVES)
+    least = tl.load(bounds).to(tl.int32)
+    most = tl.load(bounds + 1).to(tl.int32)
     v = tl.load(u + i, mask=i < n, other=-INF)
-    edge, below = kth_largest(v, k)
-    v = v - edge
+    z = tl.exp(-tl.abs(v))
+    mean = tl.sum(tl.where(v > 0.0, 1.0, z) / (1.0 + z))
+    size = tl.where((mean > most) | (least == most), most, least)
+    inside = (least < most) & (mean <= most) & (least <= mean)
+    edge, below = kth_largest(v, tl.maximum(size, 1))
     nu = 0.5 * tl.minimum(edge - below, 2000.0)
+    if inside | (size == 0):
+        edge = edge * 0.0
+        nu = tl.where(inside, 0.0, edge + _NEVER)
+    v = v - edge
     reach = tl.log(2.0 * n.to(tl.float64))
     low = nu - reach
     high = nu + reach
     z = tl.exp(-tl.abs(v + nu))
     p = tl.where(v + nu > 0.0, 1.0, z) / (1.0 + z)
-    excess = tl.sum(p) - k
+    excess = tl.where(inside, 0.0, tl.sum(p) - size)
     steps = 0
     while (tl.abs(excess) > _ENOUGH) & (steps < _MOST_STEPS):
         low = tl.where(excess > 0.0, low, nu)
@@ -39,9 +49,17 @@ def _coins(u, n, k, LEAVES: tl.constexpr):
         nu = tl.where((newton > low) & (newton < high), newton, 0.5 * (low + high))
         z = tl.exp(-tl.abs(v + nu))
         p = tl.where(v + nu > 0.0, 1.0, z) / (1.0 + z)
-        excess = tl.sum(p) - k
+        excess = tl.sum(p) - size
         steps += 1
-    return v, nu, edge
+    return v, nu, edge, size
+
+
+@triton.jit
+def _weights(bounds, s, nu, edge, size):
+    """What sizes s weigh beside the one that ν leads to, 0 out of bounds."""
+    more = (size - s).to(tl.float64)
+    weights = tl.exp(tl.where(more == 0.0, 0.0, more * (nu - edge)))
+    return tl.where((tl.load(bounds) <= s) & (s <= tl.load(bounds + 1)), weights, 0.0)
 
 
 @triton.jit
@@ -86,7 +104,7 @@ def _up(level, dlevel, k, LEAVES: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.
 
 @triton.jit
 def _down(
-    level, dlevel, outside, doutside, k,
+    level, dlevel, outside, doutside, k, bounds, nu, edge, near, center,
     LEAVES: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr, TANGENT: tl.constexpr,
 ):  # fmt: skip
     """Hand weights of completion down, from the level below the last to that of single items; return where they are."""
@@ -98,9 +116,10 @@ def _down(
     wide = tl.minimum(2 * LEAVES, STATES)
     for start in range(0, wide, BLOCK):
         s = start + tl.arange(0, BLOCK)
-        tl.store(now + s, (s == k).to(tl.float64), mask=s < wide)
+        weights = _weights(bounds, s, nu, edge, near)
+        tl.store(now + s, weights, mask=s < wide)
         if TANGENT:
-            tl.store(dnow + s, 0.0 * s.to(tl.float64), mask=s < wide)
+            tl.store(dnow + s, (s - near) * center * weights, mask=s < wide)
     tl.debug_barrier()
     groups = 2
     while groups <= LEAVES:
@@ -139,36 +158,41 @@ def _down(
     return now, dnow
 
 
-@triton.jit(do_not_specialize=["rows", "n", "k", "size"])
+@triton.jit(do_not_specialize=["rows", "n", "k", "length"])
 def _marginals(
-    u, g, out, memory, rows, n, k, size,
+    u, g, bounds, out, memory, rows, n, k, length,
     LEAVES: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr, TANGENT: tl.constexpr,
 ):  # fmt: skip
     """Marginals, or with TANGENT their derivative in the direction g."""
-    level = memory + tl.program_id(0).to(tl.int64) * size
-    outside = level + size // (1 + TANGENT) - 4 * LEAVES
-    dlevel = level + size // 2
-    doutside = outside + size // 2
+    level = memory + tl.program_id(0).to(tl.int64) * length
+    outside = level + length // (1 + TANGENT) - 4 * LEAVES
+    dlevel = level + length // 2
+    doutside = outside + length // 2
     i = tl.arange(0, LEAVES)
     number = tl.program_id(0).to(tl.int64)
     while number < rows:
         row = number * n
-        v, nu, _ = _coins(u + row, n, k, LEAVES)
+        of = bounds + number * 2
+        v, nu, edge, size = _coins(u + row, of, n, LEAVES)
         z = tl.exp(-tl.abs(v + nu))
         p = tl.where(v + nu > 0.0, 1.0, z) / (1.0 + z)
         q = tl.where(v + nu > 0.0, z, 1.0) / (1.0 + z)
         tl.store(level + 2 * i, q)
         tl.store(level + 2 * i + 1, p)
         dp = 0.0 * p
+        center = 0.0 * nu
         if TANGENT:
             spread = p * q
             pull = tl.load(g + row + i, mask=i < n, other=0.0)
-            dp = spread * (pull - tl.sum(spread * pull) / (tl.sum(spread) + 1e-300))
+            center = tl.sum(spread * pull) / (tl.sum(spread) + 1e-300)
+            dp = spread * (pull - center)
             tl.store(dlevel + 2 * i, -dp)
             tl.store(dlevel + 2 * i + 1, dp)
         tl.debug_barrier()
         last, dlast = _up(level, dlevel, k, LEAVES, STATES, BLOCK, TANGENT)
-        now, dnow = _down(last, dlast, outside, doutside, k, LEAVES, STATES, BLOCK, TANGENT)
+        now, dnow = _down(
+            last, dlast, outside, doutside, k, of, nu, edge, size, center, LEAVES, STATES, BLOCK, TANGENT
+        )  # fmt: skip
         none = tl.load(now + 2 * i) * q
         one = tl.load(now + 2 * i + 1) * p
         total = none + one
@@ -182,15 +206,16 @@ def _marginals(
         number += tl.num_programs(0)
 
 
-@triton.jit(do_not_specialize=["rows", "n", "k", "size"])
+@triton.jit(do_not_specialize=["rows", "n", "k", "length"])
 def _log_partition(
-    u, out, memory, rows, n, k, size, LEAVES: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr
+    u, bounds, out, memory, rows, n, k, length, LEAVES: tl.constexpr, STATES: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    level = memory + tl.program_id(0).to(tl.int64) * size
+    level = memory + tl.program_id(0).to(tl.int64) * length
     i = tl.arange(0, LEAVES)
     number = tl.program_id(0).to(tl.int64)
     while number < rows:
-        v, nu, edge = _coins(u + number * n, n, k, LEAVES)
+        of = bounds + number * 2
+        v, nu, edge, size = _coins(u + number * n, of, n, LEAVES)
         z = tl.exp(-tl.abs(v + nu))
         large = v + nu > 0.0
         tl.store(level + 2 * i, tl.where(large, z, 1.0) / (1.0 + z))
@@ -199,36 +224,43 @@ def _log_partition(
         last, _ = _up(level, level, k, LEAVES, STATES, BLOCK, False)
         # Σ log(1 + exp(u+ν)) − kν, term by term so that large ν cancel in pairs.
         terms = tl.sum(tl.where(large, v, 0.0) + tl.log(1.0 + z))
-        surplus = tl.sum(large.to(tl.int32)) - k
-        value = tl.log(tl.load(last + k)) + terms + surplus * nu + k * edge
+        surplus = tl.sum(large.to(tl.int32)) - size
+        total = 0.0 * nu
+        for start in range(0, k + 1, BLOCK):
+            s = start + tl.arange(0, BLOCK)
+            total += tl.sum(tl.load(last + s, mask=s <= k, other=0.0) * _weights(of, s, nu, edge, size))
+        value = tl.log(total) + terms + surplus * nu + size * edge
         tl.store(out + number, value)
         tl.debug_barrier()
         number += tl.num_programs(0)
 
 
 @triton.jit(do_not_specialize=["n", "k"])
-def _toss(u, p, q, n, k, LEAVES: tl.constexpr):
-    """The probabilities of all coins."""
+def _toss(u, bounds, p, q, weights, n, k, LEAVES: tl.constexpr, STATES: tl.constexpr):
+    """The probabilities of all coins, and the weights of sizes, by how many there may be still."""
     row = tl.program_id(0).to(tl.int64) * n
+    of = bounds + tl.program_id(0).to(tl.int64) * 2
     i = tl.arange(0, LEAVES)
-    v, nu, _ = _coins(u + row, n, k, LEAVES)
+    v, nu, edge, size = _coins(u + row, of, n, LEAVES)
     z = tl.exp(-tl.abs(v + nu))
     tl.store(p + row + i, tl.where(v + nu > 0.0, 1.0, z) / (1.0 + z), mask=i < n)
     tl.store(q + row + i, tl.where(v + nu > 0.0, z, 1.0) / (1.0 + z), mask=i < n)
+    s = tl.arange(0, STATES)
+    tl.store(weights + tl.program_id(0).to(tl.int64) * STATES + s, _weights(of, k - s, nu, edge, size))
 
 
 @triton.jit(do_not_specialize=["n", "k"])
-def _walk(p, q, uniform, out, share, n, k, STATES: tl.constexpr):
+def _walk(p, q, weights, uniform, out, share, n, k, STATES: tl.constexpr):
     """One walk over the items, each chosen with its share of what can follow."""
     row = tl.program_id(0).to(tl.int64) * n
     share += row * STATES
     j = tl.arange(0, STATES)
-    heads = (j == 0).to(tl.float64)  # P(j heads among the items after this one)
+    weight = tl.load(weights + tl.program_id(0).to(tl.int64) * STATES + j)
     for step in range(0, n):
         item = n - 1 - step
-        take = tl.load(p + row + item) * tl.where(j > 0, tl.gather(heads, tl.maximum(j - 1, 0), 0), 0.0)
-        heads = tl.load(q + row + item) * heads + take
-        tl.store(share + item * STATES + j, take / tl.where(heads > 0.0, heads, 1.0))
+        take = tl.load(p + row + item) * tl.where(j > 0, tl.gather(weight, tl.maximum(j - 1, 0), 0), 0.0)
+        weight = tl.load(q + row + item) * weight + take
+        tl.store(share + item * STATES + j, take / tl.where(weight > 0.0, weight, 1.0))
     tl.debug_barrier()
     invalid = tl.load(p + row)
     left = k
@@ -245,7 +277,7 @@ def _sizes(n: int, k: int) -> tuple[int, int, int]:
     return leaves, states, levels
 
 
-def _launch(u: Tensor, g: Tensor, k: int, tangent: bool) -> Tensor:
+def _launch(u: Tensor, g: Tensor, bounds: Tensor, k: int, tangent: bool) -> Tensor:
     out = torch.empty_like(u)
     rows, n = u.shape
     leaves, states, levels = _sizes(n, k)
@@ -255,21 +287,21 @@ def _launch(u: Tensor, g: Tensor, k: int, tangent: bool) -> Tensor:
         memory = torch.empty(count, size, dtype=u.dtype, device=u.device)
         threads = 4 * warps(leaves, 8)
         constants = leaves, states, min(512, 2 * leaves), tangent
-        launch(_marginals, count, (u, g, out, memory, rows, n, k, size), constants, max(1, min(threads, 8)))
+        launch(_marginals, count, (u, g, bounds, out, memory, rows, n, k, size), constants, max(1, min(threads, 8)))
     return out
 
 
-def marginals(u: Tensor, k: int) -> Tensor:
+def marginals(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return _launch(u, u, k, tangent=False)
+    return _launch(u, u, bounds, k, tangent=False)
 
 
-def marginals_jvp(u: Tensor, g: Tensor, k: int) -> Tensor:
+def marginals_jvp(u: Tensor, g: Tensor, bounds: Tensor, k: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
-    return _launch(u, g, k, tangent=True)
+    return _launch(u, g, bounds, k, tangent=True)
 
 
-def log_partition(u: Tensor, k: int) -> Tensor:
+def log_partition(u: Tensor, bounds: Tensor, k: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     rows, n = u.shape
     out = u.new_empty(rows)
@@ -278,18 +310,21 @@ def log_partition(u: Tensor, k: int) -> Tensor:
     if rows:
         memory = torch.empty(count, size, dtype=u.dtype, device=u.device)
         block = min(512, 2 * leaves)
-        launch(_log_partition, count, (u, out, memory, rows, n, k, size), (leaves, states, block), warps(leaves))
+        launch(
+            _log_partition, count, (u, bounds, out, memory, rows, n, k, size), (leaves, states, block), warps(leaves)
+        )
     return out
 
 
-def sample(u: Tensor, uniform: Tensor, k: int) -> Tensor:
+def sample(u: Tensor, uniform: Tensor, bounds: Tensor, k: int) -> Tensor:
     """Launch; for arguments see the operator of this name."""
     out = torch.empty_like(u)
     rows, n = u.shape
     if rows:
         p, q = torch.empty_like(u), torch.empty_like(u)
         leaves, states, _ = _sizes(n, k)
-        share = torch.empty(rows, n, states, dtype=u.dtype, device=u.device)
-        launch(_toss, rows, (u, p, q, n, k), (leaves,), warps(leaves))
-        launch(_walk, rows, (p, q, uniform, out, share, n, k), (states,), 1)
+        weights = u.new_empty(rows, states)
+        share = u.new_empty(rows, n, states)
+        launch(_toss, rows, (u, bounds, p, q, weights, n, k), (leaves, states), warps(leaves))
+        launch(_walk, rows, (p, q, weights, uniform, out, share, n, k), (states,), 1)
     return out
