@@ -3,8 +3,8 @@ r"""The exponential family of subsets of bounded size, p(x) ∝ exp(uᵀx) on a 
 The k-subsets are those with a = b = k. This is the law of n independent coins, conditioned on the number of heads. The
 log-odds of all may be shifted by one ν if s heads are given the weight :math:`c_s = e^{(r - s) \nu}`, for any r. Take ν
 = 0 where the coins' own mean :math:`\sum_i \sigma(u_i)` is within the bounds; elsewhere let r be the bound that it is
-beyond, and :math:`\sum_i \sigma(u_i + \nu) \approx r`. Then all c_s ≤ 1, and what is conditioned on is close to the most
-likely event, so that probabilities may be computed as they are, without logarithms: with p = σ(u + ν), q = 1 − p,
+beyond, and :math:`\sum_i \sigma(u_i + \nu) \approx r`. Then all c_s ≤ 1, and the condition is close to the most likely
+event, so that probabilities may be computed as they are, without logarithms: with p = σ(u + ν), q = 1 − p,
 
 .. math:: A_{i+1}(j) = q_i A_i(j) + p_i A_i(j-1), \quad
           B_i(j) = q_i B_{i+1}(j) + p_i B_{i+1}(j+1), \quad
