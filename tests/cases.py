@@ -49,7 +49,7 @@ from problems import (
     tree_problem,
 )
 from projective_arborescence_problem import ProjectiveArborescenceProblem
-from sstricks.solvers import look_up, registered_pairs
+from sstricks.solvers import find_solver, look_up, registered_pairs
 from tree_optimum import TreeOptimum
 
 SINGLE_ROOT = single_root_problem(complete_directed(4))
@@ -223,6 +223,9 @@ CASES = tuple(_enrol())
 PAIR_CASES = tuple(
     case for case in CASES if case.problem in {problems[0] for problems in PROBLEMS.values()}
 )  # one per pair
+SOLVER_CASES = tuple(
+    {find_solver(case.structure, case.regularizer): case for case in reversed(PAIR_CASES)}.values()
+)  # one for each solver: what pairs that share one lead to is the same
 OPTION_CASES = tuple(
     case
     for case in CASES

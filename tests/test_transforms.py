@@ -6,7 +6,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 
 import sstricks as sst
-from cases import OPTION_CASES, PAIR_CASES, Case
+from cases import OPTION_CASES, PAIR_CASES, SOLVER_CASES, Case
 from laws import assert_near
 from sstricks import functional as F
 
@@ -84,15 +84,15 @@ def test_argmax_and_log_partition_compile_without_a_graph_break(case: Case):
 
 
 @pytest.mark.long
-def test_one_graph_holds_all_pairs_under_the_default_compiler():
+def test_one_graph_holds_all_solvers_under_the_default_compiler():
     """Forward and backward through inductor, whose fused code must call the operators as they are."""
     torch.compiler.reset()
 
     def total(utilities: list[torch.Tensor], t: torch.Tensor) -> torch.Tensor:
-        terms = [weighted(case, u, t) for case, u in zip(PAIR_CASES, utilities, strict=True)]
+        terms = [weighted(case, u, t) for case, u in zip(SOLVER_CASES, utilities, strict=True)]
         return torch.stack(terms).sum()
 
-    utilities, t = [case.utilities(3).requires_grad_() for case in PAIR_CASES], T.clone().requires_grad_()
+    utilities, t = [case.utilities(3).requires_grad_() for case in SOLVER_CASES], T.clone().requires_grad_()
     expected = total(utilities, t)
     expected_gradients = torch.autograd.grad(expected, (*utilities, t))
     value = torch.compile(total, fullgraph=True)(utilities, t)
@@ -124,17 +124,17 @@ def compiled_twice(function):
 
 
 @pytest.mark.long
-def test_one_graph_of_all_pairs_serves_all_float_temperatures_but_the_first():
-    utilities = [case.utilities(2) for case in PAIR_CASES]
+def test_one_graph_of_all_solvers_serves_all_float_temperatures_but_the_first():
+    utilities = [case.utilities(2) for case in SOLVER_CASES]
 
-    def all_pairs(t: float) -> list[torch.Tensor]:
-        return [case.softmax(u, t) for case, u in zip(PAIR_CASES, utilities, strict=True)]
+    def all_solvers(t: float) -> list[torch.Tensor]:
+        return [case.softmax(u, t) for case, u in zip(SOLVER_CASES, utilities, strict=True)]
 
-    compiled, found = compiled_twice(all_pairs)
+    compiled, found = compiled_twice(all_solvers)
     for t, points in zip(ANNEALED, found, strict=True):
-        for x, expected in zip(points, all_pairs(t), strict=True):
+        for x, expected in zip(points, all_solvers(t), strict=True):
             assert_near(x, expected, 1e-12)
-    for case, u, x in zip(PAIR_CASES, utilities, compiled(0.0), strict=True):
+    for case, u, x in zip(SOLVER_CASES, utilities, compiled(0.0), strict=True):
         assert torch.equal(x, case.structure.argmax(u))
 
 

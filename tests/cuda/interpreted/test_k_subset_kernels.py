@@ -7,14 +7,13 @@ from sstricks.ops import k_subset as operators
 from sstricks.ops.cuda import k_subset as launchers
 
 SIZES = pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 1), (2, 2), (5, 1), (7, 3), (8, 7), (9, 9), (13, 4)])
-WITHIN = pytest.mark.parametrize("bounded", [False, True])
 
 
-def bounds(k: int, bounded: bool) -> torch.Tensor:
-    """One size for all rows, or several."""
-    low = torch.tensor([0, k, k - 1, 0, k // 2, 0, 0, k])
-    high = torch.tensor([0, k, k, k, k, k, max(k - 1, 0), k])
-    return torch.stack([low.clamp(max=high), high], -1) if bounded else torch.full((8, 2), k)
+def bounds(k: int) -> torch.Tensor:
+    """One size, several or none, each row its own."""
+    low = torch.tensor([k - 1, k, 0, 0, k, k, k // 2, 0])
+    high = torch.tensor([k, k, 0, k, k, k, k, k - 1])
+    return torch.stack([low, high], -1)
 
 
 def utilities(n: int, k: int) -> torch.Tensor:
@@ -30,37 +29,33 @@ def utilities(n: int, k: int) -> torch.Tensor:
     return u
 
 
-@WITHIN
 @SIZES
-def test_marginals_equal_twin(n: int, k: int, bounded: bool):
-    u, within = utilities(n, k), bounds(k, bounded)
+def test_marginals_equal_twin(n: int, k: int):
+    u, within = utilities(n, k), bounds(k)
     torch.testing.assert_close(
         launchers.marginals(u, within, k), operators.marginals.twin(u, within, k), rtol=0, atol=1e-13
     )
 
 
-@WITHIN
 @SIZES
-def test_marginals_jvp_equals_twin(n: int, k: int, bounded: bool):
-    u, within = utilities(n, k), bounds(k, bounded)
+def test_marginals_jvp_equals_twin(n: int, k: int):
+    u, within = utilities(n, k), bounds(k)
     g = torch.randn(u.shape, dtype=torch.float64)
     found, expected = launchers.marginals_jvp(u, g, within, k), operators.marginals_jvp.twin(u, g, within, k)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@WITHIN
 @SIZES
-def test_log_partition_equals_twin(n: int, k: int, bounded: bool):
-    u, within = utilities(n, k), bounds(k, bounded)
+def test_log_partition_equals_twin(n: int, k: int):
+    u, within = utilities(n, k), bounds(k)
     torch.testing.assert_close(
         launchers.log_partition(u, within, k), operators.log_partition.twin(u, within, k), rtol=1e-14, atol=1e-12
     )
 
 
-@WITHIN
 @SIZES
-def test_sample_equals_twin(n: int, k: int, bounded: bool):
-    u, within = utilities(n, k), bounds(k, bounded)
+def test_sample_equals_twin(n: int, k: int):
+    u, within = utilities(n, k), bounds(k)
     uniform = torch.rand(u.shape, dtype=torch.float64)
     assert torch.equal(launchers.sample(u, uniform, within, k), operators.sample.twin(u, uniform, within, k))
 
@@ -69,7 +64,7 @@ def test_an_invalid_row_is_nan_and_no_other():
     u = utilities(7, 3)
     u[2] = math.nan
     invalid = [row == 2 for row in range(len(u))]
-    ones, three = torch.ones_like(u), bounds(3, False)
+    ones, three = torch.ones_like(u), bounds(3)
     for found in (
         launchers.marginals(u, three, 3),
         launchers.marginals_jvp(u, ones, three, 3),
@@ -81,5 +76,5 @@ def test_an_invalid_row_is_nan_and_no_other():
 
 def test_more_rows_than_programs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launchers, "programs", lambda rows, numbers: 3)
-    u, two = utilities(5, 2), bounds(2, True)
+    u, two = utilities(5, 2), bounds(2)
     torch.testing.assert_close(launchers.marginals(u, two, 2), operators.marginals.twin(u, two, 2), rtol=0, atol=1e-13)
