@@ -142,7 +142,10 @@ class Matching(Structure):
         for row, pairs in zip(x, flat, strict=True):
             row[pairs] = 1.0
         x = x.unflatten(-1, (self.n, self.m))
-        return with_dustbins(x, torch.where(self.mask, 0.0, -torch.inf)) if self.dustbins else x
+        if not self.dustbins:
+            return x
+        assert self.mask is not None  # that of the corner at least
+        return with_dustbins(x, torch.where(self.mask, 0.0, -torch.inf))
 
 
 declare_intractable(Matching, ExponentialFamilyEntropy, "its marginals are permanents, which are #P-hard to compute")
