@@ -86,9 +86,9 @@ class Matching(Structure):
         self.dustbins = dustbins
         shape = n + dustbins, m + dustbins
         super().__init__(shape, mask, at_least=1)
-        if mask is not None or dustbins:
+        if dustbins:
             corner = torch.ones(shape, dtype=torch.bool)
-            corner[-1, -1] = not dustbins
+            corner[-1, -1] = False
             self._take_mask(corner if mask is None else mask & corner.to(mask.device))
         if mask is not None:
             self._check_not_empty("mask")
