@@ -140,7 +140,8 @@ def _(subset: BoundedSubset, f: SeparableRegularizer, u: Tensor) -> Tensor:
     x = torch.where(high.unsqueeze(-1) > 0, find_solver(subset._free, f)(subset._free, f, u), 0.0)
     size = x.detach().sum(-1)
     for s, fixed in subset._of_size.items():
-        beyond = (((low == s) & (size < s)) | ((high == s) & (size > s))).unsqueeze(-1)
+        # Or at the bound: where it holds an item at 0 there, which the item alone would leave, it has no slope.
+        beyond = (((low == s) & (size <= s)) | ((high == s) & (size >= s))).unsqueeze(-1)
         x = torch.where(beyond, find_solver(fixed, f)(fixed, f, torch.where(beyond, u, 0.0)), x)
     return x
 
