@@ -11,6 +11,7 @@ how much of the gold tree the graph recovers: with `--edges arborescence` (every
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,25 +25,10 @@ from torch.nn import functional as F
 
 import sstricks as sst
 from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Facts,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Precision,
-    Recipe,
-    check_finite,
-    draw_hard,
-    draw_soft,
-    fold_in,
-    lowered,
-)
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, fold_in, lowered
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -103,18 +89,8 @@ class ListOps(Recipe):
         """
         edges = self.edges or ("arborescence" if self.network == "gnn" else None)
         utility = self.utility or (None if edges in (None, "ground-truth") else "gumbel")
-        paper = replace(
-            self,
-            edges=edges,
-            utility=utility,
-            steps=50_400,  # 50 epochs, and a multiple of 800
-            valid_every=800,
-            batch_size=100,
-            lr=1e-3,
-            weight_decay=1e-2,
-            clip=1.0,
-            restart_steps=800,
-        )
+        paper = replace(self, edges=edges, utility=utility, batch_size=100, lr=1e-3, weight_decay=1e-2, clip=1.0)
+        paper = replace(paper, steps=50_400, valid_every=800, restart_steps=800)  # 50 epochs, and a multiple of 800
         if self.preset == "paper":
             return paper
         cpu = replace(paper, steps=9_600, valid_share=0.2, lr=2e-3, lr_decay=0.2, precision="bfloat16", negligible=1e-4)
@@ -123,7 +99,6 @@ class ListOps(Recipe):
         return replace(cpu, steps=1_600, valid_every=200, train_share=0.2, valid_share=0.1)
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense."""
         super().check()
         learnt = self.edges not in (None, "ground-truth")
         if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
@@ -139,10 +114,9 @@ class ListOps(Recipe):
                 "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
                 "present where their utility is positive: choose one of these, or edges that form a tree."
             )
-        positive = ["train_examples", "valid_examples", "test_examples", "train_share", "valid_share", "temperature"]
-        self.check_positive(*positive, "hidden", "message_steps")
-        if self.final_temperature is not None:
-            self.check_positive("final_temperature")
+        self.check_positive("train_examples", "valid_examples", "test_examples", "train_share", "valid_share")
+        final = [] if self.final_temperature is None else ["final_temperature"]
+        self.check_positive("temperature", *final, "hidden", "message_steps")
         self.check_range("data_seed", least=0)
         self.check_range("train_share", "valid_share", least=0, most=1)
         self.check_range("dropout", least=0, below=1)
@@ -151,13 +125,11 @@ class ListOps(Recipe):
 
     @property
     def title(self) -> str:
-        """The edges and their utilities, or the network, and the estimator if it is not the paper's own."""
         estimator = None if self.estimator == "sst" else self.estimator
         return " ".join(filter(None, (self.edges or self.network, self.utility, estimator)))
 
     @property
     def specification(self) -> Specification:
-        """What makes the data what it is."""
         sizes = {"train": self.train_examples, "valid": self.valid_examples, "test": self.test_examples}
         return Specification(**sizes, seed=self.data_seed)
 
@@ -174,7 +146,6 @@ class ListOps(Recipe):
         return {**space, "temperature": tune.loguniform(0.1, 3.0)} if self.utility else space
 
     def model(self) -> "ListOpsModel":
-        """Encoder, trick and network."""
         return ListOpsModel(self)
 
     def data(self) -> Data:
@@ -194,64 +165,55 @@ class ListOps(Recipe):
 
         relaxed, hard = (", relaxed graphs", ", hard graphs") if self.edges else ("", "")
         panels = {"Task accuracy": {"train/accuracy": f"training{relaxed}", "valid/accuracy": f"validation{hard}"}}
-        pictures = []
+        parses = []
         if self.edges:
             recovered = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
             panels["Edges recovered in validation"] = recovered
-            pictures = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
-        return [draw_curves({"": folder}, panels, folder / "curves.png"), *pictures]
+            parses = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
+        return [draw_curves({"": folder}, panels, folder / "curves.png"), *parses]
 
     @classmethod
-    def layout(cls) -> Layout:
-        """Table 2, in percent."""
-        shares = (("test/accuracy", "Task Acc."), ("test/edge_precision", "Edge Precision"))
-        return Layout(
+    def layout(cls) -> harness.Layout:
+        """Table 2, in percent. Utilities are named where the paper has several, or if they are not the usual ones."""
+        rows = {
+            None: ("LSTM", "–"),
+            "independent-undirected": ("GNN on latent graph", "Indep. Undirected Edges"),
+            "spanning-tree": ("GNN on latent graph", "Spanning Tree"),
+            "independent-directed": ("GNN on latent digraph", "Indep. Directed Edges"),
+            "arborescence": ("GNN on latent digraph", "Arborescence"),
+            "ground-truth": ("GNN", "Ground Truth Edges"),
+        }
+        utilities = {None: "", "negative-exponential": "Neg. Exp.", "normal": "Gaussian", "gumbel": "Gumbel"}
+        order = list(itertools.product(rows, utilities, harness.ESTIMATORS))
+
+        def place(facts: harness.Facts) -> harness.Place:
+            edges, utility, estimator = facts["edges"], facts["utility"], facts["estimator"]
+            model, text = rows[edges]
+            named = edges == "arborescence" or utility not in (None, "gumbel")
+            parts = text, utilities[utility] if named else "", harness.ESTIMATORS[estimator]
+            row = harness.Label(order.index((edges, utility, estimator)), ", ".join(filter(None, parts)))
+            rank = [name for name, _ in rows.values()].index(model)
+            return harness.Place(harness.Label(0, "ListOps"), (harness.Label(rank, model), row), harness.Label(0, ""))
+
+        shares = (("accuracy", "Task Acc."), ("edge_precision", "Edge Precision"), ("edge_recall", "Edge Recall"))
+        return harness.Layout(
             subject="ListOps",
             selected_by="task accuracy",
-            validation=Metric("valid/accuracy", "validation task accuracy (%)", 1, 100),
+            validation=harness.Metric("valid/accuracy", "validation task accuracy (%)", 1, 100),
             falls=False,
-            metrics=tuple(Metric(*each, 1, 100) for each in (*shares, ("test/edge_recall", "Edge Recall"))),
+            metrics=tuple(harness.Metric(f"test/{name}", heading, 1, 100) for name, heading in shares),
             rows=("Model", "Edge Distribution"),
-            place=place_in_table,
+            place=place,
             placing=frozenset({"network", "edges", "utility", "estimator"}),
-            tuned=frozenset(
-                {"lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip"}
-            )
-            | {"dropout"},
-            setup=describe_setup,
+            tuned=frozenset({"lr", "lr_decay", "weight_decay", "clip", "temperature", "final_temperature", "dropout"})
+            | {"negligible"},
+            setup=(
+                "preset {preset}, {steps:,} steps of batch {batch_size}, {hidden} hidden units, {train_share:.0%} of "
+                "{train_examples:,} training, {valid_share:.0%} of {valid_examples:,} validation and {test_examples:,} "
+                "test expressions"
+            ).format_map,
             caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",
         )
-
-
-ROWS = {
-    None: (Label(0, "LSTM"), Label(0, "–")),
-    "independent-undirected": (Label(1, "GNN on latent graph"), Label(0, "Indep. Undirected Edges")),
-    "spanning-tree": (Label(1, "GNN on latent graph"), Label(1, "Spanning Tree")),
-    "independent-directed": (Label(2, "GNN on latent digraph"), Label(0, "Indep. Directed Edges")),
-    "arborescence": (Label(2, "GNN on latent digraph"), Label(1, "Arborescence")),
-    "ground-truth": (Label(3, "GNN"), Label(0, "Ground Truth Edges")),
-}
-UTILITY_NAMES = {None: "", "negative-exponential": "Neg. Exp.", "normal": "Gaussian", "gumbel": "Gumbel"}
-
-
-def place_in_table(facts: Facts) -> Place:
-    """The row of a run. Utilities are named where the paper has several, or if they are not the usual ones."""
-    model, edges = ROWS[facts["edges"]]
-    utility = UTILITY_NAMES[facts["utility"]]
-    named = facts["edges"] == "arborescence" or facts["utility"] not in (None, "gumbel")
-    rank = len(UTILITY_NAMES) * edges.rank + list(UTILITY_NAMES).index(facts["utility"])
-    rank = len(ESTIMATORS) * rank + list(ESTIMATORS).index(facts["estimator"])
-    row = Label(rank, ", ".join(filter(None, (edges.text, utility if named else "", ESTIMATORS[facts["estimator"]]))))
-    return Place(Label(0, "ListOps"), (model, row), Label(0, ""))
-
-
-def describe_setup(facts: Facts) -> str:
-    """What runs of a table have in common, for its caption."""
-    train, valid = (f"{facts[f'{s}_share']:.0%} of {facts[f'{s}_examples']:,}" for s in ("train", "valid"))
-    return (
-        f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}, {facts['hidden']} hidden "
-        f"units, {train} training, {valid} validation and {facts['test_examples']:,} test expressions"
-    )
 
 
 # ------------------------------------------------------------------------------------------------ edge distributions
@@ -262,7 +224,6 @@ class EdgeDistribution:
 
     def __init__(self, edges: str, utility: str) -> None:
         self.edges = edges
-        self.directed = edges in ("arborescence", "independent-directed")
         single = edges.startswith("independent")
         self.utility = sst.Logistic if single and utility == "gumbel" else UTILITIES[utility]
 
@@ -271,36 +232,27 @@ class EdgeDistribution:
 
         Pairs with padding are absent.
         """
-        structure, first, second = structure_of(self.edges, theta.shape[-1], theta.device)
-        if not self.directed:
+        structure, graph = structure_of(self.edges, theta.shape[-1])
+        if isinstance(graph, sst.SpanningTree):
             theta = (theta + theta.mT) / 2
-        place, there = first * theta.shape[-1] + second, mask[:, first] & mask[:, second]
-        theta = theta.flatten(-2).index_select(-1, place)
+        theta, there = graph.from_adjacency(theta), graph.edge_mask(mask)
         utility = sst.Masked(self.utility(theta), there)
         trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, sst.ExponentialFamilyEntropy())
         return trick, theta.masked_fill(~there, -torch.inf)
 
     def graph(self, edges: Tensor, length: int) -> Tensor:
         """Samples (B, E) as matrices (B, L, L), entry ij for the edge i -> j; symmetric if edges have no direction."""
-        _, first, second = structure_of(self.edges, length, edges.device)
-        flat = edges.new_zeros(len(edges), length**2).index_copy(-1, first * length + second, edges)
-        graph = flat.unflatten(-1, (length, length))
-        return graph if self.directed else graph + graph.mT
+        return structure_of(self.edges, length)[1].to_adjacency(edges)
 
 
 @functools.lru_cache(maxsize=256)
-def structure_of(edges: str, length: int, device: torch.device) -> tuple[sst.Structure, Tensor, Tensor]:
-    """A structure over pairs of tokens, and the first and second token of each pair."""
-    if edges.startswith("independent"):
-        distinct = ~torch.eye(length, dtype=torch.bool)
-        pairs = (distinct if edges == "independent-directed" else distinct.triu()).nonzero().T
-        structure = sst.Subset(pairs.shape[1])
-    else:
-        family = sst.Arborescence if edges == "arborescence" else sst.SpanningTree
-        structure = family.complete(length)  # arborescences begin at the first token
-        pairs = structure.edges
-    first, second = pairs.to(device)
-    return structure, first, second
+def structure_of(edges: str, length: int) -> tuple[sst.Structure, sst.Arborescence | sst.SpanningTree]:
+    """A structure, and the graph on the tokens whose edges its coordinates stand for."""
+    if edges == "independent-directed":
+        graph = sst.Arborescence((~torch.eye(length, dtype=torch.bool)).nonzero().T, length)
+    else:  # arborescences begin at the first token
+        graph = (sst.Arborescence if edges == "arborescence" else sst.SpanningTree).complete(length)
+    return sst.Subset(graph.edges.shape[1]) if edges.startswith("independent") else graph, graph
 
 
 UTILITIES: Mapping[str, Any] = {
@@ -414,12 +366,12 @@ class MessageNetwork(nn.Module):
     would be more random numbers than all else together.
     """
 
-    def __init__(self, hidden: int, dropout: float, precision: Precision) -> None:
+    def __init__(self, hidden: int, dropout: float, precision: harness.Precision) -> None:
         super().__init__()
         self.ends = nn.Linear(hidden, 2 * hidden)
         self.message = nn.Linear(hidden, hidden)
         self.dropout = dropout
-        self.precision: Precision = precision
+        self.precision: harness.Precision = precision
 
     def forward(self, nodes: Tensor, links: Links, length: int) -> Tensor:
         """What each node receives: (N, h) -> (N, h)."""
@@ -438,7 +390,7 @@ class MessageNetwork(nn.Module):
 class GraphNetwork(nn.Module):
     """Message passing with a gated recurrent unit at the nodes; the first token's node knows the answer."""
 
-    def __init__(self, hidden: int, steps: int, dropout: float, precision: Precision = "float32") -> None:
+    def __init__(self, hidden: int, steps: int, dropout: float, precision: harness.Precision = "float32") -> None:
         super().__init__()
         self.steps = steps
         self.embedding = token_embedding(hidden)
@@ -500,19 +452,15 @@ class ListOpsModel(Model):
         return loss, {"loss": loss, "accuracy": (logits.argmax(-1) == batch.answers).float().mean()}
 
     def evaluate(self, batch: Expressions) -> dict[str, Tensor]:
-        """Accuracy on hard graphs, and how much of the gold trees these recover."""
+        """Accuracy on hard graphs, and how much of the gold trees these recover, NaN if there are none."""
         graphs = self.graphs(batch)
         logits = self.logits(batch, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
         if graphs is None:
-            return found
+            return {**found, **dict.fromkeys(("edge_precision", "edge_recall"), torch.full_like(loss, math.nan))}
         precision, recall = edge_scores(graphs > 0.5, batch)
         return {**found, "edge_precision": precision, "edge_recall": recall}
-
-    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
-        """Means; those of edges are NaN if there are no graphs."""
-        return {"edge_precision": math.nan, "edge_recall": math.nan, **super().summarize(found)}
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW (App. D.5.3)."""
@@ -524,32 +472,29 @@ class ListOpsModel(Model):
 # --------------------------------------------------------------------------------------------------------- pictures
 
 
-def readable_examples(test: Expressions) -> Expressions:
-    """The first test expression of each depth that is not too long to be read; of depth 1 only if there is no other."""
-    short = test.lengths <= 26
-    depths = test.depths[short].unique().tolist()
-    chosen = [int((short & (test.depths == d)).nonzero()[0]) for d in [d for d in depths if d > 1] or depths]
-    return test[torch.tensor(chosen[:4])]
-
-
 def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path, example: int | None = None) -> Path:
     """Draw test expressions with gold edges above and each model's hard sample below.
 
     Args:
         models: recipes and trained models by name, all with edges and on the same data.
         path: the picture.
-        example: which of the readable examples, from 1; by default all.
+        example: which of them, from 1; by default all.
     """
     from sstricks.recipes import drawing
 
-    sentences = readable_examples(make_splits(next(iter(models.values()))[0].specification).test)
+    # The first expression of each depth that is not too long to be read; of depth 1 only if there is no other.
+    test = make_splits(next(iter(models.values()))[0].specification).test
+    short = test.lengths <= 26
+    depths = test.depths[short].unique().tolist()
+    chosen = [int((short & (test.depths == d)).nonzero()[0]) for d in [d for d in depths if d > 1] or depths]
+    sentences = test[torch.tensor(chosen[:4])]
     if example is not None and not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
     parses = []
     for name, (recipe, model) in models.items():
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
-            batch = sentences.to(next(iter(model.parameters())).device)
+            batch = sentences.to(next(model.parameters()).device)
             graphs = model.eval().graphs(batch)
             assert graphs is not None
             answers = model.logits(batch, graphs).argmax(-1).tolist()

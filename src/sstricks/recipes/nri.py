@@ -84,12 +84,9 @@ class GraphLayout(Recipe):
         nodes that no edge connects are held back at first (see `no_edge_weight`). `cpu` and `quick` predict one step
         ahead, as evaluation does, instead of rolling out ten frames: faster, and no worse.
         """
+        paper = replace(self, batch_size=128, steps=50_000, valid_every=500, lr=5e-4)
         paper = replace(
-            self,
-            batch_size=128,
-            steps=50_000,
-            valid_every=500,
-            lr=5e-4,
+            paper,
             temperature=1.0 if self.edges == "spanning-tree" else 0.5,
             horizon=min(10, self.num_frames - 1),
             weight_decay=0.0 if self.estimator in harness.ESTIMATORS else 1e-4,
