@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -30,24 +30,10 @@ from torch.nn import functional as F
 
 import sstricks as sst
 from sstricks.recipes import reviews
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Facts,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Recipe,
-    check_finite,
-    draw_hard,
-    draw_soft,
-    has_bfloat16,
-    number,
-)
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, has_bfloat16
 from sstricks.recipes.reviews import Batch, Reviews
 
 # ---------------------------------------------------------------------------------------------------------- options
@@ -188,32 +174,50 @@ class LearningToExplain(Recipe):
         return [draw_curves({"": folder}, panels, folder / "curves.png")]
 
     @classmethod
-    def layout(cls) -> Layout:
-        """Tables 3 to 6, one for each aspect."""
-        return Layout(
+    def layout(cls) -> harness.Layout:
+        """Tables 3 to 6: a table for each aspect, a block for each k; finite differences come after exact gradients."""
+        encoders = {"simple": harness.Label(0, "Simple"), "complex": harness.Label(1, "Complex")}
+        gradients = {"exact": "", "finite-difference": "fin. diff."}
+        order = list(itertools.product(harness.ESTIMATORS, gradients, RELAXATIONS))
+        other = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers "
+        other += "may not"
+
+        def place(facts: harness.Facts) -> harness.Place:
+            estimator, gradient, relaxation, k = (facts[n] for n in ("estimator", "gradient", "relaxation", "k"))
+            parts = RELAXATIONS[relaxation][0], gradients[gradient], harness.ESTIMATORS[estimator]
+            row = harness.Label(order.index((estimator, gradient, relaxation)), ", ".join(filter(None, parts)))
+            title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
+            rows = encoders[facts["encoder"]], row
+            return harness.Place(harness.Label(0, title), rows, harness.Label(k, f"k = {k}"))
+
+        def setup(facts: harness.Facts) -> str:
+            return (
+                "preset {preset}, {steps:,} steps of batch {batch_size}, {train_reviews:,} training, {valid_reviews:,} "
+                "validation, {test_reviews:,} test reviews of at most {max_words} words, which start from {vectors} "
+                "vectors"
+            ).format(**facts, vectors="GloVe" if facts["embeddings"] == "glove" else "random")
+
+        return harness.Layout(
             subject="Learning to explain",
             selected_by="MSE",
-            validation=Metric("valid/mse", "validation MSE × 100", 2, 100),
+            validation=harness.Metric("valid/mse", "validation MSE × 100", 2, 100),
             falls=True,
             metrics=(
-                Metric("test/mse", "MSE × 100", 2, 100),
-                Metric("test/subset_precision", "Subs. Prec.", 1, 100, chance=True),
+                harness.Metric("test/mse", "MSE × 100", 2, 100),
+                harness.Metric("test/subset_precision", "Subs. Prec.", 1, 100, chance=True),
             ),
             rows=("Model", "Relaxation"),
-            place=place_in_table,
-            placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient", "estimator")),
-            tuned=TUNED,
-            setup=describe_setup,
-            caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else OTHER}",
+            place=place,
+            placing=frozenset({"source", "aspect", "relaxation", "encoder", "k", "gradient", "estimator"}),
+            tuned=frozenset({"lr", "lr_final", "lr_share", "weight_decay", "clip", "temperature", "dropout"})
+            | {"finite_difference_eps"},
+            setup=setup,
+            caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else other}",
             counterpart=lambda facts: facts if facts["source"] == "beer" else {**facts, "aspect": "aroma"},
             other_data=lambda facts: facts["source"] != "beer",
         )
 
 
-TUNED = frozenset(
-    ("lr", "lr_final", "lr_share", "weight_decay", "temperature", "finite_difference_eps", "clip", "dropout")
-)
-OTHER = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
 RELAXATIONS: dict[str, tuple[str, Any]] = {
     "l2x": ("L2X", None),
     "soft-sub": ("SoftSub", None),
@@ -224,28 +228,6 @@ RELAXATIONS: dict[str, tuple[str, Any]] = {
     "corr-top-k": ("Corr. Top k", sst.ExponentialFamilyEntropy()),
 }
 """What tables call them, and the regularizer of those that are stochastic softmax tricks."""
-
-
-def place_in_table(facts: Facts) -> Place:
-    """A table for each aspect, a block for each k; finite differences come after exact gradients."""
-    relaxation = Label(list(RELAXATIONS).index(facts["relaxation"]), RELAXATIONS[facts["relaxation"]][0])
-    if facts["gradient"] == "finite-difference":
-        relaxation = Label(relaxation.rank + len(RELAXATIONS), f"{relaxation.text}, fin. diff.")
-    if other := ESTIMATORS[facts["estimator"]]:
-        rank = relaxation.rank + 2 * len(RELAXATIONS) * list(ESTIMATORS).index(facts["estimator"])
-        relaxation = Label(rank, f"{relaxation.text}, {other}")
-    encoder = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}[facts["encoder"]]
-    title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
-    return Place(Label(0, title), (encoder, relaxation), Label(facts["k"], f"k = {facts['k']}"))
-
-
-def describe_setup(facts: Facts) -> str:
-    """What runs of a table have in common, for its caption."""
-    named = {"training": "train_reviews", "validation": "valid_reviews", "test": "test_reviews"}
-    sizes = ", ".join(f"{facts[name]:,} {split}" for split, name in named.items())
-    vectors = "GloVe" if facts["embeddings"] == "glove" else "random"
-    steps = f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}"
-    return f"{steps}, {sizes} reviews of at most {facts['max_words']} words, which start from {vectors} vectors"
 
 
 # ---------------------------------------------------------------------------------------------------------- subsets
@@ -467,12 +449,16 @@ def chance_scores(split: Reviews, k: int) -> dict[str, float | None]:
 def explain(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int) -> list[list[Text]]:
     """For each model a heading, the text with the words marked that explain its rating, and what to know of it.
 
-    Args:
-        models: recipes and trained models by name.
-        chosen: the text, or the number of one of the test reviews of the first model.
+    What is chosen is a text, or the number of one of the test reviews of the first model.
     """
-    text = chosen if isinstance(chosen, str) else read_test_review(next(iter(models.values()))[0], chosen)
-    tokens, words, explanations = reviews.tokenize(text), reviews.words_of(text), []
+    if isinstance(chosen, int):
+        vocabulary, (*_, test) = next(iter(models.values()))[0].corpus()
+        if not 0 <= chosen < len(test):
+            known = f"there are {len(test)} test reviews, numbered from 0. Choose one of them."
+            raise RunError(f"--review {chosen}: {known}")
+        names, (start, end) = ["", "\ufffd", *vocabulary], test.offsets[chosen : chosen + 2].tolist()
+        chosen = " ".join(names[word] for word in test.words[start:end].tolist())
+    tokens, words, explanations = reviews.tokenize(chosen), reviews.words_of(chosen), []
     if not tokens:
         raise RunError("the review has no words. Give some text.")
     for name, (recipe, model) in models.items():
@@ -489,22 +475,13 @@ def explain(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | i
             notes.append(f"{len(unknown)} of {read} words are unknown and all the same to the model: {listed}")
         color = "#D55E00" if recipe.relaxation == "corr-top-k" else "#0072B2"  # as in Fig. 4
         heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
-        marked = Text(text)
+        marked = Text(chosen)
         for selected, run in itertools.groupby(zip(tokens, subset[0].tolist(), strict=False), lambda pair: pair[1]):
             if selected:
                 places = [token.span() for token, _ in run]
                 marked.stylize(f"bold underline {color}", places[0][0], places[-1][1])
         explanations.append([Text(heading, f"bold {color}"), marked, *(Text(note, "dim") for note in notes)])
     return explanations
-
-
-def read_test_review(recipe: LearningToExplain, number: int) -> str:
-    """A test review in lower case, its tokens with blanks between."""
-    vocabulary, (*_, test) = recipe.corpus()
-    if not 0 <= number < len(test):
-        raise RunError(f"--review {number}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
-    names, start, end = dict(enumerate(vocabulary, start=2)), test.offsets[number], test.offsets[number + 1]
-    return " ".join(names.get(word, "\ufffd") for word in test.words[start:end].tolist())
 
 
 def print_explanations(console: Console, explanations: Sequence[list[Text]]) -> None:
@@ -632,10 +609,9 @@ class Reference:
         if self.k < 1:
             raise RunError(f"--k {self.k}: expected at least 1.")
         found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
-        table = Table("predictor", title="Without a model of subsets: test split")
-        for heading in ("MSE×100", f"precision of {self.k}"):
-            table.add_column(heading, justify="right")
-        chance, precision = (number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
+        columns = (Column(heading, justify="right") for heading in ("MSE×100", f"precision of {self.k}"))
+        table = Table("predictor", *columns, title="Without a model of subsets: test split")
+        chance, precision = (harness.number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
         table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
         table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
         console.print(table)

@@ -478,8 +478,8 @@ class MessageNetwork(nn.Module):
         """What each node receives: (B, T, n, 2) and pair weights (B, n(n-1)) -> (B, T, n, h)."""
         batch, _, num_nodes, _ = positions.shape
         send, receive = self.pair.weight.chunk(2, 1)
-        frames = positions.flatten(0, 1)
-        hidden = pair_sum(F.linear(frames, send), F.linear(frames, receive, self.pair.bias)).relu()
+        sent, received = F.linear(positions, send), F.linear(positions, receive, self.pair.bias)
+        hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu()
         out = (mixed_linear(hidden, self.message.weight, None, self.precision) + self.message.bias).relu()
         by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
         return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, -1)))

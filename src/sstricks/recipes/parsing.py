@@ -22,25 +22,14 @@ import torch
 import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 import sstricks as sst
 from sstricks.estimators import Reinforce, draw_action
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Recipe,
-    check_finite,
-    draw_soft,
-    fold_in,
-)
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_soft, fold_in
 
 Trees = sst.Arborescence | sst.ProjectiveArborescence
 PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none
@@ -89,7 +78,6 @@ class Parsing(Recipe):
         return replace(quick, steps=2_400, valid_every=400) if self.preset == "cpu" else quick
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense."""
         super().check()
         self.check_positive("max_words", "embedding", "hidden", "biaffine", "temperature")
         self.check_range("dropout", "hide", least=0, below=1)
@@ -99,28 +87,23 @@ class Parsing(Recipe):
 
     @property
     def title(self) -> str:
-        """The task and the trees."""
         return f"{self.task} {self.tree}" + (f" {self.estimator}" if self.task == "latent" else "")
 
     def space(self) -> dict[str, Any]:
-        """Learning rate, and the temperature of latent trees."""
         from ray import tune
 
         space = {"lr": tune.loguniform(5e-4, 5e-3)}
         return {**space, "temperature": tune.loguniform(0.3, 3.0)} if self.task == "latent" else space
 
     def model(self) -> "Parser":
-        """LSTM, biaffine scores and, for the latent task, a tagger over trees."""
         return Parser(self, read_treebank(self.data_folder)[0].vocabulary)
 
     def data(self) -> Data:
-        """The treebank."""
         bank, valid, test = read_treebank(self.data_folder)
         train = [one for one in bank.sentences if len(one.words) <= self.max_words]
-        if self.tree == "projective" and self.task == "supervised":
-            train = [one for one in train if is_projective(one.heads)]
-        if self.single_root and self.task == "supervised":
-            train = [one for one in train if one.heads.count(0) == 1]
+        if self.task == "supervised":
+            train = [one for one in train if self.tree != "projective" or is_projective(one.heads)]
+            train = [one for one in train if not self.single_root or one.heads.count(0) == 1]
         return Data(Sentences(train, bank.vocabulary), valid, test)
 
     def facts(self) -> dict[str, Any]:
@@ -130,34 +113,36 @@ class Parsing(Recipe):
         best = max(sum(h == i + shift for one in heads for i, h in enumerate(one)) for shift in (0, 2))
         return {"chance/uas": best / words, "words": words, "sentences": len(heads)}
 
-    def draw(self, model: Model, folder: Path) -> list[Path]:
+    def draw(self, model: Any, folder: Path) -> list[Path]:
         """Some test sentences with gold and found trees, and the learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
         panels = {"Attachment score in validation": {"valid/uas": "directed", "valid/uuas": "undirected"}}
         if self.task == "latent":
             panels["Tags of hidden words"] = {"train/tag_accuracy": "training", "valid/tag_accuracy": "validation"}
-        assert isinstance(model, Parser)
         curves = draw_curves({"": folder}, panels, folder / "curves.png")
         return [curves, draw_trees(self, model, folder / "trees.png")]
 
     @classmethod
-    def layout(cls) -> Layout:
+    def layout(cls) -> harness.Layout:
         """A table for each task: trees by estimator."""
-        trees = {"arborescence": Label(0, "Arborescence"), "projective": Label(1, "Projective Arborescence")}
-        estimators = {name: Label(rank, name) for rank, name in enumerate((*ESTIMATORS, "reinforce"))}
-        tasks = {"supervised": Label(0, "Parsing: supervised"), "latent": Label(1, "Parsing: latent trees")}
-        return Layout(
+        label, metric = harness.Label, harness.Metric
+        trees = {"arborescence": label(0, "Arborescence"), "projective": label(1, "Projective Arborescence")}
+        estimators = {name: label(rank, name) for rank, name in enumerate((*harness.ESTIMATORS, "reinforce"))}
+        tasks = {"supervised": label(0, "Parsing: supervised"), "latent": label(1, "Parsing: latent trees")}
+        return harness.Layout(
             subject="Parsing",
             selected_by="score",
-            validation=Metric("valid/uas", "validation UAS", 1, 100),
+            validation=metric("valid/uas", "validation UAS", 1, 100),
             falls=False,
-            metrics=(Metric("test/uas", "UAS", 1, 100, chance=True), Metric("test/uuas", "Undirected", 1, 100)),
+            metrics=(metric("test/uas", "UAS", 1, 100, chance=True), metric("test/uuas", "Undirected", 1, 100)),
             rows=("Trees",),
-            place=lambda facts: Place(tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]),
+            place=lambda facts: harness.Place(
+                tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]
+            ),
             placing=frozenset({"task", "tree", "estimator"}),
-            tuned=frozenset({"lr", "lr_decay", "temperature", "dropout", "weight_decay", "clip"}),
-            setup=lambda facts: f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}",
+            tuned=frozenset({"lr", "lr_decay", "weight_decay", "clip", "temperature", "dropout"}),
+            setup="preset {preset}, {steps:,} steps of batch {batch_size}".format_map,
             caution=lambda facts: None,
         )
 
@@ -206,16 +191,12 @@ class Sentences:
         return len(self.sentences)
 
     def __getitem__(self, chosen: Tensor) -> Batch:
-        some = [self.sentences[i] for i in chosen.tolist()]
-        lengths = torch.tensor([len(one.words) + 1 for one in some])
-        words, tags, heads = (torch.zeros(len(some), int(lengths.max()), dtype=torch.long) for _ in range(3))
-        for row, one in enumerate(some):
-            inside = slice(1, len(one.words) + 1)
-            words[row, 0] = ROOT
-            words[row, inside] = torch.tensor([self.vocabulary.words.get(w.lower(), UNKNOWN) for w in one.words])
-            tags[row, inside] = torch.tensor([self.vocabulary.tags.get(tag, 0) for tag in one.tags])
-            heads[row, inside] = torch.tensor(one.heads)
-        return Batch(words, tags, heads, lengths)
+        some, known = [self.sentences[i] for i in chosen.tolist()], self.vocabulary
+        words = ([ROOT, *(known.words.get(word.lower(), UNKNOWN) for word in one.words)] for one in some)
+        tags = ([0, *(known.tags.get(tag, 0) for tag in one.tags)] for one in some)
+        heads = ([0, *one.heads] for one in some)
+        padded: Any = (pad_sequence(list(map(torch.tensor, rows)), batch_first=True) for rows in (words, tags, heads))
+        return Batch(*padded, self.lengths[chosen] + 1)
 
 
 @dataclass(frozen=True)
@@ -233,14 +214,11 @@ def read_treebank(folder: str) -> tuple[Sentences, Sentences, Sentences]:
         raise ValueError("found no treebank, expected a folder: pass --data.")
     splits = []
     for split in ("train", "dev", "test"):
-        files = [
-            file for file in sorted(Path(folder).glob(f"*{split}*")) if file.name.endswith((".conllu", ".jsonl.gz"))
-        ]
+        files = [file for kind in ("conllu", "jsonl.gz") for file in Path(folder).glob(f"*{split}*.{kind}")]
         if len(files) != 1:
-            names = ", ".join(file.name for file in files) or "none"
-            raise ValueError(
-                f"{folder}: found {names}, expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
-            )
+            found = ", ".join(file.name for file in files) or "none"
+            expected = f"expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
+            raise ValueError(f"{folder}: found {found}, {expected}")
         splits.append(read_sentences(files[0]))
     counts = Counter(word.lower() for one in splits[0] for word in one.words)
     words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
@@ -259,16 +237,14 @@ def read_sentences(file: Path) -> list[Sentence]:
         else:
             found = []
             for block in file.read_text(encoding="utf-8").split("\n\n"):
-                rows = [line.split("\t") for line in block.splitlines() if line and not line.startswith("#")]
-                rows = [row for row in rows if row[0].isdecimal()]
+                rows = [row for line in block.splitlines() if (row := line.split("\t"))[0].isdecimal()]
                 if rows:
                     found.append(Sentence([r[1] for r in rows], [r[3] for r in rows], [int(r[6]) for r in rows]))
         if not found:
             raise ValueError("no sentence")
         for one in found:
-            if not len(one.words) == len(one.tags) == len(one.heads) or not all(
-                0 <= head <= len(one.words) and head != place for place, head in enumerate(one.heads, start=1)
-            ):
+            heads = [head for i, head in enumerate(one.heads, start=1) if 0 <= head <= len(one.words) and head != i]
+            if not len(one.words) == len(one.tags) == len(one.heads) == len(heads):
                 raise ValueError(f"heads {one.heads} of {len(one.words)} words")
     except (ValueError, TypeError, IndexError, OSError, EOFError) as error:
         raise RunError(f"{file}: found no treebank ({error}). Restore the file, or name another folder.") from None
@@ -327,8 +303,7 @@ class Parser(Model):
         if self.tagger is None:
             u = trees.from_adjacency(self.scores(batch, batch.words))
             gold = trees.from_heads(batch.heads)
-            nll = trees.log_partition(u) - (u * gold).sum(-1)
-            loss = nll.sum() / (batch.lengths - 1).sum()
+            loss = (trees.log_partition(u) - (u * gold).sum(-1)).sum() / (batch.lengths - 1).sum()
             return loss, {"loss": loss}
         words, hidden = self.hide(batch)
         theta = trees.from_adjacency(self.scores(batch, words))
