@@ -44,21 +44,13 @@ DIGIT, OPERATOR, CLOSING = 1, 11, 14  # the first digit, the first operator, the
 
 @dataclass(frozen=True)
 class Expressions:
-    """Expressions, padded with zeros to L tokens: a split, or a batch as wide as its longest expression.
+    """Expressions, padded with zeros to L tokens: a split, or a batch as wide as its longest expression."""
 
-    Attributes:
-        tokens: uint8 (N, L), ids of `TOKENS`.
-        lengths: int64 (N,), tokens of each.
-        heads: int8 (N, L), the place of each token's operator; -1 for the first token, closing brackets and padding.
-        answers: int64 (N,), values from 0 to 9.
-        depths: int64 (N,), the nesting of operators.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    heads: Tensor
-    answers: Tensor
-    depths: Tensor
+    tokens: Tensor  # uint8 (N, L), ids of `TOKENS`
+    lengths: Tensor  # int64 (N,), tokens of each
+    heads: Tensor  # int8 (N, L), the place of each token's operator; -1 for the first, closing brackets and padding
+    answers: Tensor  # int64 (N,), values from 0 to 9
+    depths: Tensor  # int64 (N,), the nesting of operators
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -70,7 +62,6 @@ class Expressions:
         return Expressions(tokens, lengths, heads, self.answers[chosen], self.depths[chosen])
 
     def to(self, device: torch.device) -> "Expressions":
-        """The same on a device."""
         return Expressions(*(column.to(device) for column in vars(self).values()))
 
     @property

@@ -464,9 +464,8 @@ class ListOpsModel(Model):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW (App. D.5.3)."""
-        return torch.optim.AdamW(
-            self.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
-        )
+        r = self.recipe
+        return torch.optim.AdamW(self.parameters(), r.lr, weight_decay=r.weight_decay, fused=True)
 
 
 # --------------------------------------------------------------------------------------------------------- pictures

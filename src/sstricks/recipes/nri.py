@@ -592,11 +592,8 @@ class GraphLayoutModel(Model):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam; weight decay on the encoder and the baseline alone (App. C.1, D.4.3)."""
         inference = [*self.encoder.parameters(), *(self.estimator.parameters() if self.estimator else ())]
-        groups = [
-            {"params": inference, "weight_decay": self.recipe.weight_decay},
-            {"params": list(self.decoder.parameters())},
-        ]
-        return torch.optim.Adam(groups, lr=self.recipe.lr, fused=True)
+        groups = [{"params": inference}, {"params": self.decoder.parameters(), "weight_decay": 0.0}]
+        return torch.optim.Adam(groups, self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
 
 
 def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:

@@ -32,7 +32,7 @@ from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_soft, fold_in
 
 Trees = sst.Arborescence | sst.ProjectiveArborescence
-PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none
+PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # of which the first two stand for no word
 
 # ---------------------------------------------------------------------------------------------------------- options
 
@@ -161,23 +161,18 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences behind a root at place 0, padded: words, tags and heads (B, n), and lengths with the root (B,)."""
+    """Sentences behind a root at place 0, padded: lengths with the root (B,), and words, tags and heads (B, n)."""
 
+    lengths: Tensor
     words: Tensor
     tags: Tensor
     heads: Tensor
-    lengths: Tensor
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(one.to(device) for one in vars(self).values()))
-
-    @property
-    def present(self) -> Tensor:
-        """Where there is the root or a word, (B, n)."""
-        return torch.arange(self.words.shape[1], device=self.words.device) < self.lengths[:, None]
 
 
 class Sentences:
@@ -195,8 +190,8 @@ class Sentences:
         words = ([ROOT, *(known.words.get(word.lower(), UNKNOWN) for word in one.words)] for one in some)
         tags = ([0, *(known.tags.get(tag, 0) for tag in one.tags)] for one in some)
         heads = ([0, *one.heads] for one in some)
-        padded: Any = (pad_sequence(list(map(torch.tensor, rows)), batch_first=True) for rows in (words, tags, heads))
-        return Batch(*padded, self.lengths[chosen] + 1)
+        padded = (pad_sequence(list(map(torch.tensor, rows)), batch_first=True) for rows in (words, tags, heads))
+        return Batch(self.lengths[chosen] + 1, *padded)
 
 
 @dataclass(frozen=True)
@@ -325,7 +320,7 @@ class Parser(Model):
     def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The words with some of them hidden, and which; at least one of each sentence."""
         chance = torch.rand(batch.words.shape, device=batch.words.device)
-        chance = torch.where(batch.present & (batch.words != ROOT), chance, 2.0)
+        chance = torch.where(batch.words > ROOT, chance, 2.0)
         hidden = (chance < self.recipe.hide) | (chance == chance.min(-1, keepdim=True).values)
         return torch.where(hidden, HIDDEN, batch.words), hidden
 
@@ -357,9 +352,7 @@ class Parser(Model):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam, with the decay of Dozat and Manning."""
-        return torch.optim.Adam(
-            self.parameters(), lr=self.recipe.lr, betas=(0.9, 0.9), weight_decay=self.recipe.weight_decay
-        )
+        return torch.optim.Adam(self.parameters(), self.recipe.lr, (0.9, 0.9), weight_decay=self.recipe.weight_decay)
 
 
 class Tagger(nn.Module):
@@ -394,9 +387,8 @@ def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Pa
         torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
         trees, found = model.eval().parse(batch, batch.words)
     parses = []
-    for row, gold, mine in zip(
-        chosen.tolist(), *map(trees.to_adjacency, (trees.from_heads(batch.heads), found)), strict=True
-    ):
+    both = map(trees.to_adjacency, (trees.from_heads(batch.heads), found))
+    for row, gold, mine in zip(chosen.tolist(), *both, strict=True):
         title = f"{int((gold * mine).sum())} of {int(gold.sum())} heads are right"
         parses.append((title, ["ROOT", *test.sentences[row].words], gold, mine))
     return drawing.draw_parses(parses, f"Test sentences: gold trees above, {recipe.title} below", path)
