@@ -22,12 +22,11 @@ from sstricks.recipes.nri import (
     Encoder,
     GraphLayout,
     MessageNetwork,
-    directed_pairs,
     draw_layouts,
     edge_scores,
-    graph_to_pairs,
     gumbel_kl,
     least_kl_gauge,
+    ordered_pairs,
     pair_sum,
     simulate,
     simulate_splits,
@@ -110,7 +109,7 @@ def test_splits_follow_their_seed_and_do_not_overlap():
 
 
 def test_every_ordered_pair_comes_once_and_sums_follow_the_order():
-    senders, receivers = directed_pairs(5)
+    senders, receivers = ordered_pairs(5).edges
     pairs = set(zip(senders.tolist(), receivers.tolist(), strict=True))
     assert len(pairs) == 20
     assert all(sender != receiver for sender, receiver in pairs)
@@ -122,7 +121,7 @@ def test_every_ordered_pair_comes_once_and_sums_follow_the_order():
 def test_the_encoder_is_that_of_kipf_et_al_with_one_hot_matrices(training):
     torch.manual_seed(0)
     encoder, n = Encoder(4, 8, 2).double().train(training), 6
-    send, receive = (F.one_hot(nodes, n).double() for nodes in directed_pairs(n))
+    send, receive = (F.one_hot(nodes, n).double() for nodes in ordered_pairs(n).edges)
     positions = torch.randn(3, 4, n, 2, dtype=torch.float64)
 
     def block(block, pre):
@@ -151,7 +150,7 @@ def case():
 
 def one_step(decoder, frame, graph):
     """Kipf et al.'s decoder as they wrote it down, for one frame (B, n, 2)."""
-    senders, receivers = directed_pairs(5)
+    senders, receivers = ordered_pairs(5).edges
     pairs = torch.cat([frame[:, senders], frame[:, receivers]], -1)
     on = graph[:, senders, receivers].unsqueeze(-1)
     total = 0
@@ -256,7 +255,7 @@ def test_trees_are_symmetric_and_span():
 
 
 def test_undirected_utilities_are_means_over_both_directions():
-    senders, receivers = directed_pairs(NODES)
+    senders, receivers = ordered_pairs(NODES).edges
     matrix = torch.randn(NODES, NODES)
     first, second = torch.triu_indices(NODES, NODES, 1)
     mean = ((matrix + matrix.T) / 2)[first, second]
@@ -290,7 +289,7 @@ def test_independent_edges_are_directed_and_follow_the_logistic():
     edges = EdgeDistribution("independent", NODES)
     theta = torch.zeros(20_000, 20, 2)
     theta[:, 3, 1] = 1.0
-    senders, receivers = directed_pairs(NODES)
+    senders, receivers = ordered_pairs(NODES).edges
     expected = torch.full((NODES, NODES), 0.5).fill_diagonal_(0)
     expected[senders[3], receivers[3]] = torch.tensor(1.0).sigmoid()
     graphs = edges.graph(trick(edges, theta).draw().discrete)
@@ -449,12 +448,14 @@ def test_messages_are_differentiable_in_everything():
 
     assert torch.autograd.gradcheck(received, [argument.requires_grad_() for argument in arguments])
     positions, weights, *_ = arguments
-    senders, receivers = directed_pairs(4)
+    senders, receivers = ordered_pairs(4).edges
     pairs = torch.cat([positions[:, :, senders], positions[:, :, receivers]], -1)
     out = F.relu(network.message(F.relu(network.pair(pairs)))) * weights[:, None, :, None]
     expected = torch.stack([out[:, :, receivers == node].sum(2) for node in range(4)], 2)
     torch.testing.assert_close(network(positions, weights), expected)
-    torch.testing.assert_close(graph_to_pairs(torch.arange(16.0).view(4, 4)), (4 * senders + receivers).float())
+    torch.testing.assert_close(
+        ordered_pairs(4).from_adjacency(torch.arange(16.0).view(4, 4)), (4 * senders + receivers).float()
+    )
 
 
 def test_the_demo_trains_two_models_compares_them_and_shows_them_again(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,30 +109,25 @@ def _read(tokens, lengths, heads, answers, depths):
 
 
 @functools.lru_cache(maxsize=8)
-def tree_weights(digit: int, operator: int, max_depth: int, max_length: int) -> Sequence[list[list[list[int]]]]:
-    """P and Q at [h][k][m], where a tree's weight is the product over its nodes; with (10, 3) it counts expressions."""
-    sizes, lengths = range(6), range(max_length + 1)
-    below, reaching = ([[[0] * len(lengths) for _ in sizes] for _ in range(max_depth + 2)] for _ in range(2))
-    below[0][0][0] = 1
+def tree_weights(digit: int, operator: int, max_depth: int, max_length: int) -> np.ndarray:
+    """P and Q, integers at [h, k, m]; a tree's weight is the product over its nodes. With (10, 3) it counts them."""
+    below, reaching = weights = np.zeros((2, max_depth + 2, 6, max_length + 1), object)
+    below[0, 0, 0] = 1
     for h in range(1, max_depth + 2):
-        p, q, shallow = below[h], reaching[h], below[h - 1][1]
-        p[0][0] = 1
-        for m in lengths[2:]:
-            p[1][m] = operator * sum(below[h - 1][k][m - 2] for k in sizes[2:])
-            q[1][m] = operator * sum(reaching[h - 1][k][m - 2] for k in sizes[2:])
-        p[1][1], q[1][1] = digit, digit if h == 1 else 0
-        for k in sizes[2:]:
-            for m in lengths:
-                p[k][m] = sum(p[1][n] * p[k - 1][m - n] for n in range(m + 1))
-                q[k][m] = sum(q[1][n] * p[k - 1][m - n] + shallow[n] * q[k - 1][m - n] for n in range(m + 1))
-    return below, reaching
+        p, q = below[h], reaching[h]
+        p[1, 2:], q[1, 2:] = operator * weights[:, h - 1, 2:, :-2].sum(1)
+        p[0, 0], p[1, 1], q[1, 1] = 1, digit, digit if h == 1 else 0
+        for k in range(2, 6):
+            p[k] = np.convolve(p[1], p[k - 1])[: max_length + 1]
+            q[k] = (np.convolve(q[1], p[k - 1]) + np.convolve(below[h - 1, 1], q[k - 1]))[: max_length + 1]
+    return weights
 
 
 @functools.lru_cache(maxsize=8)
 def tables(max_depth: int, max_length: int) -> np.ndarray:
-    """P and Q as an array: 12/16 for a digit, 1/4 · 1/4 = 16/16² for an operator, its number of operands and "]"."""
-    weights = tree_weights(12, 16, max_depth, max_length)
-    return np.array([[[[w / 16**m for m, w in enumerate(row)] for row in rows] for rows in t] for t in weights])
+    """P and Q as numbers: 12/16 for a digit, 1/4 · 1/4 = 16/16² for an operator, its number of operands and "]"."""
+    scale = np.array([16**m for m in range(max_length + 1)], object)
+    return (tree_weights(12, 16, max_depth, max_length) / scale).astype(float)
 
 
 def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -154,13 +154,9 @@ class GraphLayout(Recipe):
         """Three test graphs beside what was recovered, and the learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
-        panels = {
-            "ELBO per node (nats, higher is better)": {
-                "train/elbo": "training, relaxed samples",
-                "valid/elbo": "validation, hard samples",
-            },
-            "Edges recovered in validation": {"valid/edge_precision": "precision", "valid/edge_recall": "recall"},
-        }
+        elbo = {"train/elbo": "training, relaxed samples", "valid/elbo": "validation, hard samples"}
+        edges = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
+        panels = {"ELBO per node (nats, higher is better)": elbo, "Edges recovered in validation": edges}
         examples, runs = range(1, min(3, self.test_examples) + 1), {f"{self.title} ({self.preset})": (self, model)}
         graphs = draw_layouts(runs, folder / "graphs.png", examples)
         return [graphs, draw_curves({"": folder}, panels, folder / "curves.png")]
@@ -288,30 +284,17 @@ def simulate_splits(sizes: tuple[int, ...], num_nodes: int, num_frames: int, see
 # a sum over rows is a sum over the senders of each receiver.
 
 
-def directed_pairs(num_nodes: int) -> Tensor:
-    """Sender and receiver of each pair, (2, n(n-1))."""
+@functools.lru_cache
+def ordered_pairs(num_nodes: int) -> sst.Arborescence:
+    """A graph whose edges lead from the sender to the receiver of each pair, (2, n(n-1))."""
     receivers = torch.arange(num_nodes).expand(num_nodes - 1, num_nodes)
     senders = (receivers + torch.arange(1, num_nodes).unsqueeze(1)) % num_nodes
-    return torch.stack([senders.flatten(), receivers.flatten()])
+    return sst.Arborescence(torch.stack([senders.flatten(), receivers.flatten()]), num_nodes)
 
 
 def pair_sum(senders: Tensor, receivers: Tensor) -> Tensor:
     """Sender's plus receiver's features of every pair: (B, n, h) twice -> (B, n - 1, n, h)."""
     return torch.stack([senders.roll(-k, 1) + receivers for k in range(1, senders.shape[1])], 1)
-
-
-def graph_to_pairs(graph: Tensor) -> Tensor:
-    """Entries ij (message i -> j) of a matrix, off its diagonal: (..., n, n) -> (..., n(n-1))."""
-    senders, receivers = directed_pairs(graph.shape[-1]).to(graph.device)
-    return graph[..., senders, receivers]
-
-
-def pairs_to_graph(pairs: Tensor, num_nodes: int) -> Tensor:
-    """The inverse, with zeros on the diagonal."""
-    senders, receivers = directed_pairs(num_nodes).to(pairs.device)
-    graph = pairs.new_zeros(*pairs.shape[:-1], num_nodes, num_nodes)
-    graph[..., senders, receivers] = pairs
-    return graph
 
 
 # ----------------------------------------------------------------------------------------------- edge distributions
@@ -326,17 +309,18 @@ class EdgeDistribution:
     """
 
     def __init__(self, edges: str, num_nodes: int) -> None:
-        self.num_nodes, self.independent = num_nodes, edges == "independent"
+        self.independent = edges == "independent"
         self.outputs_per_pair = 2 if self.independent else 1
-        self.trees, pairs = sst.SpanningTree.complete(num_nodes), num_nodes * (num_nodes - 1) // 2
-        other = sst.Subset(2 * pairs) if self.independent else sst.KSubset(pairs, num_nodes - 1)
+        self.trees, self.pairs = sst.SpanningTree.complete(num_nodes), ordered_pairs(num_nodes)
+        size = num_nodes * (num_nodes - 1) // 2
+        other = sst.Subset(2 * size) if self.independent else sst.KSubset(size, num_nodes - 1)
         self.structure = self.trees if edges == "spanning-tree" else other
 
     def theta(self, outputs: Tensor) -> Tensor:
         """From (B, n(n-1), outputs_per_pair) to (B, n(n-1), 2) or (B, n(n-1)/2)."""
         if self.independent:
             return least_kl_gauge(outputs)
-        directed = pairs_to_graph(outputs.squeeze(-1), self.num_nodes)
+        directed = self.pairs.to_adjacency(outputs.squeeze(-1))
         return least_kl_gauge(self.trees.from_adjacency(directed + directed.mT) / 2)
 
     def utility(self, theta: Tensor) -> Distribution:
@@ -344,7 +328,7 @@ class EdgeDistribution:
 
     def graph(self, edges: Tensor) -> Tensor:
         """A sample as a matrix; entry ij is for the message i -> j."""
-        return pairs_to_graph(edges, self.num_nodes) if self.independent else self.trees.to_adjacency(edges)
+        return (self.pairs if self.independent else self.trees).to_adjacency(edges)
 
     def kl(self, theta: Tensor) -> Tensor:
         """KL of the utilities to Gumbel(0), each once (the code behind the paper's numbers counts both directions)."""
@@ -507,7 +491,7 @@ class Decoder(nn.Module):
 
         (B, T, n, 2) and (B, n, n), whose entry ij is the weight of the edge in the message i -> j, to (B, T - 1, n, 2).
         """
-        frames, weights = positions.shape[1], graph_to_pairs(graph)
+        frames, weights = positions.shape[1], ordered_pairs(graph.shape[-1]).from_adjacency(graph)
         known, predictions = positions[:, : frames - 1 : horizon], []
         for _ in range(min(horizon, frames - 1)):
             received = self.present(known, weights)
@@ -602,8 +586,9 @@ def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
     Which of the two edge types came to mean "edge" is arbitrary, so the mean precision decides: once for all graphs,
     never graph by graph. A graph without edges has precision 0. (N, n, n) and bool (N, n(n-1)/2).
     """
-    truth = sst.SpanningTree.complete(predicted.shape[-1]).to_adjacency(true_edges.float())
-    pairs, found = graph_to_pairs(truth) > 0.5, graph_to_pairs(predicted) > 0.5
+    num_nodes = predicted.shape[-1]
+    truth = sst.SpanningTree.complete(num_nodes).to_adjacency(true_edges.float())
+    pairs, found = (ordered_pairs(num_nodes).from_adjacency(graph) > 0.5 for graph in (truth, predicted))
     both = []
     for complemented, chosen in ((0.0, found), (1.0, ~found)):
         hits = (chosen & pairs).sum(-1).double()
