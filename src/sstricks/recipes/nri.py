@@ -317,11 +317,17 @@ class EdgeDistribution:
         self.structure = self.trees if edges == "spanning-tree" else other
 
     def theta(self, outputs: Tensor) -> Tensor:
-        """From (B, n(n-1), outputs_per_pair) to (B, n(n-1), 2) or (B, n(n-1)/2)."""
-        if self.independent:
-            return least_kl_gauge(outputs)
-        directed = self.pairs.to_adjacency(outputs.squeeze(-1))
-        return least_kl_gauge(self.trees.from_adjacency(directed + directed.mT) / 2)
+        """From (B, n(n-1), outputs_per_pair) to (B, n(n-1), 2) or (B, n(n-1)/2), shifted to where their KL is least.
+
+        Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
+        ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example
+        whose constant goes astray costs exp(−theta) and the training with it; with theta = o + log mean exp(−o) the
+        gradient of the KL is bounded.
+        """
+        if not self.independent:
+            directed = self.pairs.to_adjacency(outputs.squeeze(-1))
+            outputs = self.trees.from_adjacency(directed + directed.mT) / 2
+        return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
 
     def utility(self, theta: Tensor) -> Distribution:
         return sst.Logistic(theta[..., 1] - theta[..., 0]) if self.independent else sst.Gumbel(theta)
@@ -330,39 +336,23 @@ class EdgeDistribution:
         """A sample as a matrix; entry ij is for the message i -> j."""
         return (self.pairs if self.independent else self.trees).to_adjacency(edges)
 
-    def kl(self, theta: Tensor) -> Tensor:
-        """KL of the utilities to Gumbel(0), each once (the code behind the paper's numbers counts both directions)."""
-        return gumbel_kl(theta).sum(tuple(range(1, theta.dim())))
+    def kl(self, theta: Tensor, *, score_function: bool = False) -> Tensor:
+        """KL of the utilities to Gumbel(0), each once (the code behind the paper's numbers counts both directions).
 
-    # A score function sees independent edges themselves; of others it sees the utilities, for the law of the edges is a
-    # sum over too many orders.
-
-    def log_prob(self, theta: Tensor, action: Action) -> Tensor:
-        if not self.independent:
-            return action.log_prob
-        return Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False).log_prob(action.discrete).sum(-1)
-
-    def action_kl(self, theta: Tensor) -> Tensor:
-        """KL of the edges to fair coins, or of the utilities."""
-        if not self.independent:
-            return self.kl(theta)
+        It is theta + exp(−theta) − 1, without cancellation near 0 (App. D.4.2). A score function sees independent edges
+        themselves, and there it is the KL of these to fair coins; of others it sees the utilities, for the law of the
+        edges is a sum over too many orders.
+        """
+        if not (score_function and self.independent):
+            return (theta + torch.expm1(-theta)).sum(tuple(range(1, theta.dim())))
         logits = theta[..., 1] - theta[..., 0]
         return kl_divergence(Bernoulli(logits=logits), Bernoulli(logits=torch.zeros_like(logits))).sum(-1)
 
-
-def gumbel_kl(theta: Tensor) -> Tensor:
-    """KL of Gumbel(theta) to Gumbel(0), theta + exp(−theta) − 1, without cancellation near theta = 0 (App. D.4.2)."""
-    return theta + torch.expm1(-theta)
-
-
-def least_kl_gauge(outputs: Tensor) -> Tensor:
-    """Shift the last dimension to where its KL to Gumbel(0) is least: theta = o + log mean exp(−o).
-
-    Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
-    ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example whose
-    constant goes astray costs exp(−theta) and the training with it; here the gradient of the KL is bounded.
-    """
-    return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
+    def log_prob(self, theta: Tensor, action: Action) -> Tensor:
+        """Of what a score function sees."""
+        if not self.independent:
+            return action.log_prob
+        return Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False).log_prob(action.discrete).sum(-1)
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -518,32 +508,30 @@ class GraphLayoutModel(Model):
             layers = nn.Sequential(nn.Linear(r.hidden, r.hidden), nn.ReLU(), nn.Linear(r.hidden, 1))
             self.estimator = NVIL(nn.Sequential(OrderedDict(layers=layers)), r.baseline_decay)
 
-    def theta(self, features: Tensor) -> Tensor:
-        """Locations of the utilities."""
+    def encode(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's last features, locations of the utilities, and their KL to the prior."""
+        features = self.encoder.features(positions)
         theta = self.edges.theta(self.encoder.readout(features))
         check_finite("the encoder's outputs are", theta)
-        return theta
+        return features, theta, self.edges.kl(theta, score_function=self.estimator is not None)
 
     def loss(self, batch: Layouts, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative ELBO, or a surrogate whose gradient estimates that of it."""
         r = self.recipe
         self.decoder.no_edge.fill_(r.no_edge_weight(step))
-        features = self.encoder.features(batch.positions)
-        theta = self.theta(features)
+        features, theta, kl = self.encode(batch.positions)
         trick = sst.StochasticSoftmaxTrick(
             self.edges.structure, self.edges.utility(theta), r.temperature, sst.ExponentialFamilyEntropy()
         )
         if self.estimator is None:
-            kl = self.edges.kl(theta)
             sample = draw_soft(r.estimator, trick, theta)
             elbo = self.elbo(batch.positions, self.edges.graph(sample), kl, r.horizon)
             surrogate = -elbo.mean()
         else:
             action = draw_action(trick)
-            log_prob, kl = self.edges.log_prob(theta, action), self.edges.action_kl(theta)
             elbo = self.elbo(batch.positions, self.edges.graph(action.discrete), kl, r.horizon)
             inputs = (features.detach().mean(1),) if r.estimator == "nvil" else ()
-            surrogate = self.estimator(log_prob, -elbo, *inputs)
+            surrogate = self.estimator(self.edges.log_prob(theta, action), -elbo, *inputs)
         return surrogate, {"elbo": elbo.mean(), "kl": kl.mean()}
 
     def elbo(self, positions: Tensor, graph: Tensor, kl: Tensor, horizon: int = 1) -> Tensor:
@@ -555,16 +543,10 @@ class GraphLayoutModel(Model):
         error = (self.decoder(positions, graph, horizon) - positions[:, 1:]).square().sum((1, 2, 3))
         return -(error / (2 * 5e-5) + kl) / positions.shape[2]
 
-    def sample_graphs(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Hard graphs (B, n, n), and the locations of the utilities that they were drawn from."""
-        theta = self.theta(self.encoder.features(positions))
-        trick = sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta))
-        return self.edges.graph(trick.sample()), theta
-
     def evaluate(self, batch: Layouts) -> dict[str, Tensor]:
         """ELBO on hard graphs, and the graphs."""
-        graph, theta = self.sample_graphs(batch.positions)
-        kl = self.edges.kl(theta) if self.estimator is None else self.edges.action_kl(theta)
+        _, theta, kl = self.encode(batch.positions)
+        graph = self.edges.graph(sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta)).sample())
         elbo = self.elbo(batch.positions, graph, kl)
         return {"elbo": elbo, "kl": kl, "graphs": graph > 0.5, "edges": batch.edges}
 
@@ -630,8 +612,7 @@ def draw_layouts(
     for column, (name, (recipe, model)) in zip(columns, runs.items(), strict=True):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
-            positions = judged.positions.to(next(model.parameters()).device)
-            graphs = model.eval().sample_graphs(positions)[0].cpu() > 0.5
+            graphs = model.eval().evaluate(judged.to(next(model.parameters()).device))["graphs"].cpu()
         flipped = edge_scores(graphs, judged.edges)["complemented"] == 1
         found = edge_sets(~graphs if flipped else graphs)
         told = name if not flipped or "flipped" in name else f"{name}, flipped: complement"
