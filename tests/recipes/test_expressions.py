@@ -126,7 +126,7 @@ def test_draws_have_the_probability_of_each_tree(depth, low, high):
     shapes = {
         s: float(p) for m in range(low, high + 1) for s, p in enumerate_shapes(depth, m) if shape_depth(s) == depth
     }
-    expressions = read(*draw(30_000, depth, (low, high), 17))
+    expressions = read(draw(30_000, depth, (low, high), 17))
     counts = Counter(shape_of(tree(text.split())) for text in texts(expressions))
     assert counts.keys() <= shapes.keys()
     assert len(shapes) >= 4
@@ -135,7 +135,7 @@ def test_draws_have_the_probability_of_each_tree(depth, low, high):
 
 @pytest.mark.parametrize(("ids", "places"), [(slice(1, 11), (1, 4, 9)), (slice(11, 14), (0, 1, 5))])
 def test_digits_and_operators_are_uniform_in_every_place(ids, places):
-    tokens, _ = draw(20_000, 3, (1, 50), 5)
+    tokens = draw(20_000, 3, (1, 50), 5)
     for place in places:
         counts = np.bincount(tokens[:, place], minlength=15)[ids]
         assert goodness_of_fit(counts, [1] * len(counts)) > LEAST_P
@@ -143,20 +143,17 @@ def test_digits_and_operators_are_uniform_in_every_place(ids, places):
 
 def test_draws_are_numbered_and_within_their_bounds():
     for depth, low, high in ((1, 4, 7), (4, 10, 40), (5, 16, 16), (1, 7, 7), (5, 50, 50)):
-        tokens, lengths = draw(300, depth, (low, high), 9)
-        part, part_lengths = draw(5, depth, (low, high), 9, first=7)
-        np.testing.assert_array_equal(part, tokens[7:12])
-        np.testing.assert_array_equal(part_lengths, lengths[7:12])
-        assert not np.array_equal(tokens, draw(300, depth, (low, high), 10)[0])
-        assert low <= lengths.min() <= lengths.max() <= high
-        assert read(tokens, lengths).depths.unique().tolist() == [depth]
+        tokens = draw(300, depth, (low, high), 9)
+        np.testing.assert_array_equal(draw(5, depth, (low, high), 9, first=7), tokens[7:12])
+        assert not np.array_equal(tokens, draw(300, depth, (low, high), 10))
+        expressions = read(tokens)
+        assert low <= expressions.lengths.min() <= expressions.lengths.max() <= high
+        assert expressions.depths.unique().tolist() == [depth]
 
 
 def test_the_generator_is_splitmix64():
     # The first numbers of seed 1234567, as its author's program prints them.
-    found = np.empty(3, np.uint64)
-    splitmix64(np.uint64(1234567), found)
-    assert found.tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert splitmix64(1234567, 3).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 # Splits

@@ -70,10 +70,10 @@ class Expressions:
         return self.tokens != 0
 
 
-def read(tokens: np.ndarray, lengths: np.ndarray) -> Expressions:
-    """Evaluate and parse expressions, uint8 (N, L) and int64 (N,)."""
-    heads = np.full(tokens.shape, -1, np.int8)
-    answers, depths = np.empty(len(tokens), np.int64), np.empty(len(tokens), np.int64)
+def read(tokens: np.ndarray) -> Expressions:
+    """Evaluate and parse expressions, uint8 (N, L)."""
+    lengths, heads = np.count_nonzero(tokens, axis=1), np.full(tokens.shape, -1, np.int8)
+    answers, depths = np.empty_like(lengths), np.empty_like(lengths)
     _read(tokens, lengths, heads, answers, depths)
     return Expressions(*map(torch.from_numpy, (tokens, lengths, heads, answers, depths)))
 
@@ -130,13 +130,12 @@ def tables(max_depth: int, max_length: int) -> np.ndarray:
     return (tree_weights(12, 16, max_depth, max_length) / scale).astype(float)
 
 
-def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and lengths of draws number `first`, `first + 1`, … of a seed, given depth and bounds of the length."""
-    tokens, lengths = np.zeros((size, bounds[1]), np.uint8), np.zeros(size, np.int64)
-    weights = tables(depth, bounds[1])
+def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> np.ndarray:
+    """Tokens of draws number `first`, `first + 1`, … of a seed, given depth and bounds of the length."""
+    tokens, weights = np.zeros((size, bounds[1]), np.uint8), tables(depth, bounds[1])
     law = np.where(np.arange(bounds[1] + 1) < bounds[0], 0.0, weights[1, depth + 1, 1])
-    _sample(np.uint64(seed), first, depth + 1, law / math.fsum(law), weights, tokens, lengths)
-    return tokens, lengths
+    _sample(np.uint64(seed), first, depth + 1, law / math.fsum(law), weights, tokens)
+    return tokens
 
 
 # SplitMix64, whose numbers depend on nothing but the seed: neither on a library's version nor on the machine.
@@ -151,11 +150,9 @@ def _mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-@compiled
-def splitmix64(seed, out):
-    """Fill an array with independent 64-bit numbers, whose sorting order is a uniform permutation."""
-    for i in range(len(out)):
-        out[i] = _mix(np.uint64(seed) + np.uint64(i + 1) * _STEP)
+def splitmix64(seed: int, size: int) -> np.ndarray:
+    """Independent 64-bit numbers, whose sorting order is a uniform permutation."""
+    return _mix(np.uint64(seed) + np.arange(1, size + 1, dtype=np.uint64) * _STEP)
 
 
 @compiled
@@ -178,7 +175,7 @@ def _choose(weights, total, state):
 
 
 @compiled
-def _sample(seed, first, height, law, weights, tokens, lengths):
+def _sample(seed, first, height, law, weights, tokens):
     # weights[d, h, k, m]: of k operands of m tokens in all, each of depth below h; of which one reaches it if d = 1.
     state, options = np.empty(1, np.uint64), np.empty(2 * len(law))
     stack = np.empty((4, height), np.int64)
@@ -186,7 +183,7 @@ def _sample(seed, first, height, law, weights, tokens, lengths):
     missing, left, high, must = stack[0], stack[1], stack[2], stack[3]
     for row in range(len(tokens)):
         state[0] = _mix(np.uint64(seed) + np.uint64(first + row + 1) * _STEP)
-        length = lengths[row] = _choose(law, 1.0, state)
+        length = _choose(law, 1.0, state)
         h, deep, top, at = height, 1, -1, 0
         while True:
             if length == 1:
@@ -258,12 +255,12 @@ class Specification:
         return {m: number for m, number in enumerate(counts) if number and m >= least}
 
 
-def check_enough(depth: int, wanted: int, found: int, why: str = "") -> None:
+def check_enough(depth: int, wanted: int, found: int) -> None:
     """Raise unless there are as many different expressions of a depth as are wanted."""
     if wanted > found:
         raise files.RunError(
             f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are {found} "
-            f"within the bounds of length{why}: make the splits smaller or the bounds wider."
+            "within the bounds of length: make the splits smaller or the bounds wider."
         )
 
 
@@ -285,37 +282,34 @@ def make_splits(spec: Specification) -> Splits:
     account calls exhausted are rarer than in the grammar.
     """
     spec.check()
-    sizes = (spec.train, spec.valid, spec.test)
-    tokens = [np.zeros((size, spec.max_length), np.uint8) for size in sizes]
-    lengths = [np.zeros(size, np.int64) for size in sizes]
+    splits = [np.zeros((size, spec.max_length), np.uint8) for size in (spec.train, spec.valid, spec.test)]
     strata = []
     for depth in range(1, spec.max_depth + 1):
-        turns = slice(depth - 1, None, spec.max_depth)  # the depths take turns in every split
-        parts = [len(column[turns]) for column in lengths]
-        found, counts, account = _draw_distinct(spec, depth, sum(parts))
+        taken = [tokens[depth - 1 :: spec.max_depth] for tokens in splits]  # the depths take turns in every split
+        wanted = sum(map(len, taken))
+        found, account = _draw_distinct(spec, depth, wanted)
         strata.append(account)
         # numpy and torch may change the numbers of a seed from version to version.
-        keys = np.empty(sum(parts), np.uint64)
-        splitmix64(np.uint64(fold_in(spec.seed, "splits", depth)), keys)
-        for i, rows in enumerate(np.split(np.argsort(keys, kind="stable"), np.cumsum(parts)[:-1])):
-            tokens[i][turns], lengths[i][turns] = found[rows], counts[rows]
-    splits = [read(*pair) for pair in zip(tokens, lengths, strict=True)]
-    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(*splits))}
-    return Splits(*splits, metadata={**metadata, "strata": strata})
+        order = np.argsort(splitmix64(fold_in(spec.seed, "splits", depth), wanted), kind="stable")
+        for rows, part in zip(taken, np.split(order, np.cumsum([len(rows) for rows in taken])[:-1]), strict=True):
+            rows[:] = found[part]
+    parsed = [read(tokens) for tokens in splits]
+    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(*parsed))}
+    return Splits(*parsed, metadata={**metadata, "strata": strata})
 
 
-def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, dict[str, Any]]:
     possible, seed = spec.possible(depth), fold_in(spec.seed, "expressions", depth)
-    tokens, lengths, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
+    tokens, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64)
     while len(unique) < wanted:
         if len(tokens) >= 200 * wanted:
-            check_enough(depth, wanted, len(unique), f", as {len(tokens)} draws suggest")
+            check_enough(depth, wanted, len(unique))
         size = max(1000, wanted + wanted // 50, len(tokens) // 2)
-        more, counts = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
-        tokens, lengths = np.concatenate([tokens, more]), np.concatenate([lengths, counts])
+        more = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
+        tokens = np.concatenate([tokens, more])
         unique = np.sort(np.unique(tokens.view(f"V{spec.max_length}").ravel(), return_index=True)[1])
     kept = unique[:wanted]
-    used = np.bincount(lengths[kept], minlength=spec.max_length + 1).tolist()
+    used = np.bincount(np.count_nonzero(tokens[kept], axis=1), minlength=spec.max_length + 1).tolist()
     possible = {m: n if n < 2**53 else float(n) for m, n in possible.items()}  # what JSON readers can hold
     account = {
         "depth": depth,
@@ -325,7 +319,7 @@ def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.nda
         "lengths": {str(m): {"expressions": used[m], "possible": number} for m, number in possible.items()},
         "exhausted_lengths": [m for m, number in possible.items() if used[m] == number],
     }
-    return tokens[kept], lengths[kept], account
+    return tokens[kept], account
 
 
 def columns(*splits: Expressions) -> dict[str, np.ndarray]:
@@ -340,10 +334,10 @@ def columns(*splits: Expressions) -> dict[str, np.ndarray]:
 def checksum(columns: Mapping[str, np.ndarray]) -> str:
     """SHA-256 in hexadecimal: of each split the number of expressions (8 bytes, little-endian), then its columns."""
     digest = hashlib.sha256()
-    for name in ("train", "valid", "test"):
-        digest.update(len(columns[f"{name}_lengths"]).to_bytes(8, "little"))
-        for column in ("lengths", "answers", "tokens"):
-            digest.update(columns[f"{name}_{column}"].tobytes())
+    for name, values in columns.items():
+        if name.endswith("lengths"):
+            digest.update(len(values).to_bytes(8, "little"))
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 

@@ -184,9 +184,9 @@ def write_corpus(corpus: Corpus, source: str, folder: Path) -> None:
 
 def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
     """What a prepared folder says of itself, and the checksum of an aspect's reviews."""
-    fields = {"source": str, "aspects": dict, "sha256": dict}
     try:
-        manifest = read_object(folder / "manifest.json", "Prepare the data again.", **fields)
+        remedy = "Prepare the data again."
+        manifest = read_object(folder / "manifest.json", remedy, source=str, aspects=dict, sha256=dict)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"--data {folder}: it holds no manifest.json. Make such a folder with `sst prepare`.") from None
     known = [name for name in sorted(manifest["aspects"]) if f"{name}.npz" in manifest["sha256"]]
@@ -213,10 +213,9 @@ def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, S
         splits.append(Reviews(*columns))
         rated = splits[-1].ratings[~splits[-1].ratings.isnan()]
         if (different := len(rated.unique())) < least:
-            raise RunError(
-                f"--data {folder}: the {part} split of {aspect} has {len(rated)} rated reviews with {different} "
-                f"different ratings, expected at least {least}. Prepare more reviews."
-            )
+            found = f"has {len(rated)} rated reviews with {different} different ratings"
+            wanted = f"expected at least {least}. Prepare more reviews."
+            raise RunError(f"--data {folder}: the {part} split of {aspect} {found}, {wanted}")
     return vocabulary, tuple(splits)
 
 
@@ -275,8 +274,7 @@ class Prepare(ABC):
     """Random seed of choices among equals, the halves of a held-out set, and made-up reviews."""
 
     @abstractmethod
-    def corpus(self) -> Corpus:
-        """The reviews."""
+    def corpus(self) -> Corpus: ...
 
     def run(self, console: Console) -> None:
         """Read, prepare, write, and say what there is."""
@@ -391,12 +389,10 @@ class PrepareBeer(Prepare):
             heldout, train = path.with_name(path.name.replace("train", "heldout")), training[aspect]
             rows = read_beer(heldout, aspect) if heldout.exists() else train
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed % 2**64)).tolist()
-            rows = [rows[i] for i in order]
-            if heldout.exists():
-                valid, test = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-            else:
-                n = len(rows) // 10
-                train, valid, test = rows[: -2 * n], rows[-2 * n : -n], rows[-n:]
+            rows, n = [rows[i] for i in order], len(rows) // (2 if heldout.exists() else 10)
+            if not heldout.exists():
+                train, rows = rows[: -2 * n], rows[-2 * n :]
+            valid, test = rows[:n], rows[n:]
             for row in tests:
                 marks = [any(start <= i < end for start, end in getattr(row, aspect)) for i in range(len(row.x))]
                 test.append(annotated(zip(map(words_of, row.x), marks, strict=True)))
