@@ -36,8 +36,6 @@ from sstricks.recipes.harness.files import RunError, check_new_files, write_atom
 from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, has_bfloat16
 from sstricks.recipes.reviews import Batch, Reviews
 
-# ---------------------------------------------------------------------------------------------------------- options
-
 
 @dataclass(frozen=True, kw_only=True)
 class LearningToExplain(Recipe):
@@ -149,7 +147,6 @@ class LearningToExplain(Recipe):
         return ExplainingModel(self)
 
     def corpus(self) -> tuple[reviews.Vocabulary, reviews.Splits]:
-        """What the folder holds of the aspect."""
         return reviews.read_reviews(Path(self.data_folder), self.aspect)
 
     def data(self) -> Data:
@@ -228,9 +225,6 @@ RELAXATIONS: dict[str, tuple[str, Any]] = {
     "corr-top-k": ("Corr. Top k", sst.ExponentialFamilyEntropy()),
 }
 """What tables call them, and the regularizer of those that are stochastic softmax tricks."""
-
-
-# ---------------------------------------------------------------------------------------------------------- subsets
 
 
 @dataclass(frozen=True)
@@ -536,7 +530,6 @@ class Explain:
     """Replace files that exist."""
 
     def run(self, console: Console) -> None:
-        """Explain, and print the review with the selected words marked."""
         from sstricks.recipes.drawing import PICTURES
         from sstricks.recipes.harness.training import load_best
 
@@ -563,36 +556,6 @@ class Explain:
             draw_words(explanations, self.picture)
 
 
-def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> dict[str, Any]:
-    """What the mean training rating, and a ridge regression on whether the commonest words occur, score.
-
-    The precision is of the k words of a test review that weigh most.
-    """
-    from sklearn.linear_model import Ridge
-
-    def error(batch: Batch, guess: Any) -> float:
-        return (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
-
-    train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
-    words = [batch.words.clamp(max=features + 2) for batch in (train, valid, test)]  # the commonest are first
-    x_train, x_valid, x_test = (
-        torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
-    )
-    ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
-    best = min(ridges, key=lambda ridge: error(valid, ridge.predict(x_valid)))
-    weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
-    selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
-    precision = subset_precision(selected, test.relevant)[test.annotated].mean().item()
-    return {
-        "chance_precision": chance_scores(splits[2], k)["chance/subset_precision"],
-        "ridge_precision": precision if test.annotated.any() else None,
-        "constant_mse": error(test, train.ratings.double().mean()),
-        "ridge_mse": error(test, best.predict(x_test)),
-        "ridge_valid_mse": error(valid, best.predict(x_valid)),
-        "penalty": best.alpha,
-    }
-
-
 @dataclass(frozen=True)
 class Reference:
     """Measure what chance, a constant and a ridge regression reach on prepared reviews."""
@@ -605,21 +568,39 @@ class Reference:
     """Words of a subset."""
 
     def run(self, console: Console) -> None:
-        """Measure, and print a table."""
-        if self.k < 1:
-            raise RunError(f"--k {self.k}: expected at least 1.")
-        found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
-        columns = (Column(heading, justify="right") for heading in ("MSE×100", f"precision of {self.k}"))
+        from sklearn.linear_model import Ridge
+
+        def mse_x100(batch: Batch, guess: Any) -> float:
+            return 100 * (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
+
+        k, features = self.k, 1_500  # the features are whether the commonest words occur, which have the first numbers
+        if k < 1:
+            raise RunError(f"--k {k}: expected at least 1.")
+        splits = reviews.read_reviews(self.data, self.aspect)[1]
+        train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
+        words = [batch.words.clamp(max=features + 2) for batch in (train, valid, test)]
+        x_train, x_valid, x_test = (
+            torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
+        )
+        ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
+        valid_mse, best = min(
+            ((mse_x100(valid, ridge.predict(x_valid)), ridge) for ridge in ridges), key=lambda x: x[0]
+        )
+        weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
+        selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
+        chance = chance_scores(splits[2], k)["chance/subset_precision"]
+        precision = None if chance is None else subset_precision(selected, test.relevant)[test.annotated].mean().item()
+        columns = (Column(heading, justify="right") for heading in ("MSE×100", f"precision of {k}"))
         table = Table("predictor", *columns, title="Without a model of subsets: test split")
-        chance, precision = (harness.number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
-        table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
-        table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
+        constant, ridge = mse_x100(test, train.ratings.double().mean()), mse_x100(test, best.predict(x_test))
+        table.add_row("mean training rating", f"{constant:.2f}", f"{harness.number(chance, '.1%')} (chance)")
+        table.add_row("ridge on word indicators", f"{ridge:.2f}", harness.number(precision, ".1%"))
         console.print(table)
-        if found["chance_precision"] is None:
+        if chance is None:
             console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
-        valid = f"chosen by validation, where its MSE×100 is {100 * found['ridge_valid_mse']:.2f}"
-        weigh = f"its precision is that of the {self.k} words of a review that weigh most"
-        console.print(f"The ridge regression has penalty {found['penalty']:g}, {valid}; {weigh}.", highlight=False)
+        valid = f"chosen by validation, where its MSE×100 is {valid_mse:.2f}"
+        weigh = f"its precision is that of the {k} words of a review that weigh most"
+        console.print(f"The ridge regression has penalty {best.alpha:g}, {valid}; {weigh}.", highlight=False)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,6 @@ from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, fold_in, lowered
 
-# ---------------------------------------------------------------------------------------------------------- options
-
 
 @dataclass(frozen=True, kw_only=True)
 class ListOps(Recipe):
@@ -160,7 +158,6 @@ class ListOps(Recipe):
         return {"epochs": round(self.steps / epoch, 2)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
-        """The learning curves, and, if there are edges, parses of test expressions of rising depth."""
         from sstricks.recipes.drawing import draw_curves
 
         relaxed, hard = (", relaxed graphs", ", hard graphs") if self.edges else ("", "")
@@ -216,43 +213,30 @@ class ListOps(Recipe):
         )
 
 
-# ------------------------------------------------------------------------------------------------ edge distributions
+def edge_trick(
+    edges: str, utility: str, theta: Tensor, mask: Tensor, temperature: float
+) -> tuple[sst.StochasticSoftmaxTrick, Tensor]:
+    """A trick over the edges between the tokens of sentences of different lengths (App. D.5.2).
 
-
-class EdgeDistribution:
-    """A stochastic softmax trick over the edges between the tokens of sentences of different lengths (App. D.5.2)."""
-
-    def __init__(self, edges: str, utility: str) -> None:
-        self.edges = edges
-        single = edges.startswith("independent")
-        self.utility = sst.Logistic if single and utility == "gumbel" else UTILITIES[utility]
-
-    def trick(self, theta: Tensor, mask: Tensor, temperature: float) -> tuple[sst.StochasticSoftmaxTrick, Tensor]:
-        """The trick given theta, (B, L, L), entry ij about the edge i -> j, and theta as a vector over the edges.
-
-        Pairs with padding are absent.
-        """
-        structure, graph = structure_of(self.edges, theta.shape[-1])
-        if isinstance(graph, sst.SpanningTree):
-            theta = (theta + theta.mT) / 2
-        theta, there = graph.from_adjacency(theta), graph.edge_mask(mask)
-        utility = sst.Masked(self.utility(theta), there)
-        trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, sst.ExponentialFamilyEntropy())
-        return trick, theta.masked_fill(~there, -torch.inf)
-
-    def graph(self, edges: Tensor, length: int) -> Tensor:
-        """Samples (B, E) as matrices (B, L, L), entry ij for the edge i -> j; symmetric if edges have no direction."""
-        return structure_of(self.edges, length)[1].to_adjacency(edges)
+    Given theta, (B, L, L), entry ij about the edge i -> j, it returns theta as a vector over the edges as well. Pairs
+    with padding are absent.
+    """
+    graph, single = graph_over(edges, theta.shape[-1]), edges.startswith("independent")
+    if isinstance(graph, sst.SpanningTree):
+        theta = (theta + theta.mT) / 2
+    theta, there = graph.from_adjacency(theta), graph.edge_mask(mask)
+    structure = sst.Subset(theta.shape[-1]) if single else graph
+    law = sst.Masked((sst.Logistic if single and utility == "gumbel" else UTILITIES[utility])(theta), there)
+    trick = sst.StochasticSoftmaxTrick(structure, law, temperature, sst.ExponentialFamilyEntropy())
+    return trick, theta.masked_fill(~there, -torch.inf)
 
 
 @functools.lru_cache(maxsize=256)
-def structure_of(edges: str, length: int) -> tuple[sst.Structure, sst.Arborescence | sst.SpanningTree]:
-    """A structure, and the graph on the tokens whose edges its coordinates stand for."""
+def graph_over(edges: str, length: int) -> sst.Arborescence | sst.SpanningTree:
+    """The graph on the tokens of whose edges some are chosen: its `to_adjacency` has them as matrices (B, L, L)."""
     if edges == "independent-directed":
-        graph = sst.Arborescence((~torch.eye(length, dtype=torch.bool)).nonzero().T, length)
-    else:  # arborescences begin at the first token
-        graph = (sst.Arborescence if edges == "arborescence" else sst.SpanningTree).complete(length)
-    return sst.Subset(graph.edges.shape[1]) if edges.startswith("independent") else graph, graph
+        return sst.Arborescence((~torch.eye(length, dtype=torch.bool)).nonzero().T, length)
+    return (sst.Arborescence if edges == "arborescence" else sst.SpanningTree).complete(length)
 
 
 UTILITIES: Mapping[str, Any] = {
@@ -283,9 +267,6 @@ def edge_scores(graphs: Tensor, sentences: Expressions) -> tuple[Tensor, Tensor]
     found, gold = graphs & counted.unsqueeze(-1) & counted.unsqueeze(-2), gold_graphs(sentences)
     hits, predicted, true = (edges.sum((-2, -1)).double() for edges in (found & gold, found, gold))
     return hits / predicted.clamp(min=1), hits / true.clamp(min=1)
-
-
-# --------------------------------------------------------------------------------------------------------- messages
 
 
 Links = tuple[Tensor, Tensor, Tensor]
@@ -353,7 +334,7 @@ class SequenceNetwork(nn.Module):
         self.positions = nn.Linear(max_length * hidden, hidden)
         self.readout = readout(hidden, dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, graphs: None = None) -> Tensor:
         outputs = (self.tokens(tokens) * (tokens != 0).unsqueeze(-1)).flatten(1)
         return self.readout(F.linear(outputs, self.positions.weight[:, : outputs.shape[1]], self.positions.bias))
 
@@ -390,16 +371,23 @@ class MessageNetwork(nn.Module):
 class GraphNetwork(nn.Module):
     """Message passing with a gated recurrent unit at the nodes; the first token's node knows the answer."""
 
-    def __init__(self, hidden: int, steps: int, dropout: float, precision: harness.Precision = "float32") -> None:
+    def __init__(
+        self, hidden: int, steps: int, dropout: float, precision: harness.Precision = "float32", negligible: float = 0.0
+    ) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.negligible = steps, negligible
         self.embedding = token_embedding(hidden)
         self.messages = MessageNetwork(hidden, dropout, precision)
         self.unit = nn.GRUCell(hidden, hidden)
         self.readout = readout(hidden, dropout)
 
-    def forward(self, tokens: Tensor, links: Links) -> Tensor:
-        length, nodes = tokens.shape[1], self.embedding(tokens.int()).flatten(0, 1)
+    def forward(self, tokens: Tensor, graphs: Tensor) -> Tensor:
+        """Logits of the values, (B, 10)."""
+        length, nodes, links = (
+            tokens.shape[1],
+            self.embedding(tokens.int()).flatten(0, 1),
+            links_of(graphs, self.negligible),
+        )
         for _ in range(self.steps - 1):
             nodes = self.unit(self.messages(nodes, links, length), nodes)
         # Only the first tokens are read, so in the last round only the messages to them matter.
@@ -415,38 +403,32 @@ class ListOpsModel(Model):
     def __init__(self, recipe: ListOps) -> None:
         super().__init__()
         self.recipe = r = recipe
-        self.edges = EdgeDistribution(r.edges, r.utility) if r.edges and r.utility else None
-        self.encoder = EdgeEncoder(r.hidden, r.dropout) if self.edges else None
+        self.encoder = EdgeEncoder(r.hidden, r.dropout) if r.utility else None
         if r.network == "lstm":
             self.network = SequenceNetwork(r.hidden, r.specification.max_length, r.dropout)
         else:
-            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision)
+            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision, r.negligible)
 
     def graphs(self, batch: Expressions, step: int | None = None) -> Tensor | None:
         """Graphs (B, L, L), entry ij for an edge i -> j: relaxed at a step of the training, else hard.
 
         They are the gold ones if these are given, and none for the LSTM.
         """
-        if self.edges is None or self.encoder is None:
-            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
+        r = self.recipe
+        if self.encoder is None or r.edges is None or r.utility is None:
+            return None if r.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        trick, theta = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        trick, theta = edge_trick(r.edges, r.utility, theta, batch.mask, r.temperature_at(step or 0))
         if step is None:
-            sample = draw_hard(self.recipe.estimator, trick.structure, trick.utility, theta)
+            sample = draw_hard(r.estimator, trick.structure, trick.utility, theta)
         else:
-            sample = draw_soft(self.recipe.estimator, trick, theta)
-        return self.edges.graph(sample, batch.tokens.shape[1])
-
-    def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:
-        """Of the values, (B, 10)."""
-        if graphs is None:
-            return self.network(batch.tokens)
-        return self.network(batch.tokens, links_of(graphs, self.recipe.negligible))
+            sample = draw_soft(r.estimator, trick, theta)
+        return graph_over(r.edges, batch.tokens.shape[1]).to_adjacency(sample)
 
     def loss(self, batch: Expressions, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross-entropy over relaxed graphs."""
-        logits = self.logits(batch, self.graphs(batch, step))
+        logits = self.network(batch.tokens, self.graphs(batch, step))
         loss = F.cross_entropy(logits, batch.answers)
         check_finite("its loss is", loss)
         return loss, {"loss": loss, "accuracy": (logits.argmax(-1) == batch.answers).float().mean()}
@@ -454,7 +436,7 @@ class ListOpsModel(Model):
     def evaluate(self, batch: Expressions) -> dict[str, Tensor]:
         """Accuracy on hard graphs, and how much of the gold trees these recover, NaN if there are none."""
         graphs = self.graphs(batch)
-        logits = self.logits(batch, graphs)
+        logits = self.network(batch.tokens, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
         if graphs is None:
@@ -466,9 +448,6 @@ class ListOpsModel(Model):
         """AdamW (App. D.5.3)."""
         r = self.recipe
         return torch.optim.AdamW(self.parameters(), r.lr, weight_decay=r.weight_decay, fused=True)
-
-
-# --------------------------------------------------------------------------------------------------------- pictures
 
 
 def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path, example: int | None = None) -> Path:
@@ -496,7 +475,7 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
             batch = sentences.to(next(model.parameters()).device)
             graphs = model.eval().graphs(batch)
             assert graphs is not None
-            answers = model.logits(batch, graphs).argmax(-1).tolist()
+            answers = model.network(batch.tokens, graphs).argmax(-1).tolist()
         precision, recall = (scores.tolist() for scores in edge_scores(graphs > 0.5, batch))
         for row in range(len(sentences)) if example is None else [example - 1]:
             words = [TOKENS[token] for token in sentences.tokens[row].tolist() if token]

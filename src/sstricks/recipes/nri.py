@@ -32,8 +32,6 @@ from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, draw_soft, fold_in, lowered
 
-# ---------------------------------------------------------------------------------------------------------- options
-
 
 @dataclass(frozen=True, kw_only=True)
 class GraphLayout(Recipe):
@@ -297,9 +295,6 @@ def pair_sum(senders: Tensor, receivers: Tensor) -> Tensor:
     return torch.stack([senders.roll(-k, 1) + receivers for k in range(1, senders.shape[1])], 1)
 
 
-# ----------------------------------------------------------------------------------------------- edge distributions
-
-
 class EdgeDistribution:
     """The distribution over graphs that `--edges` names; theta are the locations of its Gumbel utilities.
 
@@ -349,7 +344,6 @@ class EdgeDistribution:
         return kl_divergence(Bernoulli(logits=logits), Bernoulli(logits=torch.zeros_like(logits))).sum(-1)
 
     def log_prob(self, theta: Tensor, action: Action) -> Tensor:
-        """Of what a score function sees."""
         if not self.independent:
             return action.log_prob
         return Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False).log_prob(action.discrete).sum(-1)
@@ -578,9 +572,6 @@ def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
         recall = (hits / pairs.sum(-1)).mean().item()
         both.append({"edge_precision": precision, "edge_recall": recall, "complemented": complemented})
     return max(both, key=lambda scores: scores["edge_precision"])
-
-
-# --------------------------------------------------------------------------------------------------------- pictures
 
 
 def edge_sets(graphs: Tensor) -> list[set[Any]]:

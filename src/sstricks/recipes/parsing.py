@@ -34,8 +34,6 @@ from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, d
 Trees = sst.Arborescence | sst.ProjectiveArborescence
 PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # of which the first two stand for no word
 
-# ---------------------------------------------------------------------------------------------------------- options
-
 
 @dataclass(frozen=True, kw_only=True)
 class Parsing(Recipe):
@@ -96,7 +94,7 @@ class Parsing(Recipe):
         return {**space, "temperature": tune.loguniform(0.3, 3.0)} if self.task == "latent" else space
 
     def model(self) -> "Parser":
-        return Parser(self, read_treebank(self.data_folder)[0].vocabulary)
+        return Parser(self, read_treebank(self.data_folder)[0])
 
     def data(self) -> Data:
         bank, valid, test = read_treebank(self.data_folder)
@@ -104,7 +102,7 @@ class Parsing(Recipe):
         if self.task == "supervised":
             train = [one for one in train if self.tree != "projective" or is_projective(one.heads)]
             train = [one for one in train if not self.single_root or one.heads.count(0) == 1]
-        return Data(Sentences(train, bank.vocabulary), valid, test)
+        return Data(Sentences(train, bank.words, bank.tags), valid, test)
 
     def facts(self) -> dict[str, Any]:
         """What trees score in which every word depends on the one before, or on the one after, if that is better."""
@@ -114,7 +112,6 @@ class Parsing(Recipe):
         return {"chance/uas": best / words, "words": words, "sentences": len(heads)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
-        """Some test sentences with gold and found trees, and the learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
         panels = {"Attachment score in validation": {"valid/uas": "directed", "valid/uuas": "undirected"}}
@@ -176,30 +173,22 @@ class Batch:
 
 
 class Sentences:
-    """A split, in batches of about equally long sentences."""
+    """A split, in batches of about equally long sentences, with numbers of the words and of the tags of training."""
 
-    def __init__(self, sentences: Sequence[Sentence], vocabulary: "Vocabulary") -> None:
-        self.sentences, self.vocabulary = sentences, vocabulary
+    def __init__(self, sentences: Sequence[Sentence], words: dict[str, int], tags: dict[str, int]) -> None:
+        self.sentences, self.words, self.tags = sentences, words, tags
         self.lengths = torch.tensor([len(one.words) for one in sentences])
 
     def __len__(self) -> int:
         return len(self.sentences)
 
     def __getitem__(self, chosen: Tensor) -> Batch:
-        some, known = [self.sentences[i] for i in chosen.tolist()], self.vocabulary
-        words = ([ROOT, *(known.words.get(word.lower(), UNKNOWN) for word in one.words)] for one in some)
-        tags = ([0, *(known.tags.get(tag, 0) for tag in one.tags)] for one in some)
+        some = [self.sentences[i] for i in chosen.tolist()]
+        words = ([ROOT, *(self.words.get(word.lower(), UNKNOWN) for word in one.words)] for one in some)
+        tags = ([0, *(self.tags.get(tag, 0) for tag in one.tags)] for one in some)
         heads = ([0, *one.heads] for one in some)
         padded = (pad_sequence(list(map(torch.tensor, rows)), batch_first=True) for rows in (words, tags, heads))
         return Batch(self.lengths[chosen] + 1, *padded)
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Numbers of the words that occur twice in training, and of the tags."""
-
-    words: dict[str, int]
-    tags: dict[str, int]
 
 
 @functools.lru_cache(maxsize=1)
@@ -216,10 +205,10 @@ def read_treebank(folder: str) -> tuple[Sentences, Sentences, Sentences]:
             raise ValueError(f"{folder}: found {found}, {expected}")
         splits.append(read_sentences(files[0]))
     counts = Counter(word.lower() for one in splits[0] for word in one.words)
+    # Words that occur but once in training are unknown, so that there is something to learn about these.
     words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
     tags = {tag: number for number, tag in enumerate(sorted({tag for one in splits[0] for tag in one.tags}))}
-    vocabulary = Vocabulary(words, tags)
-    train, valid, test = (Sentences(split, vocabulary) for split in splits)
+    train, valid, test = (Sentences(split, words, tags) for split in splits)
     return train, valid, test
 
 
@@ -258,10 +247,10 @@ def is_projective(heads: Sequence[int]) -> bool:
 class Parser(Model):
     """Scores of edges, and what is made of them."""
 
-    def __init__(self, recipe: Parsing, vocabulary: Vocabulary) -> None:
+    def __init__(self, recipe: Parsing, bank: Sentences) -> None:
         super().__init__()
         self.recipe = r = recipe
-        num_words, num_tags = HIDDEN + 1 + len(vocabulary.words), len(vocabulary.tags)
+        num_words, num_tags = HIDDEN + 1 + len(bank.words), len(bank.tags)
         self.words = nn.Embedding(num_words, r.embedding, padding_idx=PAD)
         self.tags = nn.Embedding(num_tags + 1, r.embedding) if r.task == "supervised" else None
         inputs = r.embedding * (2 if self.tags else 1)
@@ -370,9 +359,6 @@ class Tagger(nn.Module):
         for _ in range(2):
             nodes = F.relu(start + self.own(nodes) + tree.mT @ self.down(nodes) + tree @ self.up(nodes))
         return self.out(nodes)
-
-
-# --------------------------------------------------------------------------------------------------------- pictures
 
 
 def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Path:

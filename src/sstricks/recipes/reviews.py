@@ -84,8 +84,6 @@ def initial_vectors(vocabulary: Vocabulary, embeddings: str | None) -> Tensor:
     return vectors
 
 
-# ----------------------------------------------------------------------------------------------------------- reviews
-
 # Words; the rating in [0, 1], NaN if unknown; for each word whether its sentence is about the aspect, if somebody said.
 Review = tuple[list[str], float, list[bool] | None]
 
@@ -277,7 +275,6 @@ class Prepare(ABC):
     def corpus(self) -> Corpus: ...
 
     def run(self, console: Console) -> None:
-        """Read, prepare, write, and say what there is."""
         for name, least in {"seed": 0, **{f"{split}_reviews": least for split, least in LEAST.items()}}.items():
             if (found := getattr(self, name, least)) < least:
                 raise RunError(f"--{name.replace('_', '-')} is {found}, expected at least {least}: pass a larger one.")
