@@ -22,10 +22,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,38 +71,21 @@ class Expressions:
 
 
 def read(tokens: np.ndarray) -> Expressions:
-    """Evaluate and parse expressions, uint8 (N, L)."""
-    lengths, heads = np.count_nonzero(tokens, axis=1), np.full(tokens.shape, -1, np.int8)
-    answers, depths = np.empty_like(lengths), np.empty_like(lengths)
-    _read(tokens, lengths, heads, answers, depths)
-    return Expressions(*map(torch.from_numpy, (tokens, lengths, heads, answers, depths)))
-
-
-@compiled
-def _read(tokens, lengths, heads, answers, depths):
-    values = np.empty(tokens.shape[1], np.int64)  # of the operands of all open operators
-    operators, firsts = np.empty_like(values), np.empty_like(values)  # their places, and their first operands' in those
-    for row in range(len(tokens)):
-        top, held, depth = -1, 0, 0
-        for i in range(lengths[row]):
-            token = tokens[row, i]
-            if token == CLOSING:
-                operator, n = tokens[row, operators[top]] - OPERATOR, held - firsts[top]
-                operands = np.sort(values[firsts[top] : held])
-                low, high = (0, n - 1, (n - 1) // 2)[operator], (0, n - 1, n // 2)[operator]
-                values[firsts[top]] = (operands[low] + operands[high]) // 2  # for MED, the median rounded down
-                held, top = firsts[top] + 1, top - 1
-                continue
-            if top >= 0:
-                heads[row, i] = operators[top]
-            if token >= OPERATOR:
-                top += 1
-                operators[top], firsts[top] = i, held
-                depth = max(depth, top + 1)
-            else:
-                values[held] = token - DIGIT
-                held += 1
-        depths[row], answers[row] = depth, values[0]
+    """Evaluate and parse expressions, uint8 (N, L), from the innermost operators to the outermost."""
+    operator, closing = (tokens >= OPERATOR) & (tokens < CLOSING), tokens == CLOSING
+    after = np.cumsum(operator, 1, np.int8) - np.cumsum(closing, 1, np.int8)
+    level = after - operator  # in how many operators a token is; a closing bracket is where its operator is
+    heads, values = np.full(tokens.shape, -1, np.int8), tokens.astype(np.int64) - DIGIT
+    for depth in reversed(range(after.max())):
+        parent, operand = operator & (level == depth), (level == depth + 1) & (tokens > 0) & ~closing
+        number = np.cumsum(parent)[operand.ravel()] - 1  # of each operand's operator
+        heads[operand] = parent.nonzero()[1][number]
+        operands, n = np.sort(10 * number + values[operand]) % 10, np.bincount(number)
+        first, kind = np.cumsum(n) - n, tokens[parent] - OPERATOR
+        low, high = (np.choose(kind, (0 * n, n - 1, middle)) for middle in ((n - 1) // 2, n // 2))
+        values[parent] = (operands[first + low] + operands[first + high]) // 2  # for MED, the median rounded down
+    columns = (tokens, np.count_nonzero(tokens, axis=1), heads, values[:, 0].copy(), after.max(1).astype(np.int64))
+    return Expressions(*map(torch.from_numpy, columns))
 
 
 # ----------------------------------------------------------------------------------------------------------- grammar
@@ -264,18 +247,9 @@ def check_enough(depth: int, wanted: int, found: int) -> None:
         )
 
 
-class Splits(NamedTuple):
-    """Training, validation and test expressions, and an account of how they were drawn, as `metadata.json` has it."""
-
-    train: Expressions
-    valid: Expressions
-    test: Expressions
-    metadata: dict[str, Any]
-
-
 @functools.lru_cache(maxsize=1)
-def make_splits(spec: Specification) -> Splits:
-    """Draw the three splits; a specification gives the same expressions on every machine.
+def make_splits(spec: Specification) -> tuple[tuple[Expressions, ...], dict[str, Any]]:
+    """Training, validation and test expressions, the same on every machine, and how they were drawn, for metadata.json.
 
     For each depth, expressions are drawn until enough different ones have come up, and dealt out by a permutation: so
     the splits have the same law and no expression in common. Of short ones there are few: those of the lengths that the
@@ -293,9 +267,9 @@ def make_splits(spec: Specification) -> Splits:
         order = np.argsort(splitmix64(fold_in(spec.seed, "splits", depth), wanted), kind="stable")
         for rows, part in zip(taken, np.split(order, np.cumsum([len(rows) for rows in taken])[:-1]), strict=True):
             rows[:] = found[part]
-    parsed = [read(tokens) for tokens in splits]
-    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(*parsed))}
-    return Splits(*parsed, metadata={**metadata, "strata": strata})
+    parsed = tuple(read(tokens) for tokens in splits)
+    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(parsed))}
+    return parsed, {**metadata, "strata": strata}
 
 
 def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, dict[str, Any]]:
@@ -322,7 +296,7 @@ def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.nda
     return tokens[kept], account
 
 
-def columns(*splits: Expressions) -> dict[str, np.ndarray]:
+def columns(splits: Sequence[Expressions]) -> dict[str, np.ndarray]:
     """What is stored of the three splits: lengths, answers, and tokens without padding, a byte each."""
     return {
         f"{name}_{column}": values.numpy().astype(np.uint8)
@@ -358,9 +332,9 @@ class PrepareListOps(Specification):
             if not description.exists():  # it is written last
                 left_behind = {name for name in os.listdir(self.out) if name.startswith(files.PARTIAL)}
                 files.refuse_foreign_files(self.out, {data.name, *left_behind}, "ListOps data")
-                splits = make_splits(spec)
-                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(*splits[:3])))  # pyright: ignore[reportArgumentType]
-                files.write_json(description, splits.metadata)
+                splits, metadata = make_splits(spec)
+                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(splits)))  # pyright: ignore[reportArgumentType]
+                files.write_json(description, metadata)
         except OSError as error:
             raise files.RunError(f"{where}: cannot write there ({error.strerror}). Choose another folder.") from None
         try:

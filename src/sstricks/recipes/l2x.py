@@ -225,6 +225,7 @@ RELAXATIONS: dict[str, tuple[str, Any]] = {
     "corr-top-k": ("Corr. Top k", sst.ExponentialFamilyEntropy()),
 }
 """What tables call them, and the regularizer of those that are stochastic softmax tricks."""
+FILTERS = 100  # of each convolution
 
 
 @dataclass(frozen=True)
@@ -286,9 +287,6 @@ class WordSubsets:
 
 
 # ------------------------------------------------------------------------------------------------------------ model
-
-
-FILTERS = 100
 
 
 class WordConvolutions(nn.Module):
@@ -583,9 +581,7 @@ class Reference:
             torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
         )
         ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
-        valid_mse, best = min(
-            ((mse_x100(valid, ridge.predict(x_valid)), ridge) for ridge in ridges), key=lambda x: x[0]
-        )
+        best = min(ridges, key=lambda ridge: mse_x100(valid, ridge.predict(x_valid)))
         weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
         selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
         chance = chance_scores(splits[2], k)["chance/subset_precision"]
@@ -598,9 +594,9 @@ class Reference:
         console.print(table)
         if chance is None:
             console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
-        valid = f"chosen by validation, where its MSE×100 is {valid_mse:.2f}"
+        chosen = f"chosen by validation, where its MSE×100 is {mse_x100(valid, best.predict(x_valid)):.2f}"
         weigh = f"its precision is that of the {k} words of a review that weigh most"
-        console.print(f"The ridge regression has penalty {best.alpha:g}, {valid}; {weigh}.", highlight=False)
+        console.print(f"The ridge regression has penalty {best.alpha:g}, {chosen}; {weigh}.", highlight=False)
 
 
 if __name__ == "__main__":

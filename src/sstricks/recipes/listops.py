@@ -148,7 +148,7 @@ class ListOps(Recipe):
 
     def data(self) -> Data:
         """Generated expressions. The depths take turns, so that a share has all of them in equal parts."""
-        train, valid, test, _ = make_splits(self.specification)
+        (train, valid, test), _ = make_splits(self.specification)
         used, checked = math.ceil(self.train_share * len(train)), math.ceil(self.valid_share * len(valid))
         return Data(train[:used], valid[:checked], test)
 
@@ -461,7 +461,7 @@ def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path
     from sstricks.recipes import drawing
 
     # The first expression of each depth that is not too long to be read; of depth 1 only if there is no other.
-    test = make_splits(next(iter(models.values()))[0].specification).test
+    test: Any = next(iter(models.values()))[0].data().test
     short = test.lengths <= 26
     depths = test.depths[short].unique().tolist()
     chosen = [int((short & (test.depths == d)).nonzero()[0]) for d in [d for d in depths if d > 1] or depths]

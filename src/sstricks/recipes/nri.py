@@ -395,12 +395,11 @@ class PairLayer(nn.Module):
         self.linear = MixedLinear((2 + num_skips) * hidden, hidden, precision)
 
     def forward(self, nodes: Tensor, *skips: Tensor) -> Tensor:
-        layer = self.linear
-        send, receive, *skip_weights = layer.weight.chunk(2 + len(skips), 1)
-        sent = mixed_linear(nodes, send, None, layer.precision)
-        out = pair_sum(sent, mixed_linear(nodes, receive, layer.bias, layer.precision))
+        send, receive, *skip_weights = self.linear.weight.chunk(2 + len(skips), 1)
+        part = functools.partial(mixed_linear, precision=self.linear.precision)
+        out = pair_sum(part(nodes, send, None), part(nodes, receive, self.linear.bias))
         for skip, weight in zip(skips, skip_weights, strict=True):
-            out = out + mixed_linear(skip, weight, None, layer.precision)
+            out = out + part(skip, weight, None)
         return out
 
 
