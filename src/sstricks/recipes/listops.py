@@ -383,11 +383,8 @@ class GraphNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, graphs: Tensor) -> Tensor:
         """Logits of the values, (B, 10)."""
-        length, nodes, links = (
-            tokens.shape[1],
-            self.embedding(tokens.int()).flatten(0, 1),
-            links_of(graphs, self.negligible),
-        )
+        length, links = tokens.shape[1], links_of(graphs, self.negligible)
+        nodes = self.embedding(tokens.int()).flatten(0, 1)
         for _ in range(self.steps - 1):
             nodes = self.unit(self.messages(nodes, links, length), nodes)
         # Only the first tokens are read, so in the last round only the messages to them matter.
@@ -439,9 +436,8 @@ class ListOpsModel(Model):
         logits = self.network(batch.tokens, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
-        if graphs is None:
-            return {**found, **dict.fromkeys(("edge_precision", "edge_recall"), torch.full_like(loss, math.nan))}
-        precision, recall = edge_scores(graphs > 0.5, batch)
+        nothing = torch.full_like(loss, math.nan)
+        precision, recall = (nothing, nothing) if graphs is None else edge_scores(graphs > 0.5, batch)
         return {**found, "edge_precision": precision, "edge_recall": recall}
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -453,10 +449,7 @@ class ListOpsModel(Model):
 def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path, example: int | None = None) -> Path:
     """Draw test expressions with gold edges above and each model's hard sample below.
 
-    Args:
-        models: recipes and trained models by name, all with edges and on the same data.
-        path: the picture.
-        example: which of them, from 1; by default all.
+    The models have edges and are of the same data; `example` is which expression, from 1, by default all.
     """
     from sstricks.recipes import drawing
 
