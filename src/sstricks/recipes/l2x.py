@@ -301,9 +301,8 @@ class WordConvolutions(nn.Module):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         inside = present[:, None, None].to(vectors.dtype)
-        with torch.autocast(
-            vectors.device.type, torch.bfloat16, enabled=self.low and has_bfloat16(vectors.device.type)
-        ):
+        device = vectors.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.low and has_bfloat16(device)):
             hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu()
             features = self.second(hidden * inside.to(hidden.dtype)).relu()
         return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)

@@ -100,18 +100,16 @@ class ListOps(Recipe):
         super().check()
         learnt = self.edges not in (None, "ground-truth")
         if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
-            raise ValueError(
-                f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}, expected edges "
-                "for the network that passes messages and none for the LSTM, a utility where edges are learnt and none "
-                "elsewhere: change one of them."
+            found = f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}"
+            wanted = (
+                "edges for the network that passes messages and none for the LSTM, a utility where edges are learnt"
             )
+            raise ValueError(f"{found}, expected {wanted} and none elsewhere: change one of them.")
         if self.estimator != "sst" and not learnt:
             raise ValueError(f"estimator is {self.estimator!r}, but no edges are learnt: pass --estimator sst.")
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
-            raise ValueError(
-                "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
-                "present where their utility is positive: choose one of these, or edges that form a tree."
-            )
+            known = "'gumbel' or 'normal' for independent edges, which are present where their utility is positive"
+            raise ValueError(f"utility is {self.utility!r}, expected {known}: choose one, or edges that form a tree.")
         self.check_positive("train_examples", "valid_examples", "test_examples", "train_share", "valid_share")
         final = [] if self.final_temperature is None else ["final_temperature"]
         self.check_positive("temperature", *final, "hidden", "message_steps")

@@ -182,9 +182,9 @@ def write_corpus(corpus: Corpus, source: str, folder: Path) -> None:
 
 def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
     """What a prepared folder says of itself, and the checksum of an aspect's reviews."""
+    fields = {"source": str, "aspects": dict, "sha256": dict}
     try:
-        remedy = "Prepare the data again."
-        manifest = read_object(folder / "manifest.json", remedy, source=str, aspects=dict, sha256=dict)
+        manifest = read_object(folder / "manifest.json", "Prepare the data again.", **fields)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"--data {folder}: it holds no manifest.json. Make such a folder with `sst prepare`.") from None
     known = [name for name in sorted(manifest["aspects"]) if f"{name}.npz" in manifest["sha256"]]
@@ -193,13 +193,9 @@ def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
     return manifest, manifest["sha256"][f"{aspect}.npz"]
 
 
+@functools.lru_cache(maxsize=1)
 def read_reviews(folder: Path, aspect: str) -> tuple[Vocabulary, Splits]:
     """The words and the reviews of an aspect; RunError if there are too few to train and to measure with."""
-    return _read_reviews(folder, aspect, read_manifest(folder, aspect)[1])
-
-
-@functools.lru_cache(maxsize=1)
-def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, Splits]:
     checksums, contents = read_manifest(folder, aspect)[0]["sha256"], []
     for name in ("vocabulary.json", f"{aspect}.npz"):
         contents.append((folder / name).read_bytes() if (folder / name).exists() else b"")
