@@ -101,10 +101,8 @@ class ListOps(Recipe):
         learnt = self.edges not in (None, "ground-truth")
         if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
             found = f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}"
-            wanted = (
-                "edges for the network that passes messages and none for the LSTM, a utility where edges are learnt"
-            )
-            raise ValueError(f"{found}, expected {wanted} and none elsewhere: change one of them.")
+            wanted = "edges for the network that passes messages and none for the LSTM, a utility where edges are"
+            raise ValueError(f"{found}, expected {wanted} learnt and none elsewhere: change one of them.")
         if self.estimator != "sst" and not learnt:
             raise ValueError(f"estimator is {self.estimator!r}, but no edges are learnt: pass --estimator sst.")
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
