@@ -229,22 +229,17 @@ class Specification:
             )
         for depth in range(1, self.max_depth + 1):
             wanted = sum(len(range(depth - 1, size, self.max_depth)) for size in (self.train, self.valid, self.test))
-            check_enough(depth, wanted, sum(self.possible(depth).values()))
+            if wanted > (found := sum(self.possible(depth).values())):
+                raise files.RunError(
+                    f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are "
+                    f"{found} within the bounds of length: make the splits smaller or the bounds wider."
+                )
 
     def possible(self, depth: int) -> dict[int, int]:
         """How many expressions of a depth there are, by length."""
         counts = tree_weights(10, CLOSING - OPERATOR, self.max_depth, self.max_length)[1][depth + 1][1]
         least = self.min_length if depth >= self.min_length_from else 1
         return {m: number for m, number in enumerate(counts) if number and m >= least}
-
-
-def check_enough(depth: int, wanted: int, found: int) -> None:
-    """Raise unless there are as many different expressions of a depth as are wanted."""
-    if wanted > found:
-        raise files.RunError(
-            f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are {found} "
-            "within the bounds of length: make the splits smaller or the bounds wider."
-        )
 
 
 @functools.lru_cache(maxsize=1)
@@ -276,8 +271,6 @@ def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.nda
     possible, seed = spec.possible(depth), fold_in(spec.seed, "expressions", depth)
     tokens, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64)
     while len(unique) < wanted:
-        if len(tokens) >= 200 * wanted:
-            check_enough(depth, wanted, len(unique))
         size = max(1000, wanted + wanted // 50, len(tokens) // 2)
         more = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
         tokens = np.concatenate([tokens, more])

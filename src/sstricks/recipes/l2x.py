@@ -387,7 +387,7 @@ class ExplainingModel(Model):
         found = {"rating": batch.ratings}
         predicted = self.predict(batch, self.subsets.mode, self.subsets.sample)
         for prefix, (subset, ratings) in zip(("", "sampled_"), predicted, strict=True):
-            precision = subset_precision(subset > 0, batch.relevant)
+            precision = ((subset > 0) & batch.relevant).sum(-1).double() / (subset > 0).sum(-1)
             found[f"{prefix}mse"] = (ratings - batch.ratings).square()
             found[f"{prefix}run_length"] = run_length(subset > 0)
             found[f"{prefix}subset_precision"] = precision.masked_fill(~batch.annotated, math.nan)
@@ -403,11 +403,6 @@ class ExplainingModel(Model):
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
-
-
-def subset_precision(selected: Tensor, relevant: Tensor) -> Tensor:
-    """The share of the selected words that lie in sentences about the aspect: bool (B, L) twice -> (B,)."""
-    return (selected & relevant).sum(-1).double() / selected.sum(-1)
 
 
 def run_length(selected: Tensor) -> Tensor:
@@ -584,7 +579,8 @@ class Reference:
         weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
         selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
         chance = chance_scores(splits[2], k)["chance/subset_precision"]
-        precision = None if chance is None else subset_precision(selected, test.relevant)[test.annotated].mean().item()
+        shares = ((selected & test.relevant).sum(-1).double() / selected.sum(-1))[test.annotated]
+        precision = None if chance is None else shares.mean().item()
         columns = (Column(heading, justify="right") for heading in ("MSE×100", f"precision of {k}"))
         table = Table("predictor", *columns, title="Without a model of subsets: test split")
         constant, ridge = mse_x100(test, train.ratings.double().mean()), mse_x100(test, best.predict(x_test))

@@ -24,7 +24,6 @@ from sstricks.recipes.l2x import (
     WordSubsets,
     chance_run_length,
     run_length,
-    subset_precision,
 )
 from sstricks.recipes.reviews import write_corpus
 
@@ -233,10 +232,8 @@ def test_parameters_that_diverged_are_told(data):
 # Metrics
 
 
-def test_precision_and_runs_by_hand():
+def test_runs_by_hand():
     selected = torch.tensor([[True, False, True, True], [False, True, False, False]])
-    relevant = torch.tensor([[True, True, False, True], [False, False, True, True]])
-    assert subset_precision(selected, relevant).tolist() == [2 / 3, 0.0]
     assert run_length(selected).tolist() == [1.5, 1.0]
 
 
