@@ -501,30 +501,32 @@ class GraphLayoutModel(Model):
             layers = nn.Sequential(nn.Linear(r.hidden, r.hidden), nn.ReLU(), nn.Linear(r.hidden, 1))
             self.estimator = NVIL(nn.Sequential(OrderedDict(layers=layers)), r.baseline_decay)
 
-    def encode(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's last features, locations of the utilities, and their KL to the prior."""
+    def encode(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's last features, and locations of the utilities."""
         features = self.encoder.features(positions)
         theta = self.edges.theta(self.encoder.readout(features))
         check_finite("the encoder's outputs are", theta)
-        return features, theta, self.edges.kl(theta, score_function=self.estimator is not None)
+        return features, theta
 
     def loss(self, batch: Layouts, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative ELBO, or a surrogate whose gradient estimates that of it."""
         r = self.recipe
         self.decoder.no_edge.fill_(r.no_edge_weight(step))
-        features, theta, kl = self.encode(batch.positions)
+        features, theta = self.encode(batch.positions)
         trick = sst.StochasticSoftmaxTrick(
             self.edges.structure, self.edges.utility(theta), r.temperature, sst.ExponentialFamilyEntropy()
         )
         if self.estimator is None:
+            kl = self.edges.kl(theta)
             sample = draw_soft(r.estimator, trick, theta)
             elbo = self.elbo(batch.positions, self.edges.graph(sample), kl, r.horizon)
             surrogate = -elbo.mean()
         else:
             action = draw_action(trick)
+            log_prob, kl = self.edges.log_prob(theta, action), self.edges.kl(theta, score_function=True)
             elbo = self.elbo(batch.positions, self.edges.graph(action.discrete), kl, r.horizon)
             inputs = (features.detach().mean(1),) if r.estimator == "nvil" else ()
-            surrogate = self.estimator(self.edges.log_prob(theta, action), -elbo, *inputs)
+            surrogate = self.estimator(log_prob, -elbo, *inputs)
         return surrogate, {"elbo": elbo.mean(), "kl": kl.mean()}
 
     def elbo(self, positions: Tensor, graph: Tensor, kl: Tensor, horizon: int = 1) -> Tensor:
@@ -538,8 +540,9 @@ class GraphLayoutModel(Model):
 
     def evaluate(self, batch: Layouts) -> dict[str, Tensor]:
         """ELBO on hard graphs, and the graphs."""
-        _, theta, kl = self.encode(batch.positions)
+        _, theta = self.encode(batch.positions)
         graph = self.edges.graph(sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta)).sample())
+        kl = self.edges.kl(theta, score_function=self.estimator is not None)
         elbo = self.elbo(batch.positions, graph, kl)
         return {"elbo": elbo, "kl": kl, "graphs": graph > 0.5, "edges": batch.edges}
 
