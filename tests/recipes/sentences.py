@@ -2,7 +2,6 @@
 
 import statistics
 
-import numpy as np
 import torch
 
 from sstricks.recipes.expressions import TOKENS, read
@@ -50,5 +49,4 @@ def texts(expressions):
 def parse(*texts):
     """Expressions from their texts."""
     rows = [torch.tensor([TOKENS.index(word) for word in text.split()], dtype=torch.uint8) for text in texts]
-    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    return read(padded.numpy(), np.array([len(row) for row in rows]))
+    return read(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).numpy())

@@ -14,14 +14,15 @@ from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.recipe import ESTIMATORS, DivergedError, draw_hard, draw_soft
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.listops import (
-    EdgeDistribution,
     EdgeEncoder,
     GraphNetwork,
     ListOps,
     MessageNetwork,
     SequenceNetwork,
     edge_scores,
+    edge_trick,
     gold_graphs,
+    graph_over,
     links_of,
 )
 
@@ -48,9 +49,8 @@ def numbers(sentences):
 
 @pytest.mark.parametrize(("edges", "utility"), ALLOWED)
 def test_padding_has_no_edges_and_the_rest_gets_gradients(edges, utility, sentences, theta):
-    distribution, length = EdgeDistribution(edges, utility), theta.shape[-1]
-    draw = distribution.trick(theta, sentences.mask, 0.5)[0].draw()
-    hard, soft = (distribution.graph(x, length) for x in (draw.discrete, draw.relaxed))
+    draw = edge_trick(edges, utility, theta, sentences.mask, 0.5)[0].draw()
+    hard, soft = (graph_over(edges, theta.shape[-1]).to_adjacency(x) for x in (draw.discrete, draw.relaxed))
     present = sentences.mask.unsqueeze(-1) & sentences.mask.unsqueeze(-2)
     assert set(hard.unique().tolist()) <= {0.0, 1.0}
     for graph in (hard, soft):
@@ -71,8 +71,7 @@ def test_padding_has_no_edges_and_the_rest_gets_gradients(edges, utility, senten
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("edges", EDGES)
 def test_every_estimator_draws_hard_graphs_whose_gradients_leave_padding_alone(edges, estimator, sentences, theta):
-    distribution = EdgeDistribution(edges, "gumbel")
-    trick, vector = distribution.trick(theta, sentences.mask, 0.5)
+    trick, vector = edge_trick(edges, "gumbel", theta, sentences.mask, 0.5)
     present_edges = trick.structure.masked(vector > -torch.inf)
     soft, hard = draw_soft(estimator, trick, vector), draw_hard(estimator, trick.structure, trick.utility, vector)
     for x in (hard, *([] if estimator == "sst" else [soft])):
@@ -88,11 +87,11 @@ def test_every_estimator_draws_hard_graphs_whose_gradients_leave_padding_alone(e
 
 @pytest.mark.parametrize("edges", ["spanning-tree", "independent-undirected"])
 def test_undirected_graphs_are_symmetric_in_what_they_are_made_of(edges, sentences, theta):
-    distribution = EdgeDistribution(edges, "gumbel")
     draws = []
     for numbers in (theta, theta.mT, (theta + theta.mT) / 2):
         torch.manual_seed(1)
-        draws.append(distribution.graph(distribution.trick(numbers, sentences.mask, 0.5)[0].rsample(), theta.shape[-1]))
+        trick, _ = edge_trick(edges, "gumbel", numbers, sentences.mask, 0.5)
+        draws.append(graph_over(edges, theta.shape[-1]).to_adjacency(trick.rsample()))
     for graph in draws:
         torch.testing.assert_close(graph, graph.mT)
         torch.testing.assert_close(graph, draws[0])
@@ -103,7 +102,7 @@ def test_a_padded_sentence_is_the_sentence(sentences, theta):
     first, second = structure.edges
     present = sentences.mask[:, first] & sentences.mask[:, second]
     padded = structure.softmax(theta.detach()[:, first, second].masked_fill(~present, -torch.inf), 1.0, entropy)
-    graphs = EdgeDistribution("arborescence", "gumbel").graph(padded, theta.shape[-1])
+    graphs = graph_over("arborescence", theta.shape[-1]).to_adjacency(padded)
     for u, graph, length in zip(theta.detach(), graphs, sentences.lengths.tolist(), strict=True):
         alone = sst.Arborescence.complete(length)
         x = alone.softmax(u[alone.edges[0], alone.edges[1]], 1.0, entropy)
@@ -111,18 +110,20 @@ def test_a_padded_sentence_is_the_sentence(sentences, theta):
 
 
 def test_independent_gumbel_edges_are_coins():
-    distribution, theta = EdgeDistribution("independent-directed", "gumbel"), torch.zeros(20_000, 3, 3)
+    theta, mask = torch.zeros(20_000, 3, 3), torch.ones(20_000, 3, dtype=torch.bool)
     theta[:, 0, 2] = 1.0
-    draw = distribution.trick(theta, torch.ones(20_000, 3, dtype=torch.bool), 1.0)[0].draw()
+    draw = edge_trick("independent-directed", "gumbel", theta, mask, 1.0)[0].draw()
     expected = torch.full((3, 3), 0.5).fill_diagonal_(0)
     expected[0, 2] = torch.tensor(1.0).sigmoid()
-    torch.testing.assert_close(distribution.graph(draw.discrete, 3).mean(0), expected, atol=0.02, rtol=0)
+    graphs = graph_over("independent-directed", 3).to_adjacency(draw.discrete)
+    torch.testing.assert_close(graphs.mean(0), expected, atol=0.02, rtol=0)
 
 
 def test_a_small_rate_is_a_low_utility():
-    distribution = EdgeDistribution("arborescence", "negative-exponential")
+    mask = torch.ones(20_000, 2, dtype=torch.bool)
     for shift in (3.0, -3.0):
-        trick, _ = distribution.trick(torch.full((20_000, 2, 2), shift), torch.ones(20_000, 2, dtype=torch.bool), 1.0)
+        theta = torch.full((20_000, 2, 2), shift)
+        trick, _ = edge_trick("arborescence", "negative-exponential", theta, mask, 1.0)
         assert trick.utility.sample().mean().item() == pytest.approx(-1 / math.log1p(math.exp(shift)), rel=0.05)
 
 
@@ -132,9 +133,9 @@ def test_an_edge_of_vanishing_rate_is_absent_and_its_gradient_finite(edges, lowe
     theta = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0))
     theta[:, 1, 2] = theta[:, 2, 1] = lowest
     theta.requires_grad_()
-    distribution = EdgeDistribution(edges, "negative-exponential")
     torch.manual_seed(0)
-    graph = distribution.graph(distribution.trick(theta, torch.ones(2, 6, dtype=torch.bool), 1.0)[0].rsample(), 6)
+    trick, _ = edge_trick(edges, "negative-exponential", theta, torch.ones(2, 6, dtype=torch.bool), 1.0)
+    graph = graph_over(edges, 6).to_adjacency(trick.rsample())
     assert (graph[:, 1, 2] == 0).all()
     graph.square().sum().backward()
     assert theta.grad.isfinite().all()
@@ -200,16 +201,16 @@ def test_a_message_runs_from_operand_to_operator():
 
 def test_graphs_without_edges_pass_no_messages():
     network = GraphNetwork(8, 2, 0.0)
-    assert network(parse(*TEXTS).tokens, links_of(torch.zeros(4, 13, 13))).isfinite().all()
+    assert network(parse(*TEXTS).tokens, torch.zeros(4, 13, 13)).isfinite().all()
 
 
 def test_negligible_edges_change_little():
     torch.manual_seed(0)
     network, tokens, graph = GraphNetwork(8, 2, 0.0), parse(*TEXTS).tokens, torch.rand(4, 13, 13)
     graph[graph < 0.3] *= 1e-6
-    exact, fewer = links_of(graph), links_of(graph, 1e-6)
-    assert len(fewer[0]) < 0.8 * len(exact[0])
-    torch.testing.assert_close(network(tokens, fewer), network(tokens, exact), atol=1e-4, rtol=0)
+    assert len(links_of(graph, 1e-6)[0]) < 0.8 * len(links_of(graph)[0])
+    exact, network.negligible = network(tokens, graph), 1e-6
+    torch.testing.assert_close(network(tokens, graph), exact, atol=1e-4, rtol=0)
 
 
 def test_padding_changes_no_utility_and_no_prediction(sentences):
@@ -221,7 +222,7 @@ def test_padding_changes_no_utility_and_no_prediction(sentences):
     )
     torch.testing.assert_close(encoder(wider)[:, :length, :length], encoder(tokens))
     torch.testing.assert_close(lstm(wider), lstm(tokens))
-    torch.testing.assert_close(network(wider, links_of(pad(graph, (0, 4, 0, 4)))), network(tokens, links_of(graph)))
+    torch.testing.assert_close(network(wider, pad(graph, (0, 4, 0, 4))), network(tokens, graph))
 
 
 def test_a_token_is_encoded_from_what_stands_before_it():
@@ -234,28 +235,28 @@ def test_a_token_is_encoded_from_what_stands_before_it():
 def test_the_answer_sees_operands_as_deep_as_there_are_steps(steps):
     torch.manual_seed(0)
     network, sentences = GraphNetwork(8, steps, 0.0), parse("[MAX 1 [MIN 2 [MED 3 4 ] ] ]")
-    links = links_of(gold_graphs(sentences).float())
+    graphs = gold_graphs(sentences).float()
     for depth, position in enumerate((1, 3, 5), start=1):  # of the operands 1, 2 and 3
         changed = sentences.tokens.clone()
         changed[0, position] += 1
-        assert torch.equal(network(changed, links), network(sentences.tokens, links)) == (depth > steps)
+        assert torch.equal(network(changed, graphs), network(sentences.tokens, graphs)) == (depth > steps)
 
 
 def test_operands_have_no_order():
     both = parse("[MAX 1 2 [MIN 3 4 ] ]", "[MAX 2 [MIN 4 3 ] 1 ]")
-    torch.testing.assert_close(*GraphNetwork(8, 2, 0.0)(both.tokens, links_of(gold_graphs(both).float())))
+    torch.testing.assert_close(*GraphNetwork(8, 2, 0.0)(both.tokens, gold_graphs(both).float()))
 
 
 def test_dropout_is_for_training_and_every_parameter_learns(sentences):
     torch.manual_seed(0)
     encoder, network = EdgeEncoder(8, 0.1), GraphNetwork(8, 3, 0.5)
-    links = links_of(encoder(sentences.tokens).sigmoid())
-    one, two = (network(sentences.tokens, links) for _ in range(2))
+    graphs = encoder(sentences.tokens).sigmoid()
+    one, two = (network(sentences.tokens, graphs) for _ in range(2))
     assert not torch.equal(one, two)
     (one + two).square().sum().backward()
     assert all(parameter.grad.any() for module in (encoder, network) for parameter in module.parameters())
     network.eval()
-    assert torch.equal(*(network(sentences.tokens, links) for _ in range(2)))
+    assert torch.equal(*(network(sentences.tokens, graphs) for _ in range(2)))
 
 
 # Runs

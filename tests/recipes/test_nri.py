@@ -18,16 +18,13 @@ from sstricks.recipes.harness.recipe import has_bfloat16, lowered
 from sstricks.recipes.harness.run import train
 from sstricks.recipes.nri import (
     Decoder,
+    EdgeDistribution,
     Encoder,
     GraphLayout,
-    directed_pairs,
+    MessageNetwork,
     draw_layouts,
-    edge_distribution,
     edge_scores,
-    graph_to_pairs,
-    gumbel_kl,
-    least_kl_gauge,
-    messages,
+    ordered_pairs,
     pair_sum,
     simulate,
     simulate_splits,
@@ -110,7 +107,7 @@ def test_splits_follow_their_seed_and_do_not_overlap():
 
 
 def test_every_ordered_pair_comes_once_and_sums_follow_the_order():
-    senders, receivers = directed_pairs(5)
+    senders, receivers = ordered_pairs(5).edges
     pairs = set(zip(senders.tolist(), receivers.tolist(), strict=True))
     assert len(pairs) == 20
     assert all(sender != receiver for sender, receiver in pairs)
@@ -122,7 +119,7 @@ def test_every_ordered_pair_comes_once_and_sums_follow_the_order():
 def test_the_encoder_is_that_of_kipf_et_al_with_one_hot_matrices(training):
     torch.manual_seed(0)
     encoder, n = Encoder(4, 8, 2).double().train(training), 6
-    send, receive = (F.one_hot(nodes, n).double() for nodes in directed_pairs(n))
+    send, receive = (F.one_hot(nodes, n).double() for nodes in ordered_pairs(n).edges)
     positions = torch.randn(3, 4, n, 2, dtype=torch.float64)
 
     def block(block, pre):
@@ -151,7 +148,7 @@ def case():
 
 def one_step(decoder, frame, graph):
     """Kipf et al.'s decoder as they wrote it down, for one frame (B, n, 2)."""
-    senders, receivers = directed_pairs(5)
+    senders, receivers = ordered_pairs(5).edges
     pairs = torch.cat([frame[:, senders], frame[:, receivers]], -1)
     on = graph[:, senders, receivers].unsqueeze(-1)
     total = 0
@@ -224,7 +221,7 @@ def test_the_learning_rate_declines_at_the_end():
 
 @pytest.fixture(params=NAMES, name="edges")
 def distribution(request):
-    return edge_distribution(request.param, NODES)
+    return EdgeDistribution(request.param, NODES)
 
 
 @pytest.fixture(name="theta")
@@ -249,18 +246,18 @@ def test_a_draw_becomes_a_graph(edges, theta):
 
 
 def test_trees_are_symmetric_and_span():
-    edges, trees = edge_distribution("spanning-tree", NODES), sst.SpanningTree.complete(NODES)
+    edges, trees = EdgeDistribution("spanning-tree", NODES), sst.SpanningTree.complete(NODES)
     vector = trick(edges, torch.zeros(BATCH, 10)).draw().discrete
     assert trees.contains(vector).all()
     torch.testing.assert_close(edges.graph(vector), trees.to_adjacency(vector))
 
 
 def test_undirected_utilities_are_means_over_both_directions():
-    senders, receivers = directed_pairs(NODES)
+    senders, receivers = ordered_pairs(NODES).edges
     matrix = torch.randn(NODES, NODES)
     first, second = torch.triu_indices(NODES, NODES, 1)
     mean = ((matrix + matrix.T) / 2)[first, second]
-    theta = edge_distribution("top-k", NODES).theta(matrix[senders, receivers][None, :, None])[0]
+    theta = EdgeDistribution("top-k", NODES).theta(matrix[senders, receivers][None, :, None])[0]
     torch.testing.assert_close(theta - theta[0], mean - mean[0])
 
 
@@ -278,19 +275,21 @@ def test_kl_is_that_between_gumbels_exact_near_zero_with_a_bounded_gradient(edge
     one = torch.ones_like(theta)
     every = kl_divergence(Gumbel(theta, one), Gumbel(torch.zeros_like(theta), one))
     torch.testing.assert_close(edges.kl(theta), every.flatten(1).sum(1))
-    near = torch.linspace(-1e-3, 1e-3, 101)
-    assert (gumbel_kl(near) >= 0).all()
-    torch.testing.assert_close(gumbel_kl(near).double(), near.double() + torch.expm1(-near.double()))
+    near = torch.linspace(-1e-3, 1e-3, 101).unsqueeze(-1)
+    assert (edges.kl(near) >= 0).all()
+    torch.testing.assert_close(edges.kl(near).double(), (near.double() + torch.expm1(-near.double())).squeeze(-1))
     outputs = torch.tensor([-60.0, 5.0, 40.0], requires_grad=True)
-    (gradient,) = torch.autograd.grad(gumbel_kl(least_kl_gauge(outputs)).sum(), outputs)
+    both = ordered_pairs(3).from_adjacency(sst.SpanningTree.complete(3).to_adjacency(outputs))
+    triangle = EdgeDistribution("top-k", 3)
+    (gradient,) = torch.autograd.grad(triangle.kl(triangle.theta(both[None, :, None])).sum(), outputs)
     torch.testing.assert_close(gradient, torch.tensor([-2.0, 1.0, 1.0]))
 
 
 def test_independent_edges_are_directed_and_follow_the_logistic():
-    edges = edge_distribution("independent", NODES)
+    edges = EdgeDistribution("independent", NODES)
     theta = torch.zeros(20_000, 20, 2)
     theta[:, 3, 1] = 1.0
-    senders, receivers = directed_pairs(NODES)
+    senders, receivers = ordered_pairs(NODES).edges
     expected = torch.full((NODES, NODES), 0.5).fill_diagonal_(0)
     expected[senders[3], receivers[3]] = torch.tensor(1.0).sigmoid()
     graphs = edges.graph(trick(edges, theta).draw().discrete)
@@ -298,27 +297,27 @@ def test_independent_edges_are_directed_and_follow_the_logistic():
 
 
 def test_score_functions_of_independent_edges_see_the_edges():
-    edges = edge_distribution("independent", 2)
+    edges = EdgeDistribution("independent", 2)
     theta = torch.tensor([[[0.3, -0.2], [0.0, 1.0]]], requires_grad=True)
     total = divergence = torch.zeros(())
     for graph in ([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]):
         x = torch.tensor([graph])
-        log_prob = edges.log_prob(theta, sst.Draw(utility=x, relaxed=x, discrete=x))
+        log_prob = edges.log_prob(theta, sst.estimators.Action(log_prob=x.sum(-1), utility=x, discrete=x))
         torch.testing.assert_close(log_prob, Bernoulli(logits=theta[..., 1] - theta[..., 0]).log_prob(x).sum(-1))
         total = total + log_prob.exp().sum()
         divergence = divergence + (log_prob.exp() * (log_prob - math.log(0.25))).sum()
     assert total.item() == pytest.approx(1)
-    torch.testing.assert_close(edges.action_kl(theta).sum(), divergence)
+    torch.testing.assert_close(edges.kl(theta, score_function=True).sum(), divergence)
 
 
 @pytest.mark.parametrize("name", ["top-k", "spanning-tree"])
 def test_score_functions_of_undirected_edges_see_the_utilities(name):
-    edges = edge_distribution(name, NODES)
+    edges = EdgeDistribution(name, NODES)
     theta = torch.randn(BATCH, 10, requires_grad=True)
-    draw = trick(edges, theta).draw()
-    noise = draw.utility.detach() - theta
-    torch.testing.assert_close(edges.log_prob(theta, draw), (-noise - (-noise).exp()).sum(-1))
-    (gradient,) = torch.autograd.grad(edges.log_prob(theta, draw).sum(), theta)
+    action = sst.estimators.draw_action(trick(edges, theta))
+    noise = action.utility - theta
+    torch.testing.assert_close(edges.log_prob(theta, action), (-noise - (-noise).exp()).sum(-1))
+    (gradient,) = torch.autograd.grad(edges.log_prob(theta, action).sum(), theta)
     torch.testing.assert_close(gradient, 1 - (-noise.detach()).exp())
 
 
@@ -370,7 +369,7 @@ def test_directed_graphs_are_scored_entry_by_entry_and_empty_ones_have_precision
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_is_what_the_prior_scores(name):
     torch.manual_seed(0)
-    edges, trees = edge_distribution(name, 6), edge_distribution("spanning-tree", 6)
+    edges, trees = EdgeDistribution(name, 6), EdgeDistribution("spanning-tree", 6)
     truth = trick(trees, torch.zeros(4000, 15)).draw().discrete.bool()
     theta = edges.theta(torch.zeros(4000, 30, edges.outputs_per_pair))
     found = edge_scores(edges.graph(trick(edges, theta).draw().discrete), truth)
@@ -439,15 +438,24 @@ def test_presets_are_complete_and_the_paper_s_is_the_paper_s():
 
 def test_messages_are_differentiable_in_everything():
     torch.manual_seed(0)
-    shapes = ((2, 3, 4, 3), (2, 3, 4, 3), (2, 12), (5, 3), (5,))
-    arguments = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(messages, arguments)
-    sent, received, weights, matrix, bias = arguments
-    senders, receivers = directed_pairs(4)
-    out = F.relu(F.relu(sent[:, :, senders] + received[:, :, receivers]) @ matrix.T + bias) * weights[:, None, :, None]
+    network = MessageNetwork(5, "float32").double()
+    arguments = [torch.randn(2, 3, 4, 2, dtype=torch.float64), torch.randn(2, 12, dtype=torch.float64)]
+    arguments += [parameter.detach() for parameter in network.parameters()]
+    names = [name for name, _ in network.named_parameters()]
+
+    def received(positions, weights, *parameters):
+        return torch.func.functional_call(network, dict(zip(names, parameters, strict=True)), (positions, weights))
+
+    assert torch.autograd.gradcheck(received, [argument.requires_grad_() for argument in arguments])
+    positions, weights, *_ = arguments
+    senders, receivers = ordered_pairs(4).edges
+    pairs = torch.cat([positions[:, :, senders], positions[:, :, receivers]], -1)
+    out = F.relu(network.message(F.relu(network.pair(pairs)))) * weights[:, None, :, None]
     expected = torch.stack([out[:, :, receivers == node].sum(2) for node in range(4)], 2)
-    torch.testing.assert_close(messages(*arguments), expected)
-    torch.testing.assert_close(graph_to_pairs(torch.arange(16.0).view(4, 4)), (4 * senders + receivers).float())
+    torch.testing.assert_close(network(positions, weights), expected)
+    torch.testing.assert_close(
+        ordered_pairs(4).from_adjacency(torch.arange(16.0).view(4, 4)), (4 * senders + receivers).float()
+    )
 
 
 def test_the_demo_trains_two_models_compares_them_and_shows_them_again(tmp_path, monkeypatch, capsys):

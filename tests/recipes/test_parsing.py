@@ -49,7 +49,7 @@ def test_both_formats_are_read_alike(folder, tmp_path):
     file.write_text(conllu(3 * SENTENCES))
     assert read_sentences(file) == read_sentences(folder / "train.jsonl.gz")
     bank, *_ = read_treebank(str(folder))
-    assert "hearing" in bank.vocabulary.words  # it occurs in three copies
+    assert "hearing" in bank.words  # it occurs in three copies
     assert [is_projective(one.heads) for one in bank.sentences[:5]] == [True, True, True, True, False]
 
 

@@ -25,7 +25,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,21 +44,13 @@ DIGIT, OPERATOR, CLOSING = 1, 11, 14  # the first digit, the first operator, the
 
 @dataclass(frozen=True)
 class Expressions:
-    """Expressions, padded with zeros to L tokens: a split, or a batch as wide as its longest expression.
+    """Expressions, padded with zeros to L tokens: a split, or a batch as wide as its longest expression."""
 
-    Attributes:
-        tokens: uint8 (N, L), ids of `TOKENS`.
-        lengths: int64 (N,), tokens of each.
-        heads: int8 (N, L), the place of each token's operator; -1 for the first token, closing brackets and padding.
-        answers: int64 (N,), values from 0 to 9.
-        depths: int64 (N,), the nesting of operators.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    heads: Tensor
-    answers: Tensor
-    depths: Tensor
+    tokens: Tensor  # uint8 (N, L), ids of `TOKENS`
+    lengths: Tensor  # int64 (N,), tokens of each
+    heads: Tensor  # int8 (N, L), the place of each token's operator; -1 for the first, closing brackets and padding
+    answers: Tensor  # int64 (N,), values from 0 to 9
+    depths: Tensor  # int64 (N,), the nesting of operators
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -70,7 +62,6 @@ class Expressions:
         return Expressions(tokens, lengths, heads, self.answers[chosen], self.depths[chosen])
 
     def to(self, device: torch.device) -> "Expressions":
-        """The same on a device."""
         return Expressions(*(column.to(device) for column in vars(self).values()))
 
     @property
@@ -79,78 +70,55 @@ class Expressions:
         return self.tokens != 0
 
 
-def read(tokens: np.ndarray, lengths: np.ndarray) -> Expressions:
-    """Evaluate and parse expressions, uint8 (N, L) and int64 (N,)."""
-    heads = np.full(tokens.shape, -1, np.int8)
-    answers, depths = np.empty(len(tokens), np.int64), np.empty(len(tokens), np.int64)
-    _read(tokens, lengths, heads, answers, depths)
-    return Expressions(*map(torch.from_numpy, (tokens, lengths, heads, answers, depths)))
-
-
-@compiled
-def _read(tokens, lengths, heads, answers, depths):
-    values = np.empty(tokens.shape[1], np.int64)  # of the operands of all open operators
-    operators, firsts = np.empty_like(values), np.empty_like(values)  # their places, and their first operands' in those
-    for row in range(len(tokens)):
-        top, held, depth = -1, 0, 0
-        for i in range(lengths[row]):
-            token = tokens[row, i]
-            if token == CLOSING:
-                operator, n = tokens[row, operators[top]] - OPERATOR, held - firsts[top]
-                operands = np.sort(values[firsts[top] : held])
-                low, high = (0, n - 1, (n - 1) // 2)[operator], (0, n - 1, n // 2)[operator]
-                values[firsts[top]] = (operands[low] + operands[high]) // 2  # for MED, the median rounded down
-                held, top = firsts[top] + 1, top - 1
-                continue
-            if top >= 0:
-                heads[row, i] = operators[top]
-            if token >= OPERATOR:
-                top += 1
-                operators[top], firsts[top] = i, held
-                depth = max(depth, top + 1)
-            else:
-                values[held] = token - DIGIT
-                held += 1
-        depths[row], answers[row] = depth, values[0]
+def read(tokens: np.ndarray) -> Expressions:
+    """Evaluate and parse expressions, uint8 (N, L), from the innermost operators to the outermost."""
+    operator, closing = (tokens >= OPERATOR) & (tokens < CLOSING), tokens == CLOSING
+    after = np.cumsum(operator, 1, np.int8) - np.cumsum(closing, 1, np.int8)
+    level = after - operator  # in how many operators a token is; a closing bracket is where its operator is
+    heads, values = np.full(tokens.shape, -1, np.int8), tokens.astype(np.int64) - DIGIT
+    for depth in reversed(range(after.max())):
+        parent, operand = operator & (level == depth), (level == depth + 1) & (tokens > 0) & ~closing
+        number = np.cumsum(parent)[operand.ravel()] - 1  # of each operand's operator
+        heads[operand] = parent.nonzero()[1][number]
+        operands, n = np.sort(10 * number + values[operand]) % 10, np.bincount(number)
+        first, kind = np.cumsum(n) - n, tokens[parent] - OPERATOR
+        low, high = (np.choose(kind, (0 * n, n - 1, middle)) for middle in ((n - 1) // 2, n // 2))
+        values[parent] = (operands[first + low] + operands[first + high]) // 2  # for MED, the median rounded down
+    columns = (tokens, np.count_nonzero(tokens, axis=1), heads, values[:, 0].copy(), after.max(1).astype(np.int64))
+    return Expressions(*map(torch.from_numpy, columns))
 
 
 # ----------------------------------------------------------------------------------------------------------- grammar
 
 
 @functools.lru_cache(maxsize=8)
-def tree_weights(digit: int, operator: int, max_depth: int, max_length: int) -> Sequence[list[list[list[int]]]]:
-    """P and Q at [h][k][m], where a tree's weight is the product over its nodes; with (10, 3) it counts expressions."""
-    sizes, lengths = range(6), range(max_length + 1)
-    below, reaching = ([[[0] * len(lengths) for _ in sizes] for _ in range(max_depth + 2)] for _ in range(2))
-    below[0][0][0] = 1
+def tree_weights(digit: int, operator: int, max_depth: int, max_length: int) -> np.ndarray:
+    """P and Q, integers at [h, k, m]; a tree's weight is the product over its nodes. With (10, 3) it counts them."""
+    below, reaching = weights = np.zeros((2, max_depth + 2, 6, max_length + 1), object)
+    below[0, 0, 0] = 1
     for h in range(1, max_depth + 2):
-        p, q, shallow = below[h], reaching[h], below[h - 1][1]
-        p[0][0] = 1
-        for m in lengths[2:]:
-            p[1][m] = operator * sum(below[h - 1][k][m - 2] for k in sizes[2:])
-            q[1][m] = operator * sum(reaching[h - 1][k][m - 2] for k in sizes[2:])
-        p[1][1], q[1][1] = digit, digit if h == 1 else 0
-        for k in sizes[2:]:
-            for m in lengths:
-                p[k][m] = sum(p[1][n] * p[k - 1][m - n] for n in range(m + 1))
-                q[k][m] = sum(q[1][n] * p[k - 1][m - n] + shallow[n] * q[k - 1][m - n] for n in range(m + 1))
-    return below, reaching
+        p, q = below[h], reaching[h]
+        p[1, 2:], q[1, 2:] = operator * weights[:, h - 1, 2:, :-2].sum(1)
+        p[0, 0], p[1, 1], q[1, 1] = 1, digit, digit if h == 1 else 0
+        for k in range(2, 6):
+            p[k] = np.convolve(p[1], p[k - 1])[: max_length + 1]
+            q[k] = (np.convolve(q[1], p[k - 1]) + np.convolve(below[h - 1, 1], q[k - 1]))[: max_length + 1]
+    return weights
 
 
 @functools.lru_cache(maxsize=8)
 def tables(max_depth: int, max_length: int) -> np.ndarray:
-    """P and Q as an array: 12/16 for a digit, 1/4 · 1/4 = 16/16² for an operator, its number of operands and "]"."""
-    weights = tree_weights(12, 16, max_depth, max_length)
-    return np.array([[[[w / 16**m for m, w in enumerate(row)] for row in rows] for rows in t] for t in weights])
+    """P and Q as numbers: 12/16 for a digit, 1/4 · 1/4 = 16/16² for an operator, its number of operands and "]"."""
+    scale = np.array([16**m for m in range(max_length + 1)], object)
+    return (tree_weights(12, 16, max_depth, max_length) / scale).astype(float)
 
 
-def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and lengths of draws number `first`, `first + 1`, … of a seed, given depth and bounds of the length."""
-    tokens, lengths = np.zeros((size, bounds[1]), np.uint8), np.zeros(size, np.int64)
-    weights = tables(depth, bounds[1])
+def draw(size: int, depth: int, bounds: tuple[int, int], seed: int, first: int = 0) -> np.ndarray:
+    """Tokens of draws number `first`, `first + 1`, … of a seed, given depth and bounds of the length."""
+    tokens, weights = np.zeros((size, bounds[1]), np.uint8), tables(depth, bounds[1])
     law = np.where(np.arange(bounds[1] + 1) < bounds[0], 0.0, weights[1, depth + 1, 1])
-    _sample(np.uint64(seed), first, depth + 1, law / math.fsum(law), weights, tokens, lengths)
-    return tokens, lengths
+    _sample(np.uint64(seed), first, depth + 1, law / math.fsum(law), weights, tokens)
+    return tokens
 
 
 # SplitMix64, whose numbers depend on nothing but the seed: neither on a library's version nor on the machine.
@@ -165,11 +133,9 @@ def _mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-@compiled
-def splitmix64(seed, out):
-    """Fill an array with independent 64-bit numbers, whose sorting order is a uniform permutation."""
-    for i in range(len(out)):
-        out[i] = _mix(np.uint64(seed) + np.uint64(i + 1) * _STEP)
+def splitmix64(seed: int, size: int) -> np.ndarray:
+    """Independent 64-bit numbers, whose sorting order is a uniform permutation."""
+    return _mix(np.uint64(seed) + np.arange(1, size + 1, dtype=np.uint64) * _STEP)
 
 
 @compiled
@@ -192,7 +158,7 @@ def _choose(weights, total, state):
 
 
 @compiled
-def _sample(seed, first, height, law, weights, tokens, lengths):
+def _sample(seed, first, height, law, weights, tokens):
     # weights[d, h, k, m]: of k operands of m tokens in all, each of depth below h; of which one reaches it if d = 1.
     state, options = np.empty(1, np.uint64), np.empty(2 * len(law))
     stack = np.empty((4, height), np.int64)
@@ -200,7 +166,7 @@ def _sample(seed, first, height, law, weights, tokens, lengths):
     missing, left, high, must = stack[0], stack[1], stack[2], stack[3]
     for row in range(len(tokens)):
         state[0] = _mix(np.uint64(seed) + np.uint64(first + row + 1) * _STEP)
-        length = lengths[row] = _choose(law, 1.0, state)
+        length = _choose(law, 1.0, state)
         h, deep, top, at = height, 1, -1, 0
         while True:
             if length == 1:
@@ -263,7 +229,11 @@ class Specification:
             )
         for depth in range(1, self.max_depth + 1):
             wanted = sum(len(range(depth - 1, size, self.max_depth)) for size in (self.train, self.valid, self.test))
-            check_enough(depth, wanted, sum(self.possible(depth).values()))
+            if wanted > (found := sum(self.possible(depth).values())):
+                raise files.RunError(
+                    f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are "
+                    f"{found} within the bounds of length: make the splits smaller or the bounds wider."
+                )
 
     def possible(self, depth: int) -> dict[int, int]:
         """How many expressions of a depth there are, by length."""
@@ -272,64 +242,41 @@ class Specification:
         return {m: number for m, number in enumerate(counts) if number and m >= least}
 
 
-def check_enough(depth: int, wanted: int, found: int, why: str = "") -> None:
-    """Raise unless there are as many different expressions of a depth as are wanted."""
-    if wanted > found:
-        raise files.RunError(
-            f"train, valid and test take {wanted} different expressions of depth {depth}, of which there are {found} "
-            f"within the bounds of length{why}: make the splits smaller or the bounds wider."
-        )
-
-
-class Splits(NamedTuple):
-    """Training, validation and test expressions, and an account of how they were drawn, as `metadata.json` has it."""
-
-    train: Expressions
-    valid: Expressions
-    test: Expressions
-    metadata: dict[str, Any]
-
-
 @functools.lru_cache(maxsize=1)
-def make_splits(spec: Specification) -> Splits:
-    """Draw the three splits; a specification gives the same expressions on every machine.
+def make_splits(spec: Specification) -> tuple[tuple[Expressions, ...], dict[str, Any]]:
+    """Training, validation and test expressions, the same on every machine, and how they were drawn, for metadata.json.
 
     For each depth, expressions are drawn until enough different ones have come up, and dealt out by a permutation: so
     the splits have the same law and no expression in common. Of short ones there are few: those of the lengths that the
     account calls exhausted are rarer than in the grammar.
     """
     spec.check()
-    sizes = (spec.train, spec.valid, spec.test)
-    tokens = [np.zeros((size, spec.max_length), np.uint8) for size in sizes]
-    lengths = [np.zeros(size, np.int64) for size in sizes]
+    splits = [np.zeros((size, spec.max_length), np.uint8) for size in (spec.train, spec.valid, spec.test)]
     strata = []
     for depth in range(1, spec.max_depth + 1):
-        turns = slice(depth - 1, None, spec.max_depth)  # the depths take turns in every split
-        parts = [len(column[turns]) for column in lengths]
-        found, counts, account = _draw_distinct(spec, depth, sum(parts))
+        taken = [tokens[depth - 1 :: spec.max_depth] for tokens in splits]  # the depths take turns in every split
+        wanted = sum(map(len, taken))
+        found, account = _draw_distinct(spec, depth, wanted)
         strata.append(account)
         # numpy and torch may change the numbers of a seed from version to version.
-        keys = np.empty(sum(parts), np.uint64)
-        splitmix64(np.uint64(fold_in(spec.seed, "splits", depth)), keys)
-        for i, rows in enumerate(np.split(np.argsort(keys, kind="stable"), np.cumsum(parts)[:-1])):
-            tokens[i][turns], lengths[i][turns] = found[rows], counts[rows]
-    splits = [read(*pair) for pair in zip(tokens, lengths, strict=True)]
-    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(*splits))}
-    return Splits(*splits, metadata={**metadata, "strata": strata})
+        order = np.argsort(splitmix64(fold_in(spec.seed, "splits", depth), wanted), kind="stable")
+        for rows, part in zip(taken, np.split(order, np.cumsum([len(rows) for rows in taken])[:-1]), strict=True):
+            rows[:] = found[part]
+    parsed = tuple(read(tokens) for tokens in splits)
+    metadata = {"data": "listops", "specification": asdict(spec), "checksum": checksum(columns(parsed))}
+    return parsed, {**metadata, "strata": strata}
 
 
-def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.ndarray, dict[str, Any]]:
     possible, seed = spec.possible(depth), fold_in(spec.seed, "expressions", depth)
-    tokens, lengths, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
+    tokens, unique = np.empty((0, spec.max_length), np.uint8), np.empty(0, np.int64)
     while len(unique) < wanted:
-        if len(tokens) >= 200 * wanted:
-            check_enough(depth, wanted, len(unique), f", as {len(tokens)} draws suggest")
         size = max(1000, wanted + wanted // 50, len(tokens) // 2)
-        more, counts = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
-        tokens, lengths = np.concatenate([tokens, more]), np.concatenate([lengths, counts])
+        more = draw(size, depth, (min(possible), spec.max_length), seed, first=len(tokens))
+        tokens = np.concatenate([tokens, more])
         unique = np.sort(np.unique(tokens.view(f"V{spec.max_length}").ravel(), return_index=True)[1])
     kept = unique[:wanted]
-    used = np.bincount(lengths[kept], minlength=spec.max_length + 1).tolist()
+    used = np.bincount(np.count_nonzero(tokens[kept], axis=1), minlength=spec.max_length + 1).tolist()
     possible = {m: n if n < 2**53 else float(n) for m, n in possible.items()}  # what JSON readers can hold
     account = {
         "depth": depth,
@@ -339,10 +286,10 @@ def _draw_distinct(spec: Specification, depth: int, wanted: int) -> tuple[np.nda
         "lengths": {str(m): {"expressions": used[m], "possible": number} for m, number in possible.items()},
         "exhausted_lengths": [m for m, number in possible.items() if used[m] == number],
     }
-    return tokens[kept], lengths[kept], account
+    return tokens[kept], account
 
 
-def columns(*splits: Expressions) -> dict[str, np.ndarray]:
+def columns(splits: Sequence[Expressions]) -> dict[str, np.ndarray]:
     """What is stored of the three splits: lengths, answers, and tokens without padding, a byte each."""
     return {
         f"{name}_{column}": values.numpy().astype(np.uint8)
@@ -354,10 +301,10 @@ def columns(*splits: Expressions) -> dict[str, np.ndarray]:
 def checksum(columns: Mapping[str, np.ndarray]) -> str:
     """SHA-256 in hexadecimal: of each split the number of expressions (8 bytes, little-endian), then its columns."""
     digest = hashlib.sha256()
-    for name in ("train", "valid", "test"):
-        digest.update(len(columns[f"{name}_lengths"]).to_bytes(8, "little"))
-        for column in ("lengths", "answers", "tokens"):
-            digest.update(columns[f"{name}_{column}"].tobytes())
+    for name, values in columns.items():
+        if name.endswith("lengths"):
+            digest.update(len(values).to_bytes(8, "little"))
+        digest.update(values.tobytes())
     return digest.hexdigest()
 
 
@@ -378,9 +325,9 @@ class PrepareListOps(Specification):
             if not description.exists():  # it is written last
                 left_behind = {name for name in os.listdir(self.out) if name.startswith(files.PARTIAL)}
                 files.refuse_foreign_files(self.out, {data.name, *left_behind}, "ListOps data")
-                splits = make_splits(spec)
-                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(*splits[:3])))  # pyright: ignore[reportArgumentType]
-                files.write_json(description, splits.metadata)
+                splits, metadata = make_splits(spec)
+                files.write_atomically(data, lambda file: np.savez_compressed(file, **columns(splits)))  # pyright: ignore[reportArgumentType]
+                files.write_json(description, metadata)
         except OSError as error:
             raise files.RunError(f"{where}: cannot write there ({error.strerror}). Choose another folder.") from None
         try:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -30,27 +30,11 @@ from torch.nn import functional as F
 
 import sstricks as sst
 from sstricks.recipes import reviews
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import Flag, main, recipe_of
 from sstricks.recipes.harness.files import RunError, check_new_files, write_atomically
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Facts,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Recipe,
-    check_finite,
-    draw_hard,
-    draw_soft,
-    has_bfloat16,
-    number,
-)
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, has_bfloat16
 from sstricks.recipes.reviews import Batch, Reviews
-
-# ---------------------------------------------------------------------------------------------------------- options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +147,6 @@ class LearningToExplain(Recipe):
         return ExplainingModel(self)
 
     def corpus(self) -> tuple[reviews.Vocabulary, reviews.Splits]:
-        """What the folder holds of the aspect."""
         return reviews.read_reviews(Path(self.data_folder), self.aspect)
 
     def data(self) -> Data:
@@ -188,32 +171,50 @@ class LearningToExplain(Recipe):
         return [draw_curves({"": folder}, panels, folder / "curves.png")]
 
     @classmethod
-    def layout(cls) -> Layout:
-        """Tables 3 to 6, one for each aspect."""
-        return Layout(
+    def layout(cls) -> harness.Layout:
+        """Tables 3 to 6: a table for each aspect, a block for each k; finite differences come after exact gradients."""
+        encoders = {"simple": harness.Label(0, "Simple"), "complex": harness.Label(1, "Complex")}
+        gradients = {"exact": "", "finite-difference": "fin. diff."}
+        order = list(itertools.product(harness.ESTIMATORS, gradients, RELAXATIONS))
+        other = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers "
+        other += "may not"
+
+        def place(facts: harness.Facts) -> harness.Place:
+            estimator, gradient, relaxation, k = (facts[n] for n in ("estimator", "gradient", "relaxation", "k"))
+            parts = RELAXATIONS[relaxation][0], gradients[gradient], harness.ESTIMATORS[estimator]
+            row = harness.Label(order.index((estimator, gradient, relaxation)), ", ".join(filter(None, parts)))
+            title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
+            rows = encoders[facts["encoder"]], row
+            return harness.Place(harness.Label(0, title), rows, harness.Label(k, f"k = {k}"))
+
+        def setup(facts: harness.Facts) -> str:
+            return (
+                "preset {preset}, {steps:,} steps of batch {batch_size}, {train_reviews:,} training, {valid_reviews:,} "
+                "validation, {test_reviews:,} test reviews of at most {max_words} words, which start from {vectors} "
+                "vectors"
+            ).format(**facts, vectors="GloVe" if facts["embeddings"] == "glove" else "random")
+
+        return harness.Layout(
             subject="Learning to explain",
             selected_by="MSE",
-            validation=Metric("valid/mse", "validation MSE × 100", 2, 100),
+            validation=harness.Metric("valid/mse", "validation MSE × 100", 2, 100),
             falls=True,
             metrics=(
-                Metric("test/mse", "MSE × 100", 2, 100),
-                Metric("test/subset_precision", "Subs. Prec.", 1, 100, chance=True),
+                harness.Metric("test/mse", "MSE × 100", 2, 100),
+                harness.Metric("test/subset_precision", "Subs. Prec.", 1, 100, chance=True),
             ),
             rows=("Model", "Relaxation"),
-            place=place_in_table,
-            placing=frozenset(("source", "aspect", "relaxation", "encoder", "k", "gradient", "estimator")),
-            tuned=TUNED,
-            setup=describe_setup,
-            caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else OTHER}",
+            place=place,
+            placing=frozenset({"source", "aspect", "relaxation", "encoder", "k", "gradient", "estimator"}),
+            tuned=frozenset({"lr", "lr_final", "lr_share", "weight_decay", "clip", "temperature", "dropout"})
+            | {"finite_difference_eps"},
+            setup=setup,
+            caution=lambda facts: f"25 runs of ten epochs a cell{'' if facts['source'] == 'beer' else other}",
             counterpart=lambda facts: facts if facts["source"] == "beer" else {**facts, "aspect": "aroma"},
             other_data=lambda facts: facts["source"] != "beer",
         )
 
 
-TUNED = frozenset(
-    ("lr", "lr_final", "lr_share", "weight_decay", "temperature", "finite_difference_eps", "clip", "dropout")
-)
-OTHER = " on OTHER DATA, BeerAdvocate, aspect aroma: which relaxation is better may be compared, the numbers may not"
 RELAXATIONS: dict[str, tuple[str, Any]] = {
     "l2x": ("L2X", None),
     "soft-sub": ("SoftSub", None),
@@ -224,31 +225,7 @@ RELAXATIONS: dict[str, tuple[str, Any]] = {
     "corr-top-k": ("Corr. Top k", sst.ExponentialFamilyEntropy()),
 }
 """What tables call them, and the regularizer of those that are stochastic softmax tricks."""
-
-
-def place_in_table(facts: Facts) -> Place:
-    """A table for each aspect, a block for each k; finite differences come after exact gradients."""
-    relaxation = Label(list(RELAXATIONS).index(facts["relaxation"]), RELAXATIONS[facts["relaxation"]][0])
-    if facts["gradient"] == "finite-difference":
-        relaxation = Label(relaxation.rank + len(RELAXATIONS), f"{relaxation.text}, fin. diff.")
-    if other := ESTIMATORS[facts["estimator"]]:
-        rank = relaxation.rank + 2 * len(RELAXATIONS) * list(ESTIMATORS).index(facts["estimator"])
-        relaxation = Label(rank, f"{relaxation.text}, {other}")
-    encoder = {"simple": Label(0, "Simple"), "complex": Label(1, "Complex")}[facts["encoder"]]
-    title = f"Learning to explain: {reviews.SOURCES[facts['source']]}, aspect {facts['aspect']}"
-    return Place(Label(0, title), (encoder, relaxation), Label(facts["k"], f"k = {facts['k']}"))
-
-
-def describe_setup(facts: Facts) -> str:
-    """What runs of a table have in common, for its caption."""
-    named = {"training": "train_reviews", "validation": "valid_reviews", "test": "test_reviews"}
-    sizes = ", ".join(f"{facts[name]:,} {split}" for split, name in named.items())
-    vectors = "GloVe" if facts["embeddings"] == "glove" else "random"
-    steps = f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}"
-    return f"{steps}, {sizes} reviews of at most {facts['max_words']} words, which start from {vectors} vectors"
-
-
-# ---------------------------------------------------------------------------------------------------------- subsets
+FILTERS = 100  # of each convolution
 
 
 @dataclass(frozen=True)
@@ -312,9 +289,6 @@ class WordSubsets:
 # ------------------------------------------------------------------------------------------------------------ model
 
 
-FILTERS = 100
-
-
 class WordConvolutions(nn.Module):
     """Two convolutions of size three with ReLUs, (B, L, width) -> (B, L, 100), both zero beyond the end of a review."""
 
@@ -327,9 +301,8 @@ class WordConvolutions(nn.Module):
 
     def forward(self, vectors: Tensor, present: Tensor) -> Tensor:
         inside = present[:, None, None].to(vectors.dtype)
-        with torch.autocast(
-            vectors.device.type, torch.bfloat16, enabled=self.low and has_bfloat16(vectors.device.type)
-        ):
+        device = vectors.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.low and has_bfloat16(device)):
             hidden = self.first(vectors.transpose(1, 2).unsqueeze(2)).relu()
             features = self.second(hidden * inside.to(hidden.dtype)).relu()
         return (features.to(vectors.dtype) * inside).squeeze(2).transpose(1, 2)
@@ -414,7 +387,7 @@ class ExplainingModel(Model):
         found = {"rating": batch.ratings}
         predicted = self.predict(batch, self.subsets.mode, self.subsets.sample)
         for prefix, (subset, ratings) in zip(("", "sampled_"), predicted, strict=True):
-            precision = subset_precision(subset > 0, batch.relevant)
+            precision = ((subset > 0) & batch.relevant).sum(-1).double() / (subset > 0).sum(-1)
             found[f"{prefix}mse"] = (ratings - batch.ratings).square()
             found[f"{prefix}run_length"] = run_length(subset > 0)
             found[f"{prefix}subset_precision"] = precision.masked_fill(~batch.annotated, math.nan)
@@ -430,11 +403,6 @@ class ExplainingModel(Model):
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
-
-
-def subset_precision(selected: Tensor, relevant: Tensor) -> Tensor:
-    """The share of the selected words that lie in sentences about the aspect: bool (B, L) twice -> (B,)."""
-    return (selected & relevant).sum(-1).double() / selected.sum(-1)
 
 
 def run_length(selected: Tensor) -> Tensor:
@@ -467,12 +435,16 @@ def chance_scores(split: Reviews, k: int) -> dict[str, float | None]:
 def explain(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | int) -> list[list[Text]]:
     """For each model a heading, the text with the words marked that explain its rating, and what to know of it.
 
-    Args:
-        models: recipes and trained models by name.
-        chosen: the text, or the number of one of the test reviews of the first model.
+    What is chosen is a text, or the number of one of the test reviews of the first model.
     """
-    text = chosen if isinstance(chosen, str) else read_test_review(next(iter(models.values()))[0], chosen)
-    tokens, words, explanations = reviews.tokenize(text), reviews.words_of(text), []
+    if isinstance(chosen, int):
+        vocabulary, (*_, test) = next(iter(models.values()))[0].corpus()
+        if not 0 <= chosen < len(test):
+            known = f"there are {len(test)} test reviews, numbered from 0. Choose one of them."
+            raise RunError(f"--review {chosen}: {known}")
+        names, (start, end) = ["", "\ufffd", *vocabulary], test.offsets[chosen : chosen + 2].tolist()
+        chosen = " ".join(names[word] for word in test.words[start:end].tolist())
+    tokens, words, explanations = reviews.tokenize(chosen), reviews.words_of(chosen), []
     if not tokens:
         raise RunError("the review has no words. Give some text.")
     for name, (recipe, model) in models.items():
@@ -489,22 +461,13 @@ def explain(models: Mapping[str, tuple[LearningToExplain, Any]], chosen: str | i
             notes.append(f"{len(unknown)} of {read} words are unknown and all the same to the model: {listed}")
         color = "#D55E00" if recipe.relaxation == "corr-top-k" else "#0072B2"  # as in Fig. 4
         heading = f"{name}: {recipe.aspect} rated {float(rating):.2f} of 1 from {count} word{'s' * (count != 1)}"
-        marked = Text(text)
+        marked = Text(chosen)
         for selected, run in itertools.groupby(zip(tokens, subset[0].tolist(), strict=False), lambda pair: pair[1]):
             if selected:
                 places = [token.span() for token, _ in run]
                 marked.stylize(f"bold underline {color}", places[0][0], places[-1][1])
         explanations.append([Text(heading, f"bold {color}"), marked, *(Text(note, "dim") for note in notes)])
     return explanations
-
-
-def read_test_review(recipe: LearningToExplain, number: int) -> str:
-    """A test review in lower case, its tokens with blanks between."""
-    vocabulary, (*_, test) = recipe.corpus()
-    if not 0 <= number < len(test):
-        raise RunError(f"--review {number}: there are {len(test)} test reviews, numbered from 0. Choose one of them.")
-    names, start, end = dict(enumerate(vocabulary, start=2)), test.offsets[number], test.offsets[number + 1]
-    return " ".join(names.get(word, "\ufffd") for word in test.words[start:end].tolist())
 
 
 def print_explanations(console: Console, explanations: Sequence[list[Text]]) -> None:
@@ -559,7 +522,6 @@ class Explain:
     """Replace files that exist."""
 
     def run(self, console: Console) -> None:
-        """Explain, and print the review with the selected words marked."""
         from sstricks.recipes.drawing import PICTURES
         from sstricks.recipes.harness.training import load_best
 
@@ -586,36 +548,6 @@ class Explain:
             draw_words(explanations, self.picture)
 
 
-def reference_scores(splits: reviews.Splits, k: int, features: int = 1_500) -> dict[str, Any]:
-    """What the mean training rating, and a ridge regression on whether the commonest words occur, score.
-
-    The precision is of the k words of a test review that weigh most.
-    """
-    from sklearn.linear_model import Ridge
-
-    def error(batch: Batch, guess: Any) -> float:
-        return (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
-
-    train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
-    words = [batch.words.clamp(max=features + 2) for batch in (train, valid, test)]  # the commonest are first
-    x_train, x_valid, x_test = (
-        torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
-    )
-    ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
-    best = min(ridges, key=lambda ridge: error(valid, ridge.predict(x_valid)))
-    weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
-    selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
-    precision = subset_precision(selected, test.relevant)[test.annotated].mean().item()
-    return {
-        "chance_precision": chance_scores(splits[2], k)["chance/subset_precision"],
-        "ridge_precision": precision if test.annotated.any() else None,
-        "constant_mse": error(test, train.ratings.double().mean()),
-        "ridge_mse": error(test, best.predict(x_test)),
-        "ridge_valid_mse": error(valid, best.predict(x_valid)),
-        "penalty": best.alpha,
-    }
-
-
 @dataclass(frozen=True)
 class Reference:
     """Measure what chance, a constant and a ridge regression reach on prepared reviews."""
@@ -628,22 +560,38 @@ class Reference:
     """Words of a subset."""
 
     def run(self, console: Console) -> None:
-        """Measure, and print a table."""
-        if self.k < 1:
-            raise RunError(f"--k {self.k}: expected at least 1.")
-        found = reference_scores(reviews.read_reviews(self.data, self.aspect)[1], self.k)
-        table = Table("predictor", title="Without a model of subsets: test split")
-        for heading in ("MSE×100", f"precision of {self.k}"):
-            table.add_column(heading, justify="right")
-        chance, precision = (number(found[name], ".1%") for name in ("chance_precision", "ridge_precision"))
-        table.add_row("mean training rating", f"{100 * found['constant_mse']:.2f}", f"{chance} (chance)")
-        table.add_row("ridge on word indicators", f"{100 * found['ridge_mse']:.2f}", precision)
+        from sklearn.linear_model import Ridge
+
+        def mse_x100(batch: Batch, guess: Any) -> float:
+            return 100 * (torch.as_tensor(guess) - batch.ratings.double()).square().nanmean().item()
+
+        k, features = self.k, 1_500  # the features are whether the commonest words occur, which have the first numbers
+        if k < 1:
+            raise RunError(f"--k {k}: expected at least 1.")
+        splits = reviews.read_reviews(self.data, self.aspect)[1]
+        train, valid, test = (replace(split, min_width=k)[torch.arange(len(split))] for split in splits)
+        words = [batch.words.clamp(max=features + 2) for batch in (train, valid, test)]
+        x_train, x_valid, x_test = (
+            torch.zeros(len(one), features + 3).scatter_(1, one, 1.0)[:, 2:-1].numpy() for one in words
+        )
+        ridges = [Ridge(alpha=a).fit(x_train, train.ratings.numpy()) for a in (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)]
+        best = min(ridges, key=lambda ridge: mse_x100(valid, ridge.predict(x_valid)))
+        weights = F.pad(torch.as_tensor(best.coef_).abs(), (2, 1))[words[2]].masked_fill(~test.present, -1.0)
+        selected = torch.zeros_like(test.present).scatter(1, weights.topk(k, dim=-1).indices, True) & test.present
+        chance = chance_scores(splits[2], k)["chance/subset_precision"]
+        shares = ((selected & test.relevant).sum(-1).double() / selected.sum(-1))[test.annotated]
+        precision = None if chance is None else shares.mean().item()
+        columns = (Column(heading, justify="right") for heading in ("MSE×100", f"precision of {k}"))
+        table = Table("predictor", *columns, title="Without a model of subsets: test split")
+        constant, ridge = mse_x100(test, train.ratings.double().mean()), mse_x100(test, best.predict(x_test))
+        table.add_row("mean training rating", f"{constant:.2f}", f"{harness.number(chance, '.1%')} (chance)")
+        table.add_row("ridge on word indicators", f"{ridge:.2f}", harness.number(precision, ".1%"))
         console.print(table)
-        if found["chance_precision"] is None:
+        if chance is None:
             console.print("There is no precision, for want of annotations: no test review has any.", highlight=False)
-        valid = f"chosen by validation, where its MSE×100 is {100 * found['ridge_valid_mse']:.2f}"
-        weigh = f"its precision is that of the {self.k} words of a review that weigh most"
-        console.print(f"The ridge regression has penalty {found['penalty']:g}, {valid}; {weigh}.", highlight=False)
+        chosen = f"chosen by validation, where its MSE×100 is {mse_x100(valid, best.predict(x_valid)):.2f}"
+        weigh = f"its precision is that of the {k} words of a review that weigh most"
+        console.print(f"The ridge regression has penalty {best.alpha:g}, {chosen}; {weigh}.", highlight=False)
 
 
 if __name__ == "__main__":

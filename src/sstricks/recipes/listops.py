@@ -11,6 +11,7 @@ how much of the gold tree the graph recovers: with `--edges arborescence` (every
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,27 +25,10 @@ from torch.nn import functional as F
 
 import sstricks as sst
 from sstricks.recipes.expressions import CLOSING, TOKENS, Expressions, Specification, make_splits
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Facts,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Precision,
-    Recipe,
-    check_finite,
-    draw_hard,
-    draw_soft,
-    fold_in,
-    lowered,
-)
-
-# ---------------------------------------------------------------------------------------------------------- options
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_hard, draw_soft, fold_in, lowered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +87,8 @@ class ListOps(Recipe):
         """
         edges = self.edges or ("arborescence" if self.network == "gnn" else None)
         utility = self.utility or (None if edges in (None, "ground-truth") else "gumbel")
-        paper = replace(
-            self,
-            edges=edges,
-            utility=utility,
-            steps=50_400,  # 50 epochs, and a multiple of 800
-            valid_every=800,
-            batch_size=100,
-            lr=1e-3,
-            weight_decay=1e-2,
-            clip=1.0,
-            restart_steps=800,
-        )
+        paper = replace(self, edges=edges, utility=utility, batch_size=100, lr=1e-3, weight_decay=1e-2, clip=1.0)
+        paper = replace(paper, steps=50_400, valid_every=800, restart_steps=800)  # 50 epochs, and a multiple of 800
         if self.preset == "paper":
             return paper
         cpu = replace(paper, steps=9_600, valid_share=0.2, lr=2e-3, lr_decay=0.2, precision="bfloat16", negligible=1e-4)
@@ -123,26 +97,20 @@ class ListOps(Recipe):
         return replace(cpu, steps=1_600, valid_every=200, train_share=0.2, valid_share=0.1)
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense."""
         super().check()
         learnt = self.edges not in (None, "ground-truth")
         if (self.network == "lstm") != (self.edges is None) or learnt != (self.utility is not None):
-            raise ValueError(
-                f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}, expected edges "
-                "for the network that passes messages and none for the LSTM, a utility where edges are learnt and none "
-                "elsewhere: change one of them."
-            )
+            found = f"model is {self.network!r}, utility is {self.utility!r} and edges is {self.edges!r}"
+            wanted = "edges for the network that passes messages and none for the LSTM, a utility where edges are"
+            raise ValueError(f"{found}, expected {wanted} learnt and none elsewhere: change one of them.")
         if self.estimator != "sst" and not learnt:
             raise ValueError(f"estimator is {self.estimator!r}, but no edges are learnt: pass --estimator sst.")
         if self.utility == "negative-exponential" and self.edges in ("independent-directed", "independent-undirected"):
-            raise ValueError(
-                "utility is 'negative-exponential', expected 'gumbel' or 'normal' for independent edges, which are "
-                "present where their utility is positive: choose one of these, or edges that form a tree."
-            )
-        positive = ["train_examples", "valid_examples", "test_examples", "train_share", "valid_share", "temperature"]
-        self.check_positive(*positive, "hidden", "message_steps")
-        if self.final_temperature is not None:
-            self.check_positive("final_temperature")
+            known = "'gumbel' or 'normal' for independent edges, which are present where their utility is positive"
+            raise ValueError(f"utility is {self.utility!r}, expected {known}: choose one, or edges that form a tree.")
+        self.check_positive("train_examples", "valid_examples", "test_examples", "train_share", "valid_share")
+        final = [] if self.final_temperature is None else ["final_temperature"]
+        self.check_positive("temperature", *final, "hidden", "message_steps")
         self.check_range("data_seed", least=0)
         self.check_range("train_share", "valid_share", least=0, most=1)
         self.check_range("dropout", least=0, below=1)
@@ -151,13 +119,11 @@ class ListOps(Recipe):
 
     @property
     def title(self) -> str:
-        """The edges and their utilities, or the network, and the estimator if it is not the paper's own."""
         estimator = None if self.estimator == "sst" else self.estimator
         return " ".join(filter(None, (self.edges or self.network, self.utility, estimator)))
 
     @property
     def specification(self) -> Specification:
-        """What makes the data what it is."""
         sizes = {"train": self.train_examples, "valid": self.valid_examples, "test": self.test_examples}
         return Specification(**sizes, seed=self.data_seed)
 
@@ -174,12 +140,11 @@ class ListOps(Recipe):
         return {**space, "temperature": tune.loguniform(0.1, 3.0)} if self.utility else space
 
     def model(self) -> "ListOpsModel":
-        """Encoder, trick and network."""
         return ListOpsModel(self)
 
     def data(self) -> Data:
         """Generated expressions. The depths take turns, so that a share has all of them in equal parts."""
-        train, valid, test, _ = make_splits(self.specification)
+        (train, valid, test), _ = make_splits(self.specification)
         used, checked = math.ceil(self.train_share * len(train)), math.ceil(self.valid_share * len(valid))
         return Data(train[:used], valid[:checked], test)
 
@@ -189,118 +154,85 @@ class ListOps(Recipe):
         return {"epochs": round(self.steps / epoch, 2)}
 
     def draw(self, model: Any, folder: Path) -> list[Path]:
-        """The learning curves, and, if there are edges, parses of test expressions of rising depth."""
         from sstricks.recipes.drawing import draw_curves
 
         relaxed, hard = (", relaxed graphs", ", hard graphs") if self.edges else ("", "")
         panels = {"Task accuracy": {"train/accuracy": f"training{relaxed}", "valid/accuracy": f"validation{hard}"}}
-        pictures = []
+        parses = []
         if self.edges:
             recovered = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
             panels["Edges recovered in validation"] = recovered
-            pictures = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
-        return [draw_curves({"": folder}, panels, folder / "curves.png"), *pictures]
+            parses = [draw_parses({f"{self.title} ({self.preset})": (self, model)}, folder / "parses.png")]
+        return [draw_curves({"": folder}, panels, folder / "curves.png"), *parses]
 
     @classmethod
-    def layout(cls) -> Layout:
-        """Table 2, in percent."""
-        shares = (("test/accuracy", "Task Acc."), ("test/edge_precision", "Edge Precision"))
-        return Layout(
+    def layout(cls) -> harness.Layout:
+        """Table 2, in percent. Utilities are named where the paper has several, or if they are not the usual ones."""
+        rows = {
+            None: ("LSTM", "–"),
+            "independent-undirected": ("GNN on latent graph", "Indep. Undirected Edges"),
+            "spanning-tree": ("GNN on latent graph", "Spanning Tree"),
+            "independent-directed": ("GNN on latent digraph", "Indep. Directed Edges"),
+            "arborescence": ("GNN on latent digraph", "Arborescence"),
+            "ground-truth": ("GNN", "Ground Truth Edges"),
+        }
+        utilities = {None: "", "negative-exponential": "Neg. Exp.", "normal": "Gaussian", "gumbel": "Gumbel"}
+        order = list(itertools.product(rows, utilities, harness.ESTIMATORS))
+
+        def place(facts: harness.Facts) -> harness.Place:
+            edges, utility, estimator = facts["edges"], facts["utility"], facts["estimator"]
+            model, text = rows[edges]
+            named = edges == "arborescence" or utility not in (None, "gumbel")
+            parts = text, utilities[utility] if named else "", harness.ESTIMATORS[estimator]
+            row = harness.Label(order.index((edges, utility, estimator)), ", ".join(filter(None, parts)))
+            rank = [name for name, _ in rows.values()].index(model)
+            return harness.Place(harness.Label(0, "ListOps"), (harness.Label(rank, model), row), harness.Label(0, ""))
+
+        shares = (("accuracy", "Task Acc."), ("edge_precision", "Edge Precision"), ("edge_recall", "Edge Recall"))
+        return harness.Layout(
             subject="ListOps",
             selected_by="task accuracy",
-            validation=Metric("valid/accuracy", "validation task accuracy (%)", 1, 100),
+            validation=harness.Metric("valid/accuracy", "validation task accuracy (%)", 1, 100),
             falls=False,
-            metrics=tuple(Metric(*each, 1, 100) for each in (*shares, ("test/edge_recall", "Edge Recall"))),
+            metrics=tuple(harness.Metric(f"test/{name}", heading, 1, 100) for name, heading in shares),
             rows=("Model", "Edge Distribution"),
-            place=place_in_table,
+            place=place,
             placing=frozenset({"network", "edges", "utility", "estimator"}),
-            tuned=frozenset(
-                {"lr", "lr_decay", "weight_decay", "temperature", "final_temperature", "negligible", "clip"}
-            )
-            | {"dropout"},
-            setup=describe_setup,
+            tuned=frozenset({"lr", "lr_decay", "weight_decay", "clip", "temperature", "final_temperature", "dropout"})
+            | {"negligible"},
+            setup=(
+                "preset {preset}, {steps:,} steps of batch {batch_size}, {hidden} hidden units, {train_share:.0%} of "
+                "{train_examples:,} training, {valid_share:.0%} of {valid_examples:,} validation and {test_examples:,} "
+                "test expressions"
+            ).format_map,
             caution=lambda _: "20 runs of 50 epochs a cell; its edges other than arborescences have Gumbel utilities",
         )
 
 
-ROWS = {
-    None: (Label(0, "LSTM"), Label(0, "–")),
-    "independent-undirected": (Label(1, "GNN on latent graph"), Label(0, "Indep. Undirected Edges")),
-    "spanning-tree": (Label(1, "GNN on latent graph"), Label(1, "Spanning Tree")),
-    "independent-directed": (Label(2, "GNN on latent digraph"), Label(0, "Indep. Directed Edges")),
-    "arborescence": (Label(2, "GNN on latent digraph"), Label(1, "Arborescence")),
-    "ground-truth": (Label(3, "GNN"), Label(0, "Ground Truth Edges")),
-}
-UTILITY_NAMES = {None: "", "negative-exponential": "Neg. Exp.", "normal": "Gaussian", "gumbel": "Gumbel"}
+def edge_trick(
+    edges: str, utility: str, theta: Tensor, mask: Tensor, temperature: float
+) -> tuple[sst.StochasticSoftmaxTrick, Tensor]:
+    """A trick over the edges between the tokens of sentences of different lengths (App. D.5.2).
 
-
-def place_in_table(facts: Facts) -> Place:
-    """The row of a run. Utilities are named where the paper has several, or if they are not the usual ones."""
-    model, edges = ROWS[facts["edges"]]
-    utility = UTILITY_NAMES[facts["utility"]]
-    named = facts["edges"] == "arborescence" or facts["utility"] not in (None, "gumbel")
-    rank = len(UTILITY_NAMES) * edges.rank + list(UTILITY_NAMES).index(facts["utility"])
-    rank = len(ESTIMATORS) * rank + list(ESTIMATORS).index(facts["estimator"])
-    row = Label(rank, ", ".join(filter(None, (edges.text, utility if named else "", ESTIMATORS[facts["estimator"]]))))
-    return Place(Label(0, "ListOps"), (model, row), Label(0, ""))
-
-
-def describe_setup(facts: Facts) -> str:
-    """What runs of a table have in common, for its caption."""
-    train, valid = (f"{facts[f'{s}_share']:.0%} of {facts[f'{s}_examples']:,}" for s in ("train", "valid"))
-    return (
-        f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}, {facts['hidden']} hidden "
-        f"units, {train} training, {valid} validation and {facts['test_examples']:,} test expressions"
-    )
-
-
-# ------------------------------------------------------------------------------------------------ edge distributions
-
-
-class EdgeDistribution:
-    """A stochastic softmax trick over the edges between the tokens of sentences of different lengths (App. D.5.2)."""
-
-    def __init__(self, edges: str, utility: str) -> None:
-        self.edges = edges
-        self.directed = edges in ("arborescence", "independent-directed")
-        single = edges.startswith("independent")
-        self.utility = sst.Logistic if single and utility == "gumbel" else UTILITIES[utility]
-
-    def trick(self, theta: Tensor, mask: Tensor, temperature: float) -> tuple[sst.StochasticSoftmaxTrick, Tensor]:
-        """The trick given theta, (B, L, L), entry ij about the edge i -> j, and theta as a vector over the edges.
-
-        Pairs with padding are absent.
-        """
-        structure, first, second = structure_of(self.edges, theta.shape[-1], theta.device)
-        if not self.directed:
-            theta = (theta + theta.mT) / 2
-        place, there = first * theta.shape[-1] + second, mask[:, first] & mask[:, second]
-        theta = theta.flatten(-2).index_select(-1, place)
-        utility = sst.Masked(self.utility(theta), there)
-        trick = sst.StochasticSoftmaxTrick(structure, utility, temperature, sst.ExponentialFamilyEntropy())
-        return trick, theta.masked_fill(~there, -torch.inf)
-
-    def graph(self, edges: Tensor, length: int) -> Tensor:
-        """Samples (B, E) as matrices (B, L, L), entry ij for the edge i -> j; symmetric if edges have no direction."""
-        _, first, second = structure_of(self.edges, length, edges.device)
-        flat = edges.new_zeros(len(edges), length**2).index_copy(-1, first * length + second, edges)
-        graph = flat.unflatten(-1, (length, length))
-        return graph if self.directed else graph + graph.mT
+    Given theta, (B, L, L), entry ij about the edge i -> j, it returns theta as a vector over the edges as well. Pairs
+    with padding are absent.
+    """
+    graph, single = graph_over(edges, theta.shape[-1]), edges.startswith("independent")
+    if isinstance(graph, sst.SpanningTree):
+        theta = (theta + theta.mT) / 2
+    theta, there = graph.from_adjacency(theta), graph.edge_mask(mask)
+    structure = sst.Subset(theta.shape[-1]) if single else graph
+    law = sst.Masked((sst.Logistic if single and utility == "gumbel" else UTILITIES[utility])(theta), there)
+    trick = sst.StochasticSoftmaxTrick(structure, law, temperature, sst.ExponentialFamilyEntropy())
+    return trick, theta.masked_fill(~there, -torch.inf)
 
 
 @functools.lru_cache(maxsize=256)
-def structure_of(edges: str, length: int, device: torch.device) -> tuple[sst.Structure, Tensor, Tensor]:
-    """A structure over pairs of tokens, and the first and second token of each pair."""
-    if edges.startswith("independent"):
-        distinct = ~torch.eye(length, dtype=torch.bool)
-        pairs = (distinct if edges == "independent-directed" else distinct.triu()).nonzero().T
-        structure = sst.Subset(pairs.shape[1])
-    else:
-        family = sst.Arborescence if edges == "arborescence" else sst.SpanningTree
-        structure = family.complete(length)  # arborescences begin at the first token
-        pairs = structure.edges
-    first, second = pairs.to(device)
-    return structure, first, second
+def graph_over(edges: str, length: int) -> sst.Arborescence | sst.SpanningTree:
+    """The graph on the tokens of whose edges some are chosen: its `to_adjacency` has them as matrices (B, L, L)."""
+    if edges == "independent-directed":
+        return sst.Arborescence((~torch.eye(length, dtype=torch.bool)).nonzero().T, length)
+    return (sst.Arborescence if edges == "arborescence" else sst.SpanningTree).complete(length)
 
 
 UTILITIES: Mapping[str, Any] = {
@@ -331,9 +263,6 @@ def edge_scores(graphs: Tensor, sentences: Expressions) -> tuple[Tensor, Tensor]
     found, gold = graphs & counted.unsqueeze(-1) & counted.unsqueeze(-2), gold_graphs(sentences)
     hits, predicted, true = (edges.sum((-2, -1)).double() for edges in (found & gold, found, gold))
     return hits / predicted.clamp(min=1), hits / true.clamp(min=1)
-
-
-# --------------------------------------------------------------------------------------------------------- messages
 
 
 Links = tuple[Tensor, Tensor, Tensor]
@@ -401,7 +330,7 @@ class SequenceNetwork(nn.Module):
         self.positions = nn.Linear(max_length * hidden, hidden)
         self.readout = readout(hidden, dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, graphs: None = None) -> Tensor:
         outputs = (self.tokens(tokens) * (tokens != 0).unsqueeze(-1)).flatten(1)
         return self.readout(F.linear(outputs, self.positions.weight[:, : outputs.shape[1]], self.positions.bias))
 
@@ -414,12 +343,12 @@ class MessageNetwork(nn.Module):
     would be more random numbers than all else together.
     """
 
-    def __init__(self, hidden: int, dropout: float, precision: Precision) -> None:
+    def __init__(self, hidden: int, dropout: float, precision: harness.Precision) -> None:
         super().__init__()
         self.ends = nn.Linear(hidden, 2 * hidden)
         self.message = nn.Linear(hidden, hidden)
         self.dropout = dropout
-        self.precision: Precision = precision
+        self.precision: harness.Precision = precision
 
     def forward(self, nodes: Tensor, links: Links, length: int) -> Tensor:
         """What each node receives: (N, h) -> (N, h)."""
@@ -438,16 +367,20 @@ class MessageNetwork(nn.Module):
 class GraphNetwork(nn.Module):
     """Message passing with a gated recurrent unit at the nodes; the first token's node knows the answer."""
 
-    def __init__(self, hidden: int, steps: int, dropout: float, precision: Precision = "float32") -> None:
+    def __init__(
+        self, hidden: int, steps: int, dropout: float, precision: harness.Precision = "float32", negligible: float = 0.0
+    ) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.negligible = steps, negligible
         self.embedding = token_embedding(hidden)
         self.messages = MessageNetwork(hidden, dropout, precision)
         self.unit = nn.GRUCell(hidden, hidden)
         self.readout = readout(hidden, dropout)
 
-    def forward(self, tokens: Tensor, links: Links) -> Tensor:
-        length, nodes = tokens.shape[1], self.embedding(tokens.int()).flatten(0, 1)
+    def forward(self, tokens: Tensor, graphs: Tensor) -> Tensor:
+        """Logits of the values, (B, 10)."""
+        length, links = tokens.shape[1], links_of(graphs, self.negligible)
+        nodes = self.embedding(tokens.int()).flatten(0, 1)
         for _ in range(self.steps - 1):
             nodes = self.unit(self.messages(nodes, links, length), nodes)
         # Only the first tokens are read, so in the last round only the messages to them matter.
@@ -463,96 +396,75 @@ class ListOpsModel(Model):
     def __init__(self, recipe: ListOps) -> None:
         super().__init__()
         self.recipe = r = recipe
-        self.edges = EdgeDistribution(r.edges, r.utility) if r.edges and r.utility else None
-        self.encoder = EdgeEncoder(r.hidden, r.dropout) if self.edges else None
+        self.encoder = EdgeEncoder(r.hidden, r.dropout) if r.utility else None
         if r.network == "lstm":
             self.network = SequenceNetwork(r.hidden, r.specification.max_length, r.dropout)
         else:
-            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision)
+            self.network = GraphNetwork(r.hidden, r.message_steps, r.dropout, r.precision, r.negligible)
 
     def graphs(self, batch: Expressions, step: int | None = None) -> Tensor | None:
         """Graphs (B, L, L), entry ij for an edge i -> j: relaxed at a step of the training, else hard.
 
         They are the gold ones if these are given, and none for the LSTM.
         """
-        if self.edges is None or self.encoder is None:
-            return None if self.recipe.network == "lstm" else gold_graphs(batch).float()
+        r = self.recipe
+        if self.encoder is None or r.edges is None or r.utility is None:
+            return None if r.network == "lstm" else gold_graphs(batch).float()
         theta = self.encoder(batch.tokens)
         check_finite("the encoder's outputs are", theta)
-        trick, theta = self.edges.trick(theta, batch.mask, self.recipe.temperature_at(step or 0))
+        trick, theta = edge_trick(r.edges, r.utility, theta, batch.mask, r.temperature_at(step or 0))
         if step is None:
-            sample = draw_hard(self.recipe.estimator, trick.structure, trick.utility, theta)
+            sample = draw_hard(r.estimator, trick.structure, trick.utility, theta)
         else:
-            sample = draw_soft(self.recipe.estimator, trick, theta)
-        return self.edges.graph(sample, batch.tokens.shape[1])
-
-    def logits(self, batch: Expressions, graphs: Tensor | None) -> Tensor:
-        """Of the values, (B, 10)."""
-        if graphs is None:
-            return self.network(batch.tokens)
-        return self.network(batch.tokens, links_of(graphs, self.recipe.negligible))
+            sample = draw_soft(r.estimator, trick, theta)
+        return graph_over(r.edges, batch.tokens.shape[1]).to_adjacency(sample)
 
     def loss(self, batch: Expressions, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The cross-entropy over relaxed graphs."""
-        logits = self.logits(batch, self.graphs(batch, step))
+        logits = self.network(batch.tokens, self.graphs(batch, step))
         loss = F.cross_entropy(logits, batch.answers)
         check_finite("its loss is", loss)
         return loss, {"loss": loss, "accuracy": (logits.argmax(-1) == batch.answers).float().mean()}
 
     def evaluate(self, batch: Expressions) -> dict[str, Tensor]:
-        """Accuracy on hard graphs, and how much of the gold trees these recover."""
+        """Accuracy on hard graphs, and how much of the gold trees these recover, NaN if there are none."""
         graphs = self.graphs(batch)
-        logits = self.logits(batch, graphs)
+        logits = self.network(batch.tokens, graphs)
         loss = F.cross_entropy(logits, batch.answers, reduction="none")
         found = {"accuracy": logits.argmax(-1) == batch.answers, "loss": loss}
-        if graphs is None:
-            return found
-        precision, recall = edge_scores(graphs > 0.5, batch)
+        nothing = torch.full_like(loss, math.nan)
+        precision, recall = (nothing, nothing) if graphs is None else edge_scores(graphs > 0.5, batch)
         return {**found, "edge_precision": precision, "edge_recall": recall}
-
-    def summarize(self, found: dict[str, Tensor]) -> dict[str, float]:
-        """Means; those of edges are NaN if there are no graphs."""
-        return {"edge_precision": math.nan, "edge_recall": math.nan, **super().summarize(found)}
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW (App. D.5.3)."""
-        return torch.optim.AdamW(
-            self.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
-        )
-
-
-# --------------------------------------------------------------------------------------------------------- pictures
-
-
-def readable_examples(test: Expressions) -> Expressions:
-    """The first test expression of each depth that is not too long to be read; of depth 1 only if there is no other."""
-    short = test.lengths <= 26
-    depths = test.depths[short].unique().tolist()
-    chosen = [int((short & (test.depths == d)).nonzero()[0]) for d in [d for d in depths if d > 1] or depths]
-    return test[torch.tensor(chosen[:4])]
+        r = self.recipe
+        return torch.optim.AdamW(self.parameters(), r.lr, weight_decay=r.weight_decay, fused=True)
 
 
 def draw_parses(models: Mapping[str, tuple[ListOps, "ListOpsModel"]], path: Path, example: int | None = None) -> Path:
     """Draw test expressions with gold edges above and each model's hard sample below.
 
-    Args:
-        models: recipes and trained models by name, all with edges and on the same data.
-        path: the picture.
-        example: which of the readable examples, from 1; by default all.
+    The models have edges and are of the same data; `example` is which expression, from 1, by default all.
     """
     from sstricks.recipes import drawing
 
-    sentences = readable_examples(make_splits(next(iter(models.values()))[0].specification).test)
+    # The first expression of each depth that is not too long to be read; of depth 1 only if there is no other.
+    test: Any = next(iter(models.values()))[0].data().test
+    short = test.lengths <= 26
+    depths = test.depths[short].unique().tolist()
+    chosen = [int((short & (test.depths == d)).nonzero()[0]) for d in [d for d in depths if d > 1] or depths]
+    sentences = test[torch.tensor(chosen[:4])]
     if example is not None and not 1 <= example <= len(sentences):
         raise RunError(f"--example {example}: there are {len(sentences)}, numbered from 1. Choose one of them.")
     parses = []
     for name, (recipe, model) in models.items():
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
-            batch = sentences.to(next(iter(model.parameters())).device)
+            batch = sentences.to(next(model.parameters()).device)
             graphs = model.eval().graphs(batch)
             assert graphs is not None
-            answers = model.logits(batch, graphs).argmax(-1).tolist()
+            answers = model.network(batch.tokens, graphs).argmax(-1).tolist()
         precision, recall = (scores.tolist() for scores in edge_scores(graphs > 0.5, batch))
         for row in range(len(sentences)) if example is None else [example - 1]:
             words = [TOKENS[token] for token in sentences.tokens[row].tolist() if token]

@@ -14,6 +14,7 @@ model on hard graphs. Evaluation is always on hard graphs.
 import functools
 import math
 import textwrap
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,26 +26,11 @@ from torch.distributions import Bernoulli, Distribution, kl_divergence
 from torch.nn import functional as F
 
 import sstricks as sst
-from sstricks.estimators import NVIL, Reinforce
+from sstricks.estimators import NVIL, Action, Reinforce, draw_action
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Precision,
-    Recipe,
-    check_finite,
-    draw_soft,
-    fold_in,
-    lowered,
-)
-
-# ---------------------------------------------------------------------------------------------------------- options
+from sstricks.recipes.harness.recipe import Data, Model, Precision, Recipe, check_finite, draw_soft, fold_in, lowered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +82,12 @@ class GraphLayout(Recipe):
         nodes that no edge connects are held back at first (see `no_edge_weight`). `cpu` and `quick` predict one step
         ahead, as evaluation does, instead of rolling out ten frames: faster, and no worse.
         """
+        paper = replace(self, batch_size=128, steps=50_000, valid_every=500, lr=5e-4)
         paper = replace(
-            self,
-            batch_size=128,
-            steps=50_000,
-            valid_every=500,
-            lr=5e-4,
+            paper,
             temperature=1.0 if self.edges == "spanning-tree" else 0.5,
             horizon=min(10, self.num_frames - 1),
-            weight_decay=0.0 if self.estimator in ESTIMATORS else 1e-4,
+            weight_decay=0.0 if self.estimator in harness.ESTIMATORS else 1e-4,
         )
         if self.preset == "paper":
             return paper
@@ -120,7 +103,6 @@ class GraphLayout(Recipe):
         return replace(cpu, **sizes, lr_decay=0.3, steps=1_200, restarts=16, restart_steps=50, restart_factor=4)
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense."""
         self.check_range("graph_nodes", "num_frames", least=2)
         super().check()
         self.check_positive("train_examples", "valid_examples", "test_examples", "hidden", "temperature")
@@ -131,7 +113,6 @@ class GraphLayout(Recipe):
 
     @property
     def title(self) -> str:
-        """The edge distribution, and the estimator if it is not the paper's own."""
         return self.edges if self.estimator == "sst" else f"{self.edges} {self.estimator}"
 
     def no_edge_weight(self, step: int) -> float:
@@ -150,17 +131,15 @@ class GraphLayout(Recipe):
         from ray import tune
 
         lr = tune.loguniform(3e-4, 5e-3)
-        if self.estimator in ESTIMATORS:
+        if self.estimator in harness.ESTIMATORS:
             return {"lr": lr, "temperature": tune.loguniform(0.3, 3.0)}
         decays = tune.choice([0.9, 0.97, 0.99, 0.997, 0.999])
         return {"lr": lr, "weight_decay": tune.loguniform(1e-6, 1e-2), "baseline_decay": decays}
 
     def model(self) -> "GraphLayoutModel":
-        """Encoder, trick and decoder."""
         return GraphLayoutModel(self)
 
     def data(self) -> Data:
-        """Simulated layouts."""
         sizes = (self.train_examples, self.valid_examples, self.test_examples)
         return simulate_splits(sizes, self.graph_nodes, self.num_frames, self.data_seed)
 
@@ -173,74 +152,63 @@ class GraphLayout(Recipe):
         """Three test graphs beside what was recovered, and the learning curves."""
         from sstricks.recipes.drawing import draw_curves
 
-        panels = {
-            "ELBO per node (nats, higher is better)": {
-                "train/elbo": "training, relaxed samples",
-                "valid/elbo": "validation, hard samples",
-            },
-            "Edges recovered in validation": {"valid/edge_precision": "precision", "valid/edge_recall": "recall"},
-        }
-        graphs = draw_layouts({f"{self.title} ({self.preset})": (self, model)}, folder / "graphs.png", (1, 2, 3))
+        elbo = {"train/elbo": "training, relaxed samples", "valid/elbo": "validation, hard samples"}
+        edges = {"valid/edge_precision": "precision", "valid/edge_recall": "recall"}
+        panels = {"ELBO per node (nats, higher is better)": elbo, "Edges recovered in validation": edges}
+        examples, runs = range(1, min(3, self.test_examples) + 1), {f"{self.title} ({self.preset})": (self, model)}
+        graphs = draw_layouts(runs, folder / "graphs.png", examples)
         return [graphs, draw_curves({"": folder}, panels, folder / "curves.png")]
 
     @classmethod
-    def layout(cls) -> Layout:
+    def layout(cls) -> harness.Layout:
         """Table 1 for stochastic softmax tricks, Table 7 for score-function estimators."""
-        names = {
-            "independent": Label(0, "Indep. Directed Edges"),
-            "top-k": Label(2, "Top |V| − 1"),
-            "spanning-tree": Label(4, "Spanning Tree"),
-        }
-        estimators = {"reinforce": Label(0, "REINFORCE"), "nvil": Label(1, "NVIL")}
+        names = {"independent": "Indep. Directed Edges", "top-k": "Top |V| − 1", "spanning-tree": "Spanning Tree"}
+        scores = {"reinforce": harness.Label(0, "REINFORCE"), "nvil": harness.Label(1, "NVIL")}
 
-        def place(facts: Mapping[str, Any]) -> Place:
-            rank, text = names[facts["edges"]]
-            if facts["edges"] == "top-k" and facts["estimator"] == "sst":
-                text = f"E.F. Ent. {text}"
-            if facts.get("test/complemented") == 1:  # never averaged with others: chance is another one, too
-                recall = 1 - facts.get("chance/edge_recall", 2 / facts["graph_nodes"])
-                rank, text = rank + 1, f"{text} (flipped; chance {200 / facts['graph_nodes']:.0f}, {recall:.0%})"
-            if other := ESTIMATORS.get(facts["estimator"]):
-                rank, text = rank + 2 * len(names) * list(ESTIMATORS).index(facts["estimator"]), f"{text}, {other}"
-            frames, row = facts["num_frames"], (Label(rank, text.replace("%", "")),)
-            if facts["estimator"] in ESTIMATORS:
-                return Place(Label(0, "Graph layout: stochastic softmax tricks"), row, Label(frames, f"T = {frames}"))
-            title = Label(frames, f"Graph layout: score-function estimators, T = {frames}")
-            return Place(title, row, estimators[facts["estimator"]])
+        def place(facts: harness.Facts) -> harness.Place:
+            edges, estimator, nodes, frames = (facts[n] for n in ("edges", "estimator", "graph_nodes", "num_frames"))
+            flipped = facts.get("test/complemented") == 1  # never averaged with others: chance is another one, too
+            text = f"E.F. Ent. {names[edges]}" if (edges, estimator) == ("top-k", "sst") else names[edges]
+            rank = 2 * list(names).index(edges) + flipped
+            if flipped:
+                recall = 1 - facts.get("chance/edge_recall", 2 / nodes)
+                text += f" (flipped; chance {200 / nodes:.0f}, {100 * recall:.0f})"
+            if estimator in scores:
+                title = harness.Label(frames, f"Graph layout: score-function estimators, T = {frames}")
+                return harness.Place(title, (harness.Label(rank, text),), scores[estimator])
+            text = ", ".join(filter(None, (text, harness.ESTIMATORS[estimator])))
+            rank += 2 * len(names) * list(harness.ESTIMATORS).index(estimator)
+            title = harness.Label(0, "Graph layout: stochastic softmax tricks")
+            return harness.Place(title, (harness.Label(rank, text),), harness.Label(frames, f"T = {frames}"))
 
-        def setup(facts: Mapping[str, Any]) -> str:
+        def setup(facts: harness.Facts) -> str:
             best = f", the best of {facts['restarts']} initialisations goes on" if facts["restarts"] > 1 else ""
             return (
-                f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}{best}, "
-                f"{facts['hidden']} hidden units, {facts['graph_nodes']} nodes, {facts['train_examples']:,} training, "
-                f"{facts['valid_examples']:,} validation and {facts['test_examples']:,} test examples"
-            )
+                "preset {preset}, {steps:,} steps of batch {batch_size}{best}, {hidden} hidden units, {graph_nodes} "
+                "nodes, {train_examples:,} training, {valid_examples:,} validation and {test_examples:,} test examples"
+            ).format(**facts, best=best)
 
-        def caution(facts: Mapping[str, Any]) -> str | None:
+        def caution(facts: harness.Facts) -> str | None:
             if facts["graph_nodes"] != 10 or facts["num_frames"] not in (10, 20) or facts["steps"] < 500:
                 return None  # other data than the paper's, or a try of the command
-            unsure = "" if facts["estimator"] in ESTIMATORS else "the paper does not say for which T; "
+            unsure = "the paper does not say for which T; " if facts["estimator"] in scores else ""
             return f"{unsure}20 runs of 50,000 steps a cell, 256 hidden units"
 
-        return Layout(
+        return harness.Layout(
             subject="Graph layout",
             selected_by="ELBO",
-            validation=Metric("valid/elbo", "validation ELBO per node (nats)", 0),
+            validation=harness.Metric("valid/elbo", "validation ELBO per node (nats)", 0),
             falls=False,
             metrics=(
-                Metric("test/elbo", "ELBO", 0),
-                Metric("test/edge_precision", "Edge Prec.", 1, 100, chance=True),
-                Metric("test/edge_recall", "Edge Rec.", 1, 100, chance=True),
+                harness.Metric("test/elbo", "ELBO", 0),
+                harness.Metric("test/edge_precision", "Edge Prec.", 1, 100, chance=True),
+                harness.Metric("test/edge_recall", "Edge Rec.", 1, 100, chance=True),
             ),
             rows=("Edge Distribution",),
             place=place,
             placing=frozenset({"edges", "estimator", "num_frames"}),
-            tuned=frozenset(
-                {
-                    *("lr", "lr_decay", "temperature", "horizon", "no_edge_hold", "no_edge_ramp", "clip"),
-                    *("weight_decay", "baseline_decay"),
-                }
-            ),
+            tuned=frozenset({"lr", "lr_decay", "weight_decay", "clip", "temperature", "horizon", "baseline_decay"})
+            | {"no_edge_hold", "no_edge_ramp"},
             setup=setup,
             caution=caution,
         )
@@ -251,15 +219,10 @@ class GraphLayout(Recipe):
 
 @dataclass(frozen=True)
 class Layouts:
-    """Trajectories of trees being laid out, and the trees that no model gets to see.
+    """Trajectories of trees being laid out, and the trees that no model gets to see."""
 
-    Attributes:
-        positions: float32 (N, T, n, 2), in [-1, 1].
-        edges: bool (N, n(n-1)/2), in the order of ``torch.triu_indices(n, n, 1)``.
-    """
-
-    positions: Tensor
-    edges: Tensor
+    positions: Tensor  # float32 (N, T, n, 2), in [-1, 1]
+    edges: Tensor  # bool (N, n(n-1)/2), in the order of torch.triu_indices(n, n, 1)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -268,7 +231,6 @@ class Layouts:
         return Layouts(self.positions[chosen], self.edges[chosen])
 
     def to(self, device: torch.device) -> "Layouts":
-        """The same layouts on a device."""
         return Layouts(self.positions.to(device), self.edges.to(device))
 
 
@@ -320,11 +282,12 @@ def simulate_splits(sizes: tuple[int, ...], num_nodes: int, num_frames: int, see
 # a sum over rows is a sum over the senders of each receiver.
 
 
-def directed_pairs(num_nodes: int) -> Tensor:
-    """Sender and receiver of each pair, (2, n(n-1))."""
+@functools.lru_cache
+def ordered_pairs(num_nodes: int) -> sst.Arborescence:
+    """A graph whose edges lead from the sender to the receiver of each pair, (2, n(n-1))."""
     receivers = torch.arange(num_nodes).expand(num_nodes - 1, num_nodes)
     senders = (receivers + torch.arange(1, num_nodes).unsqueeze(1)) % num_nodes
-    return torch.stack([senders.flatten(), receivers.flatten()])
+    return sst.Arborescence(torch.stack([senders.flatten(), receivers.flatten()]), num_nodes)
 
 
 def pair_sum(senders: Tensor, receivers: Tensor) -> Tensor:
@@ -332,123 +295,58 @@ def pair_sum(senders: Tensor, receivers: Tensor) -> Tensor:
     return torch.stack([senders.roll(-k, 1) + receivers for k in range(1, senders.shape[1])], 1)
 
 
-def graph_to_pairs(graph: Tensor) -> Tensor:
-    """Entries ij (message i -> j) of a matrix, off its diagonal: (..., n, n) -> (..., n(n-1))."""
-    senders, receivers = directed_pairs(graph.shape[-1]).to(graph.device)
-    return graph[..., senders, receivers]
+class EdgeDistribution:
+    """The distribution over graphs that `--edges` names; theta are the locations of its Gumbel utilities.
 
-
-def pairs_to_graph(pairs: Tensor, num_nodes: int) -> Tensor:
-    """The inverse, with zeros on the diagonal."""
-    senders, receivers = directed_pairs(num_nodes).to(pairs.device)
-    graph = pairs.new_zeros(*pairs.shape[:-1], num_nodes, num_nodes)
-    graph[..., senders, receivers] = pairs
-    return graph
-
-
-# ----------------------------------------------------------------------------------------------- edge distributions
-
-
-class IndependentEdges:
-    """Every directed edge on its own: the Gumbel-max trick on two utilities per edge, as in Kipf et al. (2018).
-
-    Their difference is Logistic, so this is ``Subset`` with U ~ Logistic(theta_1 − theta_0).
+    Independent edges are directed: the Gumbel-max trick on two utilities per edge, as in Kipf et al. (2018). Their
+    difference is Logistic, so this is ``Subset`` with U ~ Logistic(theta_1 − theta_0). The others are structures over
+    the n(n-1)/2 undirected edges, whose utilities are averaged over both directions.
     """
 
-    outputs_per_pair = 2
-
-    def __init__(self, num_nodes: int) -> None:
-        self.structure = sst.Subset(num_nodes * (num_nodes - 1))
-        self.num_nodes = num_nodes
+    def __init__(self, edges: str, num_nodes: int) -> None:
+        self.independent = edges == "independent"
+        self.outputs_per_pair = 2 if self.independent else 1
+        self.trees, self.pairs = sst.SpanningTree.complete(num_nodes), ordered_pairs(num_nodes)
+        size = num_nodes * (num_nodes - 1) // 2
+        other = sst.Subset(2 * size) if self.independent else sst.KSubset(size, num_nodes - 1)
+        self.structure = self.trees if edges == "spanning-tree" else other
 
     def theta(self, outputs: Tensor) -> Tensor:
-        """Locations of the utilities, (B, n(n-1), 2)."""
-        return least_kl_gauge(outputs)
+        """From (B, n(n-1), outputs_per_pair) to (B, n(n-1), 2) or (B, n(n-1)/2), shifted to where their KL is least.
+
+        Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
+        ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example
+        whose constant goes astray costs exp(−theta) and the training with it; with theta = o + log mean exp(−o) the
+        gradient of the KL is bounded.
+        """
+        if not self.independent:
+            directed = self.pairs.to_adjacency(outputs.squeeze(-1))
+            outputs = self.trees.from_adjacency(directed + directed.mT) / 2
+        return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
 
     def utility(self, theta: Tensor) -> Distribution:
-        """The random utilities."""
-        return sst.Logistic(theta[..., 1] - theta[..., 0])
+        return sst.Logistic(theta[..., 1] - theta[..., 0]) if self.independent else sst.Gumbel(theta)
 
     def graph(self, edges: Tensor) -> Tensor:
         """A sample as a matrix; entry ij is for the message i -> j."""
-        return pairs_to_graph(edges, self.num_nodes)
+        return (self.pairs if self.independent else self.trees).to_adjacency(edges)
 
-    def kl(self, theta: Tensor) -> Tensor:
-        """KL of the utilities to Gumbel(0)."""
-        return gumbel_kl(theta).sum((-2, -1))
+    def kl(self, theta: Tensor, *, score_function: bool = False) -> Tensor:
+        """KL of the utilities to Gumbel(0), each once (the code behind the paper's numbers counts both directions).
 
-    def log_prob(self, theta: Tensor, draw: sst.Draw) -> Tensor:
-        """Of the action that a score function sees: the edges that were drawn."""
-        edges = Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False)
-        return edges.log_prob(draw.discrete.detach()).sum(-1)
-
-    def action_kl(self, theta: Tensor) -> Tensor:
-        """KL of the edges to fair coins."""
+        It is theta + exp(−theta) − 1, without cancellation near 0 (App. D.4.2). A score function sees independent edges
+        themselves, and there it is the KL of these to fair coins; of others it sees the utilities, for the law of the
+        edges is a sum over too many orders.
+        """
+        if not (score_function and self.independent):
+            return (theta + torch.expm1(-theta)).sum(tuple(range(1, theta.dim())))
         logits = theta[..., 1] - theta[..., 0]
         return kl_divergence(Bernoulli(logits=logits), Bernoulli(logits=torch.zeros_like(logits))).sum(-1)
 
-
-class UndirectedEdges:
-    """A structure over the n(n-1)/2 undirected edges, with Gumbel utilities averaged over both directions."""
-
-    outputs_per_pair = 1
-
-    def __init__(self, num_nodes: int, structure: sst.KSubset | sst.SpanningTree) -> None:
-        self.structure = structure
-        self.num_nodes = num_nodes
-
-    def theta(self, outputs: Tensor) -> Tensor:
-        """Locations of the utilities, (B, n(n-1)/2)."""
-        directed = pairs_to_graph(outputs.squeeze(-1), self.num_nodes)
-        first, second = torch.triu_indices(self.num_nodes, self.num_nodes, 1, device=outputs.device)
-        return least_kl_gauge((directed + directed.mT)[..., first, second] / 2)
-
-    def utility(self, theta: Tensor) -> Distribution:
-        """The random utilities."""
-        return sst.Gumbel(theta)
-
-    def graph(self, edges: Tensor) -> Tensor:
-        """A sample as a symmetric matrix."""
-        graph = edges.new_zeros(len(edges), self.num_nodes, self.num_nodes)
-        first, second = torch.triu_indices(self.num_nodes, self.num_nodes, 1, device=edges.device)
-        graph[:, first, second] = graph[:, second, first] = edges
-        return graph
-
-    def kl(self, theta: Tensor) -> Tensor:
-        """KL to Gumbel(0), each utility once (the code behind the paper's numbers counts both directions)."""
-        return gumbel_kl(theta).sum(-1)
-
-    def log_prob(self, theta: Tensor, draw: sst.Draw) -> Tensor:
-        """Of the utilities that were drawn, for that of the edges is a sum over too many orders."""
-        return sst.Gumbel(theta).log_prob(draw.utility.detach()).sum(-1)
-
-    def action_kl(self, theta: Tensor) -> Tensor:
-        """KL of the utilities."""
-        return self.kl(theta)
-
-
-def edge_distribution(edges: str, num_nodes: int) -> IndependentEdges | UndirectedEdges:
-    """The distribution over graphs of n nodes that `--edges` names."""
-    if edges == "independent":
-        return IndependentEdges(num_nodes)
-    if edges == "top-k":
-        return UndirectedEdges(num_nodes, sst.KSubset(num_nodes * (num_nodes - 1) // 2, num_nodes - 1))
-    return UndirectedEdges(num_nodes, sst.SpanningTree.complete(num_nodes))
-
-
-def gumbel_kl(theta: Tensor) -> Tensor:
-    """KL of Gumbel(theta) to Gumbel(0), theta + exp(−theta) − 1, without cancellation near theta = 0 (App. D.4.2)."""
-    return theta + torch.expm1(-theta)
-
-
-def least_kl_gauge(outputs: Tensor) -> Tensor:
-    """Shift the last dimension to where its KL to Gumbel(0) is least: theta = o + log mean exp(−o).
-
-    Adding a constant to all utilities changes no sample of a structure whose vertices all have the same number of
-    ones, but it changes the KL of the utilities. Left to the encoder, that constant costs bits, and an example whose
-    constant goes astray costs exp(−theta) and the training with it; here the gradient of the KL is bounded.
-    """
-    return outputs + torch.logsumexp(-outputs, -1, keepdim=True) - math.log(outputs.shape[-1])
+    def log_prob(self, theta: Tensor, action: Action) -> Tensor:
+        if not self.independent:
+            return action.log_prob
+        return Bernoulli(logits=theta[..., 1] - theta[..., 0], validate_args=False).log_prob(action.discrete).sum(-1)
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -497,12 +395,11 @@ class PairLayer(nn.Module):
         self.linear = MixedLinear((2 + num_skips) * hidden, hidden, precision)
 
     def forward(self, nodes: Tensor, *skips: Tensor) -> Tensor:
-        layer = self.linear
-        send, receive, *skip_weights = layer.weight.chunk(2 + len(skips), 1)
-        sent = mixed_linear(nodes, send, None, layer.precision)
-        out = pair_sum(sent, mixed_linear(nodes, receive, layer.bias, layer.precision))
+        send, receive, *skip_weights = self.linear.weight.chunk(2 + len(skips), 1)
+        part = functools.partial(mixed_linear, precision=self.linear.precision)
+        out = pair_sum(part(nodes, send, None), part(nodes, receive, self.linear.bias))
         for skip, weight in zip(skips, skip_weights, strict=True):
-            out = out + mixed_linear(skip, weight, None, layer.precision)
+            out = out + part(skip, weight, None)
         return out
 
 
@@ -533,7 +430,10 @@ class Encoder(nn.Module):
 
 
 class MessageNetwork(nn.Module):
-    """A two-layer message network; the first layer is linear in both nodes, so each node's share is computed once."""
+    """Messages y_r = Σ_s w_sr relu(W relu(a_s + b_r) + c) between nodes.
+
+    The first layer is linear in both nodes, so each node's shares a and b are computed once.
+    """
 
     def __init__(self, hidden: int, precision: Precision) -> None:
         super().__init__()
@@ -543,9 +443,13 @@ class MessageNetwork(nn.Module):
 
     def forward(self, positions: Tensor, weights: Tensor) -> Tensor:
         """What each node receives: (B, T, n, 2) and pair weights (B, n(n-1)) -> (B, T, n, h)."""
+        batch, _, num_nodes, _ = positions.shape
         send, receive = self.pair.weight.chunk(2, 1)
         sent, received = F.linear(positions, send), F.linear(positions, receive, self.pair.bias)
-        return messages(sent, received, weights, self.message.weight, self.message.bias, self.precision)
+        hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu()
+        out = (mixed_linear(hidden, self.message.weight, None, self.precision) + self.message.bias).relu()
+        by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
+        return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, -1)))
 
 
 class Decoder(nn.Module):
@@ -570,7 +474,7 @@ class Decoder(nn.Module):
 
         (B, T, n, 2) and (B, n, n), whose entry ij is the weight of the edge in the message i -> j, to (B, T - 1, n, 2).
         """
-        frames, weights = positions.shape[1], graph_to_pairs(graph)
+        frames, weights = positions.shape[1], ordered_pairs(graph.shape[-1]).from_adjacency(graph)
         known, predictions = positions[:, : frames - 1 : horizon], []
         for _ in range(min(horizon, frames - 1)):
             received = self.present(known, weights)
@@ -581,44 +485,34 @@ class Decoder(nn.Module):
         return torch.stack(predictions, 2).flatten(1, 2)[:, : frames - 1]
 
 
-class InputBaseline(nn.Module):
-    """NVIL's guess of the loss from the encoder's last features: their mean, then one hidden layer (App. C.1)."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.layers(features.mean(1))
-
-
 class GraphLayoutModel(Model):
     """Encoder, edge distribution and decoder, trained on relaxed samples and evaluated on hard ones."""
 
     def __init__(self, recipe: GraphLayout) -> None:
         super().__init__()
         self.recipe = r = recipe
-        self.edges = edge_distribution(r.edges, r.graph_nodes)
+        self.edges = EdgeDistribution(r.edges, r.graph_nodes)
         self.encoder = Encoder(r.num_frames, r.hidden, self.edges.outputs_per_pair, r.precision)
         self.decoder = Decoder(r.hidden, r.precision)
         self.estimator = None
         if r.estimator == "reinforce":
             self.estimator = Reinforce(r.baseline_decay)
-        elif r.estimator == "nvil":
-            self.estimator = NVIL(InputBaseline(r.hidden), r.baseline_decay)
+        elif r.estimator == "nvil":  # the baseline sees the mean of the encoder's last features (App. C.1)
+            layers = nn.Sequential(nn.Linear(r.hidden, r.hidden), nn.ReLU(), nn.Linear(r.hidden, 1))
+            self.estimator = NVIL(nn.Sequential(OrderedDict(layers=layers)), r.baseline_decay)
 
-    def theta(self, features: Tensor) -> Tensor:
-        """Locations of the utilities."""
+    def encode(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's last features, and locations of the utilities."""
+        features = self.encoder.features(positions)
         theta = self.edges.theta(self.encoder.readout(features))
         check_finite("the encoder's outputs are", theta)
-        return theta
+        return features, theta
 
     def loss(self, batch: Layouts, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The negative ELBO, or a surrogate whose gradient estimates that of it."""
         r = self.recipe
         self.decoder.no_edge.fill_(r.no_edge_weight(step))
-        features = self.encoder.features(batch.positions)
-        theta = self.theta(features)
+        features, theta = self.encode(batch.positions)
         trick = sst.StochasticSoftmaxTrick(
             self.edges.structure, self.edges.utility(theta), r.temperature, sst.ExponentialFamilyEntropy()
         )
@@ -628,10 +522,10 @@ class GraphLayoutModel(Model):
             elbo = self.elbo(batch.positions, self.edges.graph(sample), kl, r.horizon)
             surrogate = -elbo.mean()
         else:
-            draw = trick.draw()
-            log_prob, kl = self.edges.log_prob(theta, draw), self.edges.action_kl(theta)
-            elbo = self.elbo(batch.positions, self.edges.graph(draw.discrete), kl, r.horizon)
-            inputs = (features.detach(),) if isinstance(self.estimator, NVIL) else ()
+            action = draw_action(trick)
+            log_prob, kl = self.edges.log_prob(theta, action), self.edges.kl(theta, score_function=True)
+            elbo = self.elbo(batch.positions, self.edges.graph(action.discrete), kl, r.horizon)
+            inputs = (features.detach().mean(1),) if r.estimator == "nvil" else ()
             surrogate = self.estimator(log_prob, -elbo, *inputs)
         return surrogate, {"elbo": elbo.mean(), "kl": kl.mean()}
 
@@ -644,16 +538,11 @@ class GraphLayoutModel(Model):
         error = (self.decoder(positions, graph, horizon) - positions[:, 1:]).square().sum((1, 2, 3))
         return -(error / (2 * 5e-5) + kl) / positions.shape[2]
 
-    def sample_graphs(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Hard graphs (B, n, n), and the locations of the utilities that they were drawn from."""
-        theta = self.theta(self.encoder.features(positions))
-        trick = sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta))
-        return self.edges.graph(trick.sample()), theta
-
     def evaluate(self, batch: Layouts) -> dict[str, Tensor]:
         """ELBO on hard graphs, and the graphs."""
-        graph, theta = self.sample_graphs(batch.positions)
-        kl = self.edges.kl(theta) if self.estimator is None else self.edges.action_kl(theta)
+        _, theta = self.encode(batch.positions)
+        graph = self.edges.graph(sst.StochasticArgmaxTrick(self.edges.structure, self.edges.utility(theta)).sample())
+        kl = self.edges.kl(theta, score_function=self.estimator is not None)
         elbo = self.elbo(batch.positions, graph, kl)
         return {"elbo": elbo, "kl": kl, "graphs": graph > 0.5, "edges": batch.edges}
 
@@ -665,11 +554,8 @@ class GraphLayoutModel(Model):
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam; weight decay on the encoder and the baseline alone (App. C.1, D.4.3)."""
         inference = [*self.encoder.parameters(), *(self.estimator.parameters() if self.estimator else ())]
-        groups = [
-            {"params": inference, "weight_decay": self.recipe.weight_decay},
-            {"params": list(self.decoder.parameters())},
-        ]
-        return torch.optim.Adam(groups, lr=self.recipe.lr, fused=True)
+        groups = [{"params": inference}, {"params": self.decoder.parameters(), "weight_decay": 0.0}]
+        return torch.optim.Adam(groups, self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True)
 
 
 def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
@@ -678,10 +564,9 @@ def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
     Which of the two edge types came to mean "edge" is arbitrary, so the mean precision decides: once for all graphs,
     never graph by graph. A graph without edges has precision 0. (N, n, n) and bool (N, n(n-1)/2).
     """
-    first, second = torch.triu_indices(predicted.shape[-1], predicted.shape[-1], 1, device=predicted.device)
-    truth = torch.zeros_like(predicted, dtype=torch.bool)
-    truth[:, first, second] = truth[:, second, first] = true_edges
-    pairs, found = graph_to_pairs(truth), graph_to_pairs(predicted) > 0.5
+    num_nodes = predicted.shape[-1]
+    truth = sst.SpanningTree.complete(num_nodes).to_adjacency(true_edges.float())
+    pairs, found = (ordered_pairs(num_nodes).from_adjacency(graph) > 0.5 for graph in (truth, predicted))
     both = []
     for complemented, chosen in ((0.0, found), (1.0, ~found)):
         hits = (chosen & pairs).sum(-1).double()
@@ -691,31 +576,9 @@ def edge_scores(predicted: Tensor, true_edges: Tensor) -> dict[str, float]:
     return max(both, key=lambda scores: scores["edge_precision"])
 
 
-def messages(
-    sent: Tensor, received: Tensor, weights: Tensor, matrix: Tensor, bias: Tensor, precision: Precision = "float32"
-) -> Tensor:
-    """y_r = Σ_s w_sr relu(W relu(a_s + b_r) + c): (B, T, n, h) twice and (B, n(n-1)) -> (B, T, n, h)."""
-    batch, frames, num_nodes, _ = sent.shape
-    hidden = pair_sum(sent.flatten(0, 1), received.flatten(0, 1)).relu()
-    out = (mixed_linear(hidden, matrix, None, precision) + bias).relu()
-    by_row = weights.unflatten(-1, (num_nodes - 1, num_nodes))
-    return torch.einsum("bkr,btkrh->btrh", by_row, out.unflatten(0, (batch, frames)))
-
-
-# --------------------------------------------------------------------------------------------------------- pictures
-
-
-def recovered_edges(recipe: GraphLayout, model: GraphLayoutModel, layouts: Layouts) -> tuple[list[Any], bool]:
-    """The undirected edges of sampled graphs, and whether they were taken from the graphs' complements.
-
-    A directed model's pair of nodes counts as an edge if either direction does.
-    """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
-        graphs = model.eval().sample_graphs(layouts.positions.to(next(model.parameters()).device))[0].cpu() > 0.5
-    flipped = edge_scores(graphs, layouts.edges)["complemented"] == 1
-    both = (~graphs | ~graphs.mT if flipped else graphs | graphs.mT).triu(1)
-    return [set(map(tuple, graph.nonzero().tolist())) for graph in both], flipped
+def edge_sets(graphs: Tensor) -> list[set[Any]]:
+    """The undirected edges of graphs, bool (N, n, n): a pair of nodes is one if either direction is."""
+    return [set(map(tuple, graph.nonzero().tolist())) for graph in (graphs | graphs.mT).triu(1)]
 
 
 def draw_layouts(
@@ -726,26 +589,30 @@ def draw_layouts(
 
     from sstricks.recipes import drawing
 
-    test = next(iter(runs.values()))[0].data().test
-    assert isinstance(test, Layouts)
-    examples = examples if len(runs) > 1 else [example for example in examples if example <= len(test)]
+    recipe, _ = next(iter(runs.values()))
+    test: Any = recipe.data().test
     if not examples or min(examples) < 1 or max(examples) > len(test):
         raise RunError(f"--graphs {examples}: there are {len(test)} test graphs, from 1. Choose some of them.")
     judged = test[: max(500, *examples)]  # by which it is decided whether graphs or their complements are shown
-    found = {name: recovered_edges(recipe, model, judged) for name, (recipe, model) in runs.items()}
-    pairs = torch.triu_indices(judged.positions.shape[2], judged.positions.shape[2], 1)
+    true = edge_sets(sst.SpanningTree.complete(recipe.graph_nodes).to_adjacency(judged.edges.float()) > 0.5)
     figure = Figure(figsize=(3.2 * (1 + len(runs)), 3.5 * len(examples) + 0.7), layout="constrained")
-    for row, example in zip(figure.subplots(len(examples), 1 + len(runs), squeeze=False), examples, strict=True):
-        places, true = judged.positions[example - 1, -1], judged.edges[example - 1]
-        edges = set(map(tuple, pairs[:, true].T.tolist()))
-        drawing.draw_edges(row[0], places, edges, color=drawing.INK, linewidth=2)
-        drawing.draw_nodes(row[0], places)
-        row[0].set_title(f"test graph {example}:\nhidden edges", fontsize=11)
-        for axis, (name, (graphs, flipped)) in zip(row[1:], found.items(), strict=True):
-            mine = graphs[example - 1]
-            drawing.draw_recovered_graph(axis, places, edges, mine)
+    first, *columns = figure.subplots(len(examples), 1 + len(runs), squeeze=False).T
+    for axis, example in zip(first, examples, strict=True):
+        places = judged.positions[example - 1, -1]
+        drawing.draw_edges(axis, places, true[example - 1], color=drawing.INK, linewidth=2)
+        drawing.draw_nodes(axis, places)
+        axis.set_title(f"test graph {example}:\nhidden edges", fontsize=11)
+    for column, (name, (recipe, model)) in zip(columns, runs.items(), strict=True):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
+            graphs = model.eval().evaluate(judged.to(next(model.parameters()).device))["graphs"].cpu()
+        flipped = edge_scores(graphs, judged.edges)["complemented"] == 1
+        found = edge_sets(~graphs if flipped else graphs)
+        told = name if not flipped or "flipped" in name else f"{name}, flipped: complement"
+        for axis, example in zip(column, examples, strict=True):
+            edges, mine = true[example - 1], found[example - 1]
+            drawing.draw_recovered_graph(axis, judged.positions[example - 1, -1], edges, mine)
             share = f"precision {len(mine & edges) / max(1, len(mine)):.0%} ({len(mine & edges)} of {len(mine)})"
-            told = name if not flipped or "flipped" in name else f"{name}, flipped: complement"
             axis.set_title("\n".join([*textwrap.wrap(told, 30), share]), fontsize=11)
     drawing.explain_edges(figure)
     return drawing.save_figure(figure, path)

@@ -22,30 +22,17 @@ import torch
 import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 import sstricks as sst
 from sstricks.estimators import Reinforce, draw_action
+from sstricks.recipes.harness import recipe as harness
 from sstricks.recipes.harness.commands import main
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import (
-    ESTIMATORS,
-    Data,
-    Label,
-    Layout,
-    Metric,
-    Model,
-    Place,
-    Recipe,
-    check_finite,
-    draw_soft,
-    fold_in,
-)
+from sstricks.recipes.harness.recipe import Data, Model, Recipe, check_finite, draw_soft, fold_in
 
 Trees = sst.Arborescence | sst.ProjectiveArborescence
-PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # words that are none
-
-# ---------------------------------------------------------------------------------------------------------- options
+PAD, ROOT, UNKNOWN, HIDDEN = range(4)  # of which the first two stand for no word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +76,6 @@ class Parsing(Recipe):
         return replace(quick, steps=2_400, valid_every=400) if self.preset == "cpu" else quick
 
     def check(self) -> None:
-        """Raise ValueError for values that make no sense."""
         super().check()
         self.check_positive("max_words", "embedding", "hidden", "biaffine", "temperature")
         self.check_range("dropout", "hide", least=0, below=1)
@@ -99,29 +85,24 @@ class Parsing(Recipe):
 
     @property
     def title(self) -> str:
-        """The task and the trees."""
         return f"{self.task} {self.tree}" + (f" {self.estimator}" if self.task == "latent" else "")
 
     def space(self) -> dict[str, Any]:
-        """Learning rate, and the temperature of latent trees."""
         from ray import tune
 
         space = {"lr": tune.loguniform(5e-4, 5e-3)}
         return {**space, "temperature": tune.loguniform(0.3, 3.0)} if self.task == "latent" else space
 
     def model(self) -> "Parser":
-        """LSTM, biaffine scores and, for the latent task, a tagger over trees."""
-        return Parser(self, read_treebank(self.data_folder)[0].vocabulary)
+        return Parser(self, read_treebank(self.data_folder)[0])
 
     def data(self) -> Data:
-        """The treebank."""
         bank, valid, test = read_treebank(self.data_folder)
         train = [one for one in bank.sentences if len(one.words) <= self.max_words]
-        if self.tree == "projective" and self.task == "supervised":
-            train = [one for one in train if is_projective(one.heads)]
-        if self.single_root and self.task == "supervised":
-            train = [one for one in train if one.heads.count(0) == 1]
-        return Data(Sentences(train, bank.vocabulary), valid, test)
+        if self.task == "supervised":
+            train = [one for one in train if self.tree != "projective" or is_projective(one.heads)]
+            train = [one for one in train if not self.single_root or one.heads.count(0) == 1]
+        return Data(Sentences(train, bank.words, bank.tags), valid, test)
 
     def facts(self) -> dict[str, Any]:
         """What trees score in which every word depends on the one before, or on the one after, if that is better."""
@@ -130,34 +111,35 @@ class Parsing(Recipe):
         best = max(sum(h == i + shift for one in heads for i, h in enumerate(one)) for shift in (0, 2))
         return {"chance/uas": best / words, "words": words, "sentences": len(heads)}
 
-    def draw(self, model: Model, folder: Path) -> list[Path]:
-        """Some test sentences with gold and found trees, and the learning curves."""
+    def draw(self, model: Any, folder: Path) -> list[Path]:
         from sstricks.recipes.drawing import draw_curves
 
         panels = {"Attachment score in validation": {"valid/uas": "directed", "valid/uuas": "undirected"}}
         if self.task == "latent":
             panels["Tags of hidden words"] = {"train/tag_accuracy": "training", "valid/tag_accuracy": "validation"}
-        assert isinstance(model, Parser)
         curves = draw_curves({"": folder}, panels, folder / "curves.png")
         return [curves, draw_trees(self, model, folder / "trees.png")]
 
     @classmethod
-    def layout(cls) -> Layout:
+    def layout(cls) -> harness.Layout:
         """A table for each task: trees by estimator."""
-        trees = {"arborescence": Label(0, "Arborescence"), "projective": Label(1, "Projective Arborescence")}
-        estimators = {name: Label(rank, name) for rank, name in enumerate((*ESTIMATORS, "reinforce"))}
-        tasks = {"supervised": Label(0, "Parsing: supervised"), "latent": Label(1, "Parsing: latent trees")}
-        return Layout(
+        label, metric = harness.Label, harness.Metric
+        trees = {"arborescence": label(0, "Arborescence"), "projective": label(1, "Projective Arborescence")}
+        estimators = {name: label(rank, name) for rank, name in enumerate((*harness.ESTIMATORS, "reinforce"))}
+        tasks = {"supervised": label(0, "Parsing: supervised"), "latent": label(1, "Parsing: latent trees")}
+        return harness.Layout(
             subject="Parsing",
             selected_by="score",
-            validation=Metric("valid/uas", "validation UAS", 1, 100),
+            validation=metric("valid/uas", "validation UAS", 1, 100),
             falls=False,
-            metrics=(Metric("test/uas", "UAS", 1, 100, chance=True), Metric("test/uuas", "Undirected", 1, 100)),
+            metrics=(metric("test/uas", "UAS", 1, 100, chance=True), metric("test/uuas", "Undirected", 1, 100)),
             rows=("Trees",),
-            place=lambda facts: Place(tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]),
+            place=lambda facts: harness.Place(
+                tasks[facts["task"]], (trees[facts["tree"]],), estimators[facts["estimator"]]
+            ),
             placing=frozenset({"task", "tree", "estimator"}),
-            tuned=frozenset({"lr", "lr_decay", "temperature", "dropout", "weight_decay", "clip"}),
-            setup=lambda facts: f"preset {facts['preset']}, {facts['steps']:,} steps of batch {facts['batch_size']}",
+            tuned=frozenset({"lr", "lr_decay", "weight_decay", "clip", "temperature", "dropout"}),
+            setup="preset {preset}, {steps:,} steps of batch {batch_size}".format_map,
             caution=lambda facts: None,
         )
 
@@ -176,12 +158,12 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences behind a root at place 0, padded: words, tags and heads (B, n), and lengths with the root (B,)."""
+    """Sentences behind a root at place 0, padded: lengths with the root (B,), and words, tags and heads (B, n)."""
 
+    lengths: Tensor
     words: Tensor
     tags: Tensor
     heads: Tensor
-    lengths: Tensor
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -189,17 +171,12 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(one.to(device) for one in vars(self).values()))
 
-    @property
-    def present(self) -> Tensor:
-        """Where there is the root or a word, (B, n)."""
-        return torch.arange(self.words.shape[1], device=self.words.device) < self.lengths[:, None]
-
 
 class Sentences:
-    """A split, in batches of about equally long sentences."""
+    """A split, in batches of about equally long sentences, with numbers of the words and of the tags of training."""
 
-    def __init__(self, sentences: Sequence[Sentence], vocabulary: "Vocabulary") -> None:
-        self.sentences, self.vocabulary = sentences, vocabulary
+    def __init__(self, sentences: Sequence[Sentence], words: dict[str, int], tags: dict[str, int]) -> None:
+        self.sentences, self.words, self.tags = sentences, words, tags
         self.lengths = torch.tensor([len(one.words) for one in sentences])
 
     def __len__(self) -> int:
@@ -207,23 +184,11 @@ class Sentences:
 
     def __getitem__(self, chosen: Tensor) -> Batch:
         some = [self.sentences[i] for i in chosen.tolist()]
-        lengths = torch.tensor([len(one.words) + 1 for one in some])
-        words, tags, heads = (torch.zeros(len(some), int(lengths.max()), dtype=torch.long) for _ in range(3))
-        for row, one in enumerate(some):
-            inside = slice(1, len(one.words) + 1)
-            words[row, 0] = ROOT
-            words[row, inside] = torch.tensor([self.vocabulary.words.get(w.lower(), UNKNOWN) for w in one.words])
-            tags[row, inside] = torch.tensor([self.vocabulary.tags.get(tag, 0) for tag in one.tags])
-            heads[row, inside] = torch.tensor(one.heads)
-        return Batch(words, tags, heads, lengths)
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Numbers of the words that occur twice in training, and of the tags."""
-
-    words: dict[str, int]
-    tags: dict[str, int]
+        words = ([ROOT, *(self.words.get(word.lower(), UNKNOWN) for word in one.words)] for one in some)
+        tags = ([0, *(self.tags.get(tag, 0) for tag in one.tags)] for one in some)
+        heads = ([0, *one.heads] for one in some)
+        padded = (pad_sequence(list(map(torch.tensor, rows)), batch_first=True) for rows in (words, tags, heads))
+        return Batch(self.lengths[chosen] + 1, *padded)
 
 
 @functools.lru_cache(maxsize=1)
@@ -233,20 +198,17 @@ def read_treebank(folder: str) -> tuple[Sentences, Sentences, Sentences]:
         raise ValueError("found no treebank, expected a folder: pass --data.")
     splits = []
     for split in ("train", "dev", "test"):
-        files = [
-            file for file in sorted(Path(folder).glob(f"*{split}*")) if file.name.endswith((".conllu", ".jsonl.gz"))
-        ]
+        files = [file for kind in ("conllu", "jsonl.gz") for file in Path(folder).glob(f"*{split}*.{kind}")]
         if len(files) != 1:
-            names = ", ".join(file.name for file in files) or "none"
-            raise ValueError(
-                f"{folder}: found {names}, expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
-            )
+            found = ", ".join(file.name for file in files) or "none"
+            expected = f"expected one file *{split}*.conllu or *{split}*.jsonl.gz: check the folder."
+            raise ValueError(f"{folder}: found {found}, {expected}")
         splits.append(read_sentences(files[0]))
     counts = Counter(word.lower() for one in splits[0] for word in one.words)
+    # Words that occur but once in training are unknown, so that there is something to learn about these.
     words = {word: number for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1), HIDDEN + 1)}
     tags = {tag: number for number, tag in enumerate(sorted({tag for one in splits[0] for tag in one.tags}))}
-    vocabulary = Vocabulary(words, tags)
-    train, valid, test = (Sentences(split, vocabulary) for split in splits)
+    train, valid, test = (Sentences(split, words, tags) for split in splits)
     return train, valid, test
 
 
@@ -259,16 +221,14 @@ def read_sentences(file: Path) -> list[Sentence]:
         else:
             found = []
             for block in file.read_text(encoding="utf-8").split("\n\n"):
-                rows = [line.split("\t") for line in block.splitlines() if line and not line.startswith("#")]
-                rows = [row for row in rows if row[0].isdecimal()]
+                rows = [row for line in block.splitlines() if (row := line.split("\t"))[0].isdecimal()]
                 if rows:
                     found.append(Sentence([r[1] for r in rows], [r[3] for r in rows], [int(r[6]) for r in rows]))
         if not found:
             raise ValueError("no sentence")
         for one in found:
-            if not len(one.words) == len(one.tags) == len(one.heads) or not all(
-                0 <= head <= len(one.words) and head != place for place, head in enumerate(one.heads, start=1)
-            ):
+            heads = [head for i, head in enumerate(one.heads, start=1) if 0 <= head <= len(one.words) and head != i]
+            if not len(one.words) == len(one.tags) == len(one.heads) == len(heads):
                 raise ValueError(f"heads {one.heads} of {len(one.words)} words")
     except (ValueError, TypeError, IndexError, OSError, EOFError) as error:
         raise RunError(f"{file}: found no treebank ({error}). Restore the file, or name another folder.") from None
@@ -287,10 +247,10 @@ def is_projective(heads: Sequence[int]) -> bool:
 class Parser(Model):
     """Scores of edges, and what is made of them."""
 
-    def __init__(self, recipe: Parsing, vocabulary: Vocabulary) -> None:
+    def __init__(self, recipe: Parsing, bank: Sentences) -> None:
         super().__init__()
         self.recipe = r = recipe
-        num_words, num_tags = HIDDEN + 1 + len(vocabulary.words), len(vocabulary.tags)
+        num_words, num_tags = HIDDEN + 1 + len(bank.words), len(bank.tags)
         self.words = nn.Embedding(num_words, r.embedding, padding_idx=PAD)
         self.tags = nn.Embedding(num_tags + 1, r.embedding) if r.task == "supervised" else None
         inputs = r.embedding * (2 if self.tags else 1)
@@ -327,8 +287,7 @@ class Parser(Model):
         if self.tagger is None:
             u = trees.from_adjacency(self.scores(batch, batch.words))
             gold = trees.from_heads(batch.heads)
-            nll = trees.log_partition(u) - (u * gold).sum(-1)
-            loss = nll.sum() / (batch.lengths - 1).sum()
+            loss = (trees.log_partition(u) - (u * gold).sum(-1)).sum() / (batch.lengths - 1).sum()
             return loss, {"loss": loss}
         words, hidden = self.hide(batch)
         theta = trees.from_adjacency(self.scores(batch, words))
@@ -350,7 +309,7 @@ class Parser(Model):
     def hide(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The words with some of them hidden, and which; at least one of each sentence."""
         chance = torch.rand(batch.words.shape, device=batch.words.device)
-        chance = torch.where(batch.present & (batch.words != ROOT), chance, 2.0)
+        chance = torch.where(batch.words > ROOT, chance, 2.0)
         hidden = (chance < self.recipe.hide) | (chance == chance.min(-1, keepdim=True).values)
         return torch.where(hidden, HIDDEN, batch.words), hidden
 
@@ -382,9 +341,7 @@ class Parser(Model):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam, with the decay of Dozat and Manning."""
-        return torch.optim.Adam(
-            self.parameters(), lr=self.recipe.lr, betas=(0.9, 0.9), weight_decay=self.recipe.weight_decay
-        )
+        return torch.optim.Adam(self.parameters(), self.recipe.lr, (0.9, 0.9), weight_decay=self.recipe.weight_decay)
 
 
 class Tagger(nn.Module):
@@ -404,9 +361,6 @@ class Tagger(nn.Module):
         return self.out(nodes)
 
 
-# --------------------------------------------------------------------------------------------------------- pictures
-
-
 def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Path:
     """Draw short test sentences, gold arcs above the words and those that were found below."""
     from sstricks.recipes import drawing
@@ -419,9 +373,8 @@ def draw_trees(recipe: Parsing, model: Parser, path: Path, count: int = 4) -> Pa
         torch.manual_seed(fold_in(recipe.run_seed, "pictures"))
         trees, found = model.eval().parse(batch, batch.words)
     parses = []
-    for row, gold, mine in zip(
-        chosen.tolist(), *map(trees.to_adjacency, (trees.from_heads(batch.heads), found)), strict=True
-    ):
+    both = map(trees.to_adjacency, (trees.from_heads(batch.heads), found))
+    for row, gold, mine in zip(chosen.tolist(), *both, strict=True):
         title = f"{int((gold * mine).sum())} of {int(gold.sum())} heads are right"
         parses.append((title, ["ROOT", *test.sentences[row].words], gold, mine))
     return drawing.draw_parses(parses, f"Test sentences: gold trees above, {recipe.title} below", path)

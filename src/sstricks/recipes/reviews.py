@@ -84,8 +84,6 @@ def initial_vectors(vocabulary: Vocabulary, embeddings: str | None) -> Tensor:
     return vectors
 
 
-# ----------------------------------------------------------------------------------------------------------- reviews
-
 # Words; the rating in [0, 1], NaN if unknown; for each word whether its sentence is about the aspect, if somebody said.
 Review = tuple[list[str], float, list[bool] | None]
 
@@ -195,13 +193,9 @@ def read_manifest(folder: Path, aspect: str) -> tuple[dict[str, Any], str]:
     return manifest, manifest["sha256"][f"{aspect}.npz"]
 
 
+@functools.lru_cache(maxsize=1)
 def read_reviews(folder: Path, aspect: str) -> tuple[Vocabulary, Splits]:
     """The words and the reviews of an aspect; RunError if there are too few to train and to measure with."""
-    return _read_reviews(folder, aspect, read_manifest(folder, aspect)[1])
-
-
-@functools.lru_cache(maxsize=1)
-def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, Splits]:
     checksums, contents = read_manifest(folder, aspect)[0]["sha256"], []
     for name in ("vocabulary.json", f"{aspect}.npz"):
         contents.append((folder / name).read_bytes() if (folder / name).exists() else b"")
@@ -213,10 +207,9 @@ def _read_reviews(folder: Path, aspect: str, digest: str) -> tuple[Vocabulary, S
         splits.append(Reviews(*columns))
         rated = splits[-1].ratings[~splits[-1].ratings.isnan()]
         if (different := len(rated.unique())) < least:
-            raise RunError(
-                f"--data {folder}: the {part} split of {aspect} has {len(rated)} rated reviews with {different} "
-                f"different ratings, expected at least {least}. Prepare more reviews."
-            )
+            found = f"has {len(rated)} rated reviews with {different} different ratings"
+            wanted = f"expected at least {least}. Prepare more reviews."
+            raise RunError(f"--data {folder}: the {part} split of {aspect} {found}, {wanted}")
     return vocabulary, tuple(splits)
 
 
@@ -275,11 +268,9 @@ class Prepare(ABC):
     """Random seed of choices among equals, the halves of a held-out set, and made-up reviews."""
 
     @abstractmethod
-    def corpus(self) -> Corpus:
-        """The reviews."""
+    def corpus(self) -> Corpus: ...
 
     def run(self, console: Console) -> None:
-        """Read, prepare, write, and say what there is."""
         for name, least in {"seed": 0, **{f"{split}_reviews": least for split, least in LEAST.items()}}.items():
             if (found := getattr(self, name, least)) < least:
                 raise RunError(f"--{name.replace('_', '-')} is {found}, expected at least {least}: pass a larger one.")
@@ -391,12 +382,10 @@ class PrepareBeer(Prepare):
             heldout, train = path.with_name(path.name.replace("train", "heldout")), training[aspect]
             rows = read_beer(heldout, aspect) if heldout.exists() else train
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed % 2**64)).tolist()
-            rows = [rows[i] for i in order]
-            if heldout.exists():
-                valid, test = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-            else:
-                n = len(rows) // 10
-                train, valid, test = rows[: -2 * n], rows[-2 * n : -n], rows[-n:]
+            rows, n = [rows[i] for i in order], len(rows) // (2 if heldout.exists() else 10)
+            if not heldout.exists():
+                train, rows = rows[: -2 * n], rows[-2 * n :]
+            valid, test = rows[:n], rows[n:]
             for row in tests:
                 marks = [any(start <= i < end for start, end in getattr(row, aspect)) for i in range(len(row.x))]
                 test.append(annotated(zip(map(words_of, row.x), marks, strict=True)))

@@ -155,6 +155,7 @@ def test_a_corpus_survives_the_disk_and_a_changed_one_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"location\.npz is missing or was changed"):
         read_reviews(tmp_path, "location")
     (tmp_path / "manifest.json").write_text("{")
+    read_reviews.cache_clear()
     with pytest.raises(RunError, match=r"manifest\.json: found no JSON"):
         read_reviews(tmp_path, "rooms")
 
