@@ -90,7 +90,7 @@ def test_other_programs_have_files_of_that_name(tmp_path, content):
 
 
 def test_nothing_is_refused(tmp_path):
-    with pytest.raises(RunError, match="found nothing there"):
+    with pytest.raises(RunError, match="found no run there"):
         found(tmp_path / "absent")
     with pytest.raises(RunError, match="found no run there"):
         found(tmp_path)

@@ -33,11 +33,6 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager
@@ -138,29 +133,21 @@ def check_new_files(paths: Collection[Path], suffixes: Collection[str], *, force
             raise RunError(f"{where}: it exists and was not touched. Add --force to replace it, or name another.")
 
 
-def read_section(page: Path, name: str, option: str = "--page") -> str:
-    """What stands on a Markdown page between the lines `<!-- name -->` and `<!-- end -->`."""
-    return _section(page, name, option)[1].replace("\r\n", "\n")
-
-
 def write_section(page: Path, name: str, content: str, option: str = "--page") -> None:
-    """Replace that by whole lines, and not a byte else on the page."""
-    before, _, after = _section(page, name, option)
-    shown = content.replace("\n", "\r\n") if before.endswith("\r\n") else content
-    write_atomically(page, lambda file: file.write(f"{before}{shown}{after}".encode()))
-
-
-def _section(page: Path, name: str, option: str) -> tuple[str, str, str]:
+    """Replace the lines between `<!-- name -->` and `<!-- end -->` on a Markdown page, and not a byte else."""
     if not page.is_file():
         raise RunError(f"{option}: found no file {page}, expected a Markdown page.")
     try:
         text = page.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise RunError(f"{option}: {page} is not UTF-8 ({error}). Save it in that encoding, or name another.") from None
-    found = re.findall(rf"(?s)(.*<!-- {re.escape(name)} -->\r?\n)((?:(?!<!-- ).)*)(<!-- end -->.*)", text)
-    if len(found) != 1 or text.count(f"<!-- {name} -->") != 1:
+    begin = f"<!-- {name} -->"
+    found = re.findall(rf"(?s)(.*{re.escape(begin)}\r?\n)(?:(?!<!-- ).)*(<!-- end -->.*)", text)
+    if len(found) != 1 or text.count(begin) != 1:
         raise RunError(
-            f"{option}: found {text.count(f'<!-- {name} -->')} sections {name!r} in {page}, expected one line "
-            f"<!-- {name} --> and, below it, <!-- end -->. Put these two lines where the table belongs."
+            f"{option}: found {text.count(begin)} sections {name!r} in {page}, expected one line {begin} and, below "
+            "it, <!-- end -->. Put these two lines where the table belongs."
         )
-    return found[0]
+    before, after = found[0]
+    shown = content.replace("\n", "\r\n") if before.endswith("\r\n") else content
+    write_atomically(page, lambda file: file.write(f"{before}{shown}{after}".encode()))

@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -97,7 +98,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a table shows it: values times `scale`, with so many `digits`; and whether chance's is known."""
+    """A metric as tables show it: times `scale`, with so many `digits`; and whether results have that of chance."""
 
     name: str
     heading: str
@@ -105,9 +106,9 @@ class Metric:
     scale: float = 1.0
     chance: bool = False
 
-    def show(self, value: float) -> str:
-        """A scaled value, with a minus sign instead of a hyphen."""
-        return f"{value:.{self.digits}f}".replace("-", "−")
+    def show(self, value: float | None) -> str:
+        """A value, with a minus sign instead of a hyphen; a dash if it was not measured or not finite."""
+        return "–" if value is None else f"{self.scale * value:.{self.digits}f}".replace("-", "−")
 
 
 class Place(NamedTuple):
@@ -348,9 +349,8 @@ def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> s
 
 
 def clock(seconds: float) -> str:
-    """A duration: 65 s is 1:05."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+    """A duration: 65 s is 0:01:05."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def number(value: float | None, form: str) -> str:

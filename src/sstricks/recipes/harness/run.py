@@ -7,7 +7,6 @@ the process may be killed at any instant: `resume` continues from the last check
 import json
 import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +229,7 @@ def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, 
                     told = "diverged" if score is None else describe(measured[-1], recipe.shown)
                     print(f"{recipe.title}: restart {index} at step {steps}  {told}", flush=True)
             # Stable, so the lower number wins a tie.
-            alive.sort(key=lambda index: _or_worst(known[str(index)]), reverse=True)
+            alive.sort(key=lambda index: or_worst(known[str(index)]), reverse=True)
         record["survivor"] = alive[0]
         write_json(folder / "restarts.json", record)
     if not last_checkpoint(folder).exists():
@@ -242,7 +241,7 @@ def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, 
     return record["survivor"]
 
 
-def _or_worst(score: float | None) -> float:
+def or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
 
 
@@ -262,8 +261,3 @@ def _train_restart(task: tuple[Recipe, Path, int, int, Devices]) -> float | None
         except DivergedError:
             return None
     return score if math.isfinite(score) else None
-
-
-def best_of(results: Sequence[Result], monitor: str) -> Result | None:
-    """The result that validation prefers; the first among equals."""
-    return max(results, key=lambda result: _or_worst(result[monitor]), default=None)
