@@ -1,6 +1,7 @@
 """`sst plot`: learning curves, searches at a glance, and what trained models do, side by side."""
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sstricks.recipes.drawing import COLORS, FALSE, INK, PICTURES, STYLES, finis
 from sstricks.recipes.harness.commands import Flag, recipe_class, recipe_of, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 from sstricks.recipes.harness.metrics import column, read_metrics
-from sstricks.recipes.harness.recipe import Model, Recipe
+from sstricks.recipes.harness.recipe import Recipe
 from sstricks.recipes.table import NOT_COMPARED, Cell, Paths, Record, Tabulation, find_runs, tabulate
 
 
@@ -54,12 +55,9 @@ def groups_of(tables: Sequence[Tabulation]) -> list[Group]:
         fewer = [other for other in telling if other != part]
         if len({tuple(labels[other] for other in fewer) for labels in names}) == len(names):
             telling = fewer
-    groups = []
-    for number, (labels, cell) in enumerate(zip(names, cells, strict=True)):
-        name = ", ".join(filter(None, dict.fromkeys(labels[part] for part in telling or [-2])))
-        line, color = divmod(number, len(COLORS))
-        groups.append(Group(name, cell, COLORS[color], STYLES[line % len(STYLES)]))
-    return groups
+    looks = ((color, style) for style in itertools.cycle(STYLES) for color in COLORS)
+    told = (", ".join(filter(None, dict.fromkeys(labels[part] for part in telling or [-2]))) for labels in names)
+    return [Group(name, cell, *look) for name, cell, look in zip(told, cells, looks, strict=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,41 +93,35 @@ class PlotCurves(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         layout = recipe.layout()
         metric, better = layout.validation, min if layout.falls else max
-        drawn: list[tuple[Group, list[tuple[list[float], list[float]]]]] = []
+        figure = Figure(figsize=(9.2, 5.2), layout="constrained")
+        axis, handles, bests, points, count = figure.subplots(), [], [], [], 0
         for group in groups:
             curves = [column(read_metrics(one.folder), metric.name) for one in group.records if one.folder is not None]
             curves = [(steps, [metric.scale * value for value in values]) for steps, values in curves if steps]
-            drawn += [(group, curves)] if curves else []
-        if not drawn:
+            if not curves:
+                continue
+            best = better(curves, key=lambda curve: better(curve[1]))
+            look: dict[str, Any] = {"color": group.color, "linestyle": group.style}
+            for steps, values in curves:
+                points += values
+                axis.plot(steps, values, **look, linewidth=0.9, alpha=0.45)
+            axis.plot(*best, **look, linewidth=2.2, zorder=3)
+            bests.append(better(best[1]))
+            axis.plot(best[0][best[1].index(bests[-1])], bests[-1], "o", color=group.color, markersize=6, zorder=4)
+            label = f"{group.name} ({len(curves)} runs)" if len(curves) > 1 else group.name
+            handles.append(Line2D([], [], **look, linewidth=2.2, label=label))
+            count += len(curves)
+        if not handles:
             raise RunError(
                 "found no learning curves, expected run folders with a metrics.jsonl that has a line at least. "
                 "Results from JSON files have none."
             )
-        figure = Figure(figsize=(9.2, 5.2), layout="constrained")
-        axis, handles, bests = figure.subplots(), [], []
-        for group, curves in drawn:
-            best = better(range(len(curves)), key=lambda i: better(curves[i][1]))
-            for i, (steps, values) in enumerate(curves):
-                heavy: dict[str, Any] = (
-                    {"linewidth": 2.2, "zorder": 3} if i == best else {"linewidth": 0.9, "alpha": 0.45}
-                )
-                axis.plot(steps, values, color=group.color, linestyle=group.style, **heavy)
-            steps, values = curves[best]
-            bests.append(better(values))
-            axis.plot(steps[values.index(bests[-1])], bests[-1], "o", color=group.color, markersize=6, zorder=4)
-            label = f"{group.name} ({len(curves)} runs)" if len(curves) > 1 else group.name
-            handles.append(Line2D([], [], color=group.color, linestyle=group.style, linewidth=2.2, label=label))
-        count = sum(len(curves) for _, curves in drawn)
         finish_axis(axis, f"{layout.subject}: learning curves of {count} {'run' if count == 1 else 'runs'}")
-        focus(axis, [value for _, curves in drawn for _, values in curves for value in values], bests)
+        focus(axis, points, bests)
         axis.set_ylabel(f"{metric.heading}, {'lower' if layout.falls else 'higher'} is better")
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=max(1, 105 // max(len(str(handle.get_label())) + 6 for handle in handles)),
-            frameon=False,
-            title="heavy: the best run, dot: its best checkpoint" if count > len(drawn) else "dot: the best checkpoint",
-        )
+        dot = "heavy: the best run, dot: its best checkpoint" if count > len(handles) else "dot: the best checkpoint"
+        columns = max(1, 105 // max(len(str(handle.get_label())) + 6 for handle in handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, title=dot)
         save_figure(figure, self.out)
 
 
@@ -140,17 +132,15 @@ class PlotParallel(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         layout = recipe.layout()
         metric, defaults = layout.validation, {field.name: field.default for field in dataclasses.fields(recipe)}
-        finished = [
-            (metric.scale * value, {**defaults, **record.facts})
-            for group in groups
-            for record in group.cell.ranked
-            if (value := record.score(metric.name)) is not None
-        ]
-        diverged = [{**defaults, **record.facts} for group in groups for record in group.cell.diverged]
+        scored, lost = [], []
+        for cell in (group.cell for group in groups):
+            scored += [(one.score(metric.name), {**defaults, **one.facts}) for one in cell.ranked]
+            lost += [{**defaults, **one.facts} for one in cell.diverged]
+        finished = [(metric.scale * value, facts) for value, facts in scored if value is not None]
         if len(finished) < 2:
             raise RunError(f"found {len(finished)} finished runs, expected at least 2 to compare. Name more folders.")
         finished.sort(key=lambda one: one[0], reverse=layout.falls)  # the best last
-        everything = [facts for _, facts in finished] + diverged
+        everything = [facts for _, facts in finished] + lost
         names = [name for name in defaults if name not in NOT_COMPARED]
         varied = [name for name in names if len({repr(facts[name]) for facts in everything}) > 1]
         if not varied:
@@ -167,7 +157,7 @@ class PlotParallel(_Plot):
             axis.plot(range(len(varied)), heights, **style)
 
         dashed: Any = {"color": FALSE, "linewidth": 1.1, "linestyle": (0, (4, 3))}
-        for facts in diverged:
+        for facts in lost:
             line(facts, **dashed)
         for order, (value, facts) in enumerate(finished):
             line(facts, color=colors(norm(value)), linewidth=1.6, alpha=0.8, zorder=2 + order / len(finished))
@@ -188,8 +178,8 @@ class PlotParallel(_Plot):
         figure.colorbar(ScalarMappable(norm, colors), ax=axis, label=metric.heading, extend=extend, shrink=0.8)
         chosen = ", ".join(f"{name.replace('_', ' ')} {_short(finished[-1][1][name])}" for name in varied)
         handles = [Line2D([], [], label=f"best: {chosen}", **best)]
-        if diverged:
-            handles.append(Line2D([], [], label=f"diverged ({len(diverged)})", **dashed))
+        if lost:
+            handles.append(Line2D([], [], label=f"diverged ({len(lost)})", **dashed))
         figure.legend(handles=handles, loc="outside lower center", frameon=False)
         save_figure(figure, self.out)
 
@@ -213,10 +203,8 @@ def scale_of(values: Sequence[Any]) -> Scale:
         return Scale(places, [(_short(distinct[name]), height) for name, height in places.items()])
     log = first > 0 and last > 8 * first
     norm = (LogNorm if log else Normalize)(first, last)
-    powers = [10.0**power for power in range(-12, 13)] if log else []
-    marked = [first, *(power for power in powers if 0.08 < norm(power) < 0.92), last]
     places = {name: float(norm(value)) for name, value in distinct.items()}
-    return Scale(places, [(_short(value), float(norm(value))) for value in marked], log)
+    return Scale(places, [(_short(float(norm.inverse(height))), height) for height in (0, 0.25, 0.5, 0.75, 1)], log)
 
 
 def _short(value: Any) -> str:
@@ -234,9 +222,7 @@ class PlotLayout(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.nri import draw_layouts
 
-        data = ("data_seed", "graph_nodes", "num_frames", "train_examples", "valid_examples", "test_examples")
-        models: Any = trained_models(groups, console, data)
-        draw_layouts(models, self.out, self.graphs)
+        draw_layouts(trained_models(groups, console), self.out, self.graphs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +236,7 @@ class PlotParses(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.listops import draw_parses
 
-        data = ("data_seed", "train_examples", "valid_examples", "test_examples")
-        models: Any = trained_models(groups, console, data)
-        models = {name: (recipe, model) for name, (recipe, model) in models.items() if recipe.edges is not None}
+        models = {name: one for name, one in trained_models(groups, console).items() if one[0].edges is not None}
         if not models:
             raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
         draw_parses(models, self.out, self.example)
@@ -269,30 +253,26 @@ class PlotWords(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.l2x import draw_words, explain
 
-        models: Any = trained_models(groups, console, ())
-        draw_words(explain(models, self.review), self.out)
+        draw_words(explain(trained_models(groups, console), self.review), self.out)
 
 
-def trained_models(groups: Sequence[Group], console: Console, data: Sequence[str]) -> dict[str, tuple[Recipe, Model]]:
-    """Of each group, the best run that has a checkpoint; the runs must agree in the fields that make their data."""
+def trained_models(groups: Sequence[Group], console: Console) -> dict[str, tuple[Any, Any]]:
+    """Recipe and model of the best run with a checkpoint in each group; they must be of the same generated data."""
+    from sstricks.recipes.harness.run import chosen_recipe
     from sstricks.recipes.harness.training import best_checkpoint, load_best
 
-    found = {}
+    found: dict[str, tuple[Recipe, Path]] = {}
     for group in groups:
-        for one in group.records:
-            if one.folder and best_checkpoint(one.folder).exists():
-                recipe = recipe_of(one.folder)
-                if recipe.restarts > 1:
-                    recipe = recipe.of_restart(one.facts.get("restart", 0))
-                found[group.name] = recipe, one.folder
-                break
+        folders = (one.folder for one in group.records if one.folder and best_checkpoint(one.folder).exists())
+        if folder := next(folders, None):
+            found[group.name] = chosen_recipe(recipe_of(folder), folder), folder
     missing = [group.name or "these runs" for group in groups if group.name not in found]
     if not found:
         raise RunError("found no checkpoint, expected folders of runs. Results from JSON files have none.")
     if missing:
         say(console, f"Left out for want of a checkpoint: {', '.join(missing)}.")
-    for name in data:
-        values = {repr(getattr(recipe, name)): folder for recipe, folder in found.values()}
+    for name in ("data_seed", "graph_nodes", "num_frames", "train_examples", "valid_examples", "test_examples"):
+        values = {repr(getattr(recipe, name, None)): folder for recipe, folder in found.values()}
         if len(values) > 1:
             listed = " and ".join(f"{value} ({folder})" for value, folder in list(values.items())[:2])
             raise RunError(f"{name} is {listed}, expected runs on the same data. Name folders of one kind only.")

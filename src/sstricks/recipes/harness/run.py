@@ -155,7 +155,7 @@ def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
 
 def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
     result = _measure(recipe, folder, devices)
-    chosen = _chosen(recipe, folder)
+    chosen = chosen_recipe(recipe, folder)
     try:
         chosen.draw(load_best(chosen, folder, devices.device), folder)
     except Exception as error:  # a picture must not cost what was measured
@@ -170,7 +170,7 @@ def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
 
 
 def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
-    chosen = _chosen(recipe, folder)
+    chosen = chosen_recipe(recipe, folder)
     metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, chosen.run_seed)
     outcome = recorded(folder)
     best = next((row for row in read_metrics(folder) if row["step"] == outcome["best_step"]), {})
@@ -189,7 +189,7 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
     }
 
 
-def _chosen(recipe: Recipe, folder: Path) -> Recipe:
+def chosen_recipe(recipe: Recipe, folder: Path) -> Recipe:
     survivor = read_restarts(folder)["survivor"] if recipe.restarts > 1 else None
     return recipe if survivor is None else recipe.of_restart(survivor)
 
