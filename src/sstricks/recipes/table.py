@@ -523,8 +523,7 @@ class Table:
             write_section(self.into, f"table: {self.section}", markdown(tables), "--into")
             written.append(f"{self.into}, section {self.section}")
         for path in self.out:
-            text = formats[path.suffix]()
-            write_atomically(path, lambda file, text=text: file.write(text.encode()))
+            write_atomically(path, formats[path.suffix]().encode())
             written.append(str(path))
         if written:
             console.print("Written:", *written, sep="\n  ", soft_wrap=True, highlight=False, markup=False)

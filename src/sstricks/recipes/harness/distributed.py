@@ -21,7 +21,6 @@ class SharedBatches(DDPStrategy):
     """
 
     def process_dataloader(self, dataloader: object) -> object:
-        """Leave to this process its share of the training examples."""
         if isinstance(dataloader, TrainingBatches):
             dataloader.rank, dataloader.world_size = self.global_rank, self.world_size
         return dataloader
@@ -41,7 +40,6 @@ class SameCommand(Callback):
         self.config, self.step = config, step
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare with the first process."""
         config, step = trainer.strategy.broadcast((self.config, self.step))
         if different := differences(config, self.config):
             raise RunError(f"this process was given another command than the first one: {different}.")
@@ -52,14 +50,16 @@ class SameCommand(Callback):
             )
 
 
-class _SumOverProcesses(torch.autograd.Function):
+class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, part: Tensor) -> Tensor:
-        return _sum(part)
+        total = part.detach().clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
 
     @staticmethod
-    def backward(ctx: object, *grad: Tensor) -> Tensor:  # S = Σ p, L = Σ ℓ(S): ∂L/∂p is the sum of all ∂ℓ/∂S
-        return _sum(grad[0])
+    def backward(ctx: object, *grad: Tensor) -> Any:  # S = Σ p, L = Σ ℓ(S): ∂L/∂p is the sum of all ∂ℓ/∂S
+        return _Sum.apply(*grad)
 
 
 class _WholeBatchNorm(nn.BatchNorm1d):
@@ -71,13 +71,10 @@ class _WholeBatchNorm(nn.BatchNorm1d):
         per_channel = (1, -1, *[1] * (input.dim() - 2))
         others = [dim for dim in range(input.dim()) if dim != 1]
         sums = torch.cat([input.sum(others), input.new_tensor([input.numel() // input.shape[1]])])
-        sums = _SumOverProcesses.apply(sums)
-        assert isinstance(sums, Tensor)
-        count = sums[-1].detach()
-        mean = sums[:-1] / count
+        sums: Any = _Sum.apply(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
         centred = input - mean.view(per_channel)
-        squares = _SumOverProcesses.apply(centred.square().sum(others))
-        assert isinstance(squares, Tensor)
+        squares: Any = _Sum.apply(centred.square().sum(others))
         variance = squares / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -91,8 +88,8 @@ class _WholeBatchNorm(nn.BatchNorm1d):
 class _WholeBatchAverage(MovingAverage):
     @torch.no_grad()
     def update(self, loss: Tensor) -> None:
-        total, count = _sum(torch.stack([loss.sum(), loss.new_tensor(loss.numel())]))
-        super().update(total / count)
+        sums: Any = _Sum.apply(torch.stack([loss.sum(), loss.new_tensor(loss.numel())]))
+        super().update(sums[0] / sums[1])
 
 
 _WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _WholeBatchNorm, MovingAverage: _WholeBatchAverage}
@@ -111,14 +108,7 @@ class WholeBatchLayers(LayerSync):
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Undo it."""
         own = {whole: plain for plain, whole in _WHOLE.items()}
         for layer in model.modules():
             layer.__class__ = own.get(type(layer), type(layer))
         return model
-
-
-def _sum(part: Tensor) -> Tensor:
-    total = part.detach().clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(total)
-    return total

@@ -20,13 +20,16 @@ class FolderInUseError(RunError):
     """Another process works in the folder."""
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace a file in one step, so that a process killed at any instant leaves the old bytes or the new ones."""
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Replace a file in one step, so that a process killed at any instant leaves the old bytes or the new ones.
+
+    The content is given, or written to an open file by a function.
+    """
     partial = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
     try:
         with naming(path):
             with partial.open("wb") as file:
-                write(file)
+                file.write(content) if isinstance(content, bytes) else content(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -47,8 +50,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_json(path: Path, content: Mapping[str, object] | list[Any]) -> None:
     """Write JSON atomically; NaN and infinities, which JSON does not have, are an error."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, f"{json.dumps(content, indent=2, allow_nan=False)}\n".encode())
 
 
 def read_json(path: Path, remedy: str) -> Any:
@@ -96,7 +98,7 @@ def hold(path: Path) -> Iterator[None]:
             raise FolderInUseError(
                 f"--out {path}: another process is training in it. Wait for it, end it, or choose another folder."
             ) from None
-        for left_behind in path.glob(f"{PARTIAL}*"):
+        for left_behind in (*path.glob(f"{PARTIAL}*"), *path.glob(f"checkpoints/{PARTIAL}*")):
             left_behind.unlink(missing_ok=True)
         yield
 
@@ -150,4 +152,4 @@ def write_section(page: Path, name: str, content: str, option: str = "--page") -
         )
     before, after = found[0]
     shown = content.replace("\n", "\r\n") if before.endswith("\r\n") else content
-    write_atomically(page, lambda file: file.write(f"{before}{shown}{after}".encode()))
+    write_atomically(page, f"{before}{shown}{after}".encode())

@@ -291,12 +291,13 @@ class Recipe(ABC):
         limit, told = (getattr(self, most), f"{most}={getattr(self, most)}") if isinstance(most, str) else (most, most)
         for name in names:
             found, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            if not found >= least:
-                raise ValueError(f"{name} is {found}, expected at least {least}: pass a larger {option}.")
-            if not found <= limit:
-                raise ValueError(f"{name} is {found}, expected at most {told}: pass a smaller {option}.")
-            if not found < below:
-                raise ValueError(f"{name} is {found}, expected below {below}: pass a smaller {option}.")
+            for fits, expected, remedy in (
+                (found >= least, f"at least {least}", "larger"),
+                (found <= limit, f"at most {told}", "smaller"),
+                (found < below, f"below {below}", "smaller"),
+            ):
+                if not fits:
+                    raise ValueError(f"{name} is {found}, expected {expected}: pass a {remedy} {option}.")
 
     def lr_factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`."""

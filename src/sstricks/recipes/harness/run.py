@@ -6,23 +6,14 @@ the process may be killed at any instant: `resume` continues from the last check
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import sstricks
-from sstricks.recipes.harness.files import (
-    RunError,
-    check_metrics,
-    differences,
-    hold,
-    read_object,
-    refuse_foreign_files,
-    write_atomically,
-    write_json,
-)
+from sstricks.recipes.harness import files
+from sstricks.recipes.harness.files import RunError, hold, write_json
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.processes import run_tasks
 from sstricks.recipes.harness.recipe import DivergedError, Recipe, describe
@@ -53,16 +44,10 @@ def train(
     verbose: bool = False,
     report: Report | None = None,
 ) -> Result:
-    """Train a recipe in a folder to its end.
+    """Train a recipe to its end in a folder that is new or empty or, with `resume`, holds a run of the same recipe.
 
-    Args:
-        recipe: what to train.
-        folder: new or empty, or, with `resume`, that of the same recipe.
-        resume: whether to continue what is there.
-        devices: where to train.
-        jobs: restarts to train at the same time.
-        verbose: whether to show progress.
-        report: called with the metrics of each validation of the run itself, not of its restarts.
+    Up to `jobs` restarts are trained at the same time. `report` is called with the metrics of each validation of the
+    run itself, not of its restarts.
 
     Returns:
         The content of `result.json`; nothing in the processes of a cluster that only help the first one.
@@ -89,19 +74,13 @@ def train(
                 print(f"{folder}: this run is finished; nothing was trained.")
             return read_result(folder)
         if recipe.restarts > 1:
-            chosen = recipe.of_restart(_best_restart(recipe, folder, devices, jobs, verbose=verbose))
-        else:
-            chosen = recipe
-        fit(chosen, folder, devices, verbose=verbose, report=report)
+            _choose_restart(recipe, folder, devices, jobs, verbose=verbose)
+        fit(chosen_recipe(recipe, folder), folder, devices, verbose=verbose, report=report)
         return _conclude(recipe, folder, devices)
 
 
 def evaluate_again(recipe: Recipe, folder: Path, devices: Devices = Devices()) -> tuple[Result, bool]:  # noqa: B008
-    """Test a run's best checkpoint; if the run is finished, write its result and pictures anew.
-
-    Returns:
-        The result, and whether the run is finished.
-    """
+    """Test a run's best checkpoint; if the run is finished, which is returned too, write result and pictures anew."""
     with hold(folder):
         if (folder / "result.json").exists():
             return _conclude(recipe, folder, devices), True
@@ -117,13 +96,13 @@ def read_result(folder: Path) -> Result:
     """The content of a run's `result.json`; a RunError if the run is not finished or the file is damaged."""
     remedy = f"`sst evaluate {folder}` writes it anew."
     result = _read(folder, "result.json", "its run is not finished", remedy, steps=int, seconds=int | float)
-    check_metrics(folder / "result.json", result, remedy)
+    files.check_metrics(folder / "result.json", result, remedy)
     return result
 
 
 def _read(folder: Path, name: str, meaning: str, remedy: str, **fields: Any) -> dict[str, Any]:
     try:
-        return read_object(folder / name, remedy, **fields)
+        return files.read_object(folder / name, remedy, **fields)
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(
             f"{folder}: it holds no {name}, so {meaning}. Name the folder that --out named in `sst train`."
@@ -134,22 +113,19 @@ def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
     """Check that the run may begin or go on in the folder, and return whether it is finished already."""
     config = json.loads(json.dumps(recipe.to_json()))
     if not (folder / "config.json").exists():
-        refuse_foreign_files(folder, {".lock", "checkpoints"}, "run")
-        (folder / "checkpoints").mkdir(exist_ok=True)
+        files.refuse_foreign_files(folder, {".lock", "checkpoints"}, "run")
         write_json(folder / "config.json", config)
     elif not resume:
         raise RunError(
             f"--out {folder}: the folder already holds a run and nothing in it was touched. "
             "Add --resume to continue that run, or choose another --out to start a new one."
         )
-    elif different := differences(read_config(folder), config):
+    elif different := files.differences(read_config(folder), config):
         raise RunError(
             f"--out {folder}: the run in the folder has another configuration: {different}. "
             "Repeat the command that started it, or choose another --out."
         )
     (folder / "checkpoints").mkdir(exist_ok=True)
-    for left_behind in (folder / "checkpoints").glob(".partial-*"):
-        left_behind.unlink()
     return (folder / "result.json").exists()
 
 
@@ -207,10 +183,10 @@ def read_restarts(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {"scores": {}, "survivor": None}
     remedy = "Restore the file, or start a new run in another folder."
-    return read_object(file, remedy, scores=dict, survivor=int | None)
+    return files.read_object(file, remedy, scores=dict, survivor=int | None)
 
 
-def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, verbose: bool) -> int:
+def _choose_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, verbose: bool) -> None:
     record = read_restarts(folder)
     if record["survivor"] is None:
         alive = list(range(recipe.restarts))
@@ -235,19 +211,12 @@ def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, 
     if not last_checkpoint(folder).exists():
         source = _restart_folder(folder, record["survivor"])
         # The last checkpoint comes last: as long as it is missing, all of this is done again.
-        _copy(best_checkpoint(source), best_checkpoint(folder))
-        _copy(source / "metrics.jsonl", folder / "metrics.jsonl")
-        _copy(last_checkpoint(source), last_checkpoint(folder))
-    return record["survivor"]
+        for file in (best_checkpoint(source), source / "metrics.jsonl", last_checkpoint(source)):
+            files.write_atomically(folder / file.relative_to(source), file.read_bytes())
 
 
 def or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file:
-        write_atomically(target, lambda copy: shutil.copyfileobj(file, copy))
 
 
 def _train_restart(task: tuple[Recipe, Path, int, int, Devices]) -> float | None:

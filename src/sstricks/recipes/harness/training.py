@@ -325,7 +325,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         content = io.BytesIO()  # torch itself would hide why a file cannot be written
         torch.save(checkpoint, content)
-        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+        write_atomically(Path(path), content.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
