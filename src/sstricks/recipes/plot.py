@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -11,14 +11,15 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 import tyro
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from rich.console import Console
 
-from sstricks.recipes.drawing import COLORS, FALSE, INK, PICTURES, STYLES, finish_axis, focus, save_figure
+from sstricks.recipes.drawing import COLORS, FALSE, PICTURES, STYLES, finish_axis, focus, save_figure
 from sstricks.recipes.harness.commands import Flag, recipe_class, recipe_of, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 from sstricks.recipes.harness.metrics import column, read_metrics
@@ -145,34 +146,25 @@ class PlotParallel(_Plot):
         varied = [name for name in names if len({repr(facts[name]) for facts in everything}) > 1]
         if not varied:
             raise RunError("found runs that differ in their seeds only, expected some hyperparameter to vary.")
-        scales = [scale_of([facts[name] for facts in everything]) for name in varied]
         figure = Figure(figsize=(max(6.4, 1.75 * len(varied) + 2.2), 5.2), layout="constrained")
         axis, colors = figure.subplots(), colormaps["viridis_r" if not layout.falls else "viridis"]
+        axis.set(xlim=(-0.55, len(varied) - 0.7), ylim=(0, 1), yticks=[], xticks=range(len(varied)))
+        axis.set_xticklabels([name.replace("_", " ") for name in varied], fontsize=10)
+        axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=12)
+        axis.spines[:].set_visible(False)
+        heights = [heights_on(axis, i, [facts[name] for facts in everything]) for i, name in enumerate(varied)]
+        lines = np.stack(heights, axis=1)
         values = np.array([value for value, _ in finished])
         low, high = np.quantile(values, (0, 0.9) if layout.falls else (0.1, 1))
         norm = Normalize(low, high if high > low else low + 1, clip=True)
-
-        def line(facts: Mapping[str, Any], **style: Any) -> None:
-            heights = [scale.places[repr(facts[name])] for name, scale in zip(varied, scales, strict=True)]
-            axis.plot(range(len(varied)), heights, **style)
-
+        for order, (value, line) in enumerate(zip(values, lines, strict=False)):
+            axis.plot(line, color=colors(norm(value)), linewidth=1.6, alpha=0.8, zorder=2 + order / len(values))
         dashed: Any = {"color": FALSE, "linewidth": 1.1, "linestyle": (0, (4, 3))}
-        for facts in lost:
-            line(facts, **dashed)
-        for order, (value, facts) in enumerate(finished):
-            line(facts, color=colors(norm(value)), linewidth=1.6, alpha=0.8, zorder=2 + order / len(finished))
+        for line in lines[len(values) :]:
+            axis.plot(line, **dashed)
         best: Any = {"color": colors(norm(values[-1])), "linewidth": 3.4, "marker": "o"}
-        line(finished[-1][1], **best, zorder=3, path_effects=[Stroke(linewidth=6, foreground="white"), Normal()])
-        for place, (name, scale) in enumerate(zip(varied, scales, strict=True)):
-            axis.plot([place, place], [0, 1], color=INK, linewidth=1.1, zorder=4)
-            for text, height in scale.marks:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
-                axis.text(place - 0.08, height, text, ha="right", va="center", fontsize=9, zorder=5, bbox=box)
-            kind = "\n(log)" if scale.log else ""
-            axis.text(place, 1.06, name.replace("_", " ") + kind, ha="center", va="bottom", fontsize=10)
-        axis.set_xlim(-0.55, len(varied) - 0.7)
-        axis.set_ylim(-0.05, 1.22)
-        axis.set_axis_off()
+        edge = [Stroke(linewidth=6, foreground="white"), Normal()]
+        axis.plot(lines[len(values) - 1], **best, zorder=3, path_effects=edge, clip_on=False)
         axis.set_title(f"{layout.subject}: {len(finished)} runs by validation {layout.selected_by}", fontsize=13)
         extend = "max" if layout.falls else "min"
         figure.colorbar(ScalarMappable(norm, colors), ax=axis, label=metric.heading, extend=extend, shrink=0.8)
@@ -184,27 +176,29 @@ class PlotParallel(_Plot):
         save_figure(figure, self.out)
 
 
-class Scale(NamedTuple):
-    """Where values are on a vertical axis, from 0 to 1: numbers by size or logarithm, everything else one by one."""
+def heights_on(axis: Axes, place: int, values: Sequence[Any]) -> np.ndarray:
+    """Draw an axis for a hyperparameter, and say where its values are on it, from 0 to 1.
 
-    places: Mapping[str, float]  # by repr
-    marks: Sequence[tuple[str, float]]
-    log: bool = False
-
-
-def scale_of(values: Sequence[Any]) -> Scale:
-    """Numbers above 0 that differ by a large factor get a logarithmic scale; few values are marked one by one."""
+    Few values, and words, are at equal distances; numbers that differ by a large factor have a logarithmic scale.
+    """
+    own = axis.twinx()
     distinct = {repr(value): value for value in values}
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct.values())
     order = sorted(distinct, key=distinct.__getitem__ if numbers else None)
-    first, last = distinct[order[0]], distinct[order[-1]]
-    if not numbers or len(order) <= 6:
-        places = {name: i / max(1, len(order) - 1) for i, name in enumerate(order)}
-        return Scale(places, [(_short(distinct[name]), height) for name, height in places.items()])
-    log = first > 0 and last > 8 * first
-    norm = (LogNorm if log else Normalize)(first, last)
-    places = {name: float(norm(value)) for name, value in distinct.items()}
-    return Scale(places, [(_short(float(norm.inverse(height))), height) for height in (0, 0.25, 0.5, 0.75, 1)], log)
+    low, high = distinct[order[0]], distinct[order[-1]]
+    if numbers and len(order) > 6:
+        own.set_yscale("log" if 0 < 8 * low < high else "linear")
+        own.set_ylim(low, high)
+    else:
+        own.set_yticks(range(len(order)), [_short(distinct[name]) for name in order])
+        own.set_ylim(0, max(1, len(order) - 1))
+        values = [order.index(repr(value)) for value in values]
+    own.spines["right"].set_position(("data", place))
+    own.spines[["left", "top", "bottom"]].set_visible(False)
+    own.tick_params(labelsize=9)
+    for text in own.get_yticklabels():
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
+    return (own.transScale + own.transLimits).transform([(0, value) for value in values])[:, 1]
 
 
 def _short(value: Any) -> str:

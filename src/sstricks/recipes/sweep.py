@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 
 import sstricks
 from sstricks.recipes.harness import files
-from sstricks.recipes.harness.commands import Flag, check_least, parse, rich_table, say
+from sstricks.recipes.harness.commands import Flag, check_least, parse, say
 from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import DivergedError, Recipe, clock, fold_in
 
@@ -74,8 +74,8 @@ class Trial:
     @property
     def state(self) -> str:
         """finished, diverged, stopped (by ASHA) or unfinished."""
-        files = {"finished": "result.json", "diverged": "diverged.json", "stopped": "stopped.json"}
-        return next((state for state, file in files.items() if (self.path / file).exists()), "unfinished")
+        files = {"result": "finished", "diverged": "diverged", "stopped": "stopped"}
+        return next((state for file, state in files.items() if (self.path / f"{file}.json").exists()), "unfinished")
 
 
 def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
@@ -277,21 +277,15 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     recipe, metrics = trials[0].recipe, trials[0].recipe.layout().metrics
     results = {trial.index: read_result(trial.path) for trial in trials if trial.state == "finished"}
     best = max(results, key=lambda index: or_worst(results[index][recipe.monitor]), default=None)
-    searched, rows = [name for name in trials[0].values if name != "seed"], []
+    rows = []
     for trial in trials:
-        star, style = ("* ", "bold") if trial.index == best else ("", None)
-        cells = [f"{star}{trial.index}", *(f"{trial.values[name]:g}" for name in searched)]
-        if result := results.get(trial.index):
-            score = "–" if result[recipe.monitor] is None else f"{result[recipe.monitor]:.4g}"
-            measured = [metric.show(result.get(metric.name)) for metric in metrics]
-            cells += [score, *measured, clock(result["seconds"])]
-        else:
-            cells.append(trial.state)
-        rows.append((style, cells))
-    measured = [recipe.monitor.replace("/", " "), *(f"test {metric.heading}" for metric in metrics)]
-    headings = ["trial", *searched, *measured, "time"]
-    table = rich_table(f"{recipe.title}: {len(trials)} trials", headings, rows, 0)
-    table.box, table.padding = SIMPLE_HEAD, (0, 1, 0, 0)  # narrow, as searches have many columns
-    console.print(table)
+        result, star = results.get(trial.index, {}), "* " if trial.index == best else ""
+        score, seconds = result.get(recipe.monitor), result.get("seconds")
+        row = {"trial": f"{star}{trial.index}", **trial.values}
+        row[recipe.monitor] = trial.state if score is None else f"{score:.4g}"
+        row |= {f"test {metric.heading}": metric.show(result.get(metric.name)) for metric in metrics}
+        rows.append({**row, "time": "" if seconds is None else clock(seconds)})
+    shown = pd.DataFrame(rows).drop(columns="seed").to_string(index=False, line_width=console.width)
+    say(console, f"{recipe.title}: {len(trials)} trials\n{shown}")
     if best is not None:
         say(console, f"* Best by {recipe.monitor}, which alone selects: {trials[best].path}")
