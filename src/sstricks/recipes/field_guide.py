@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import Tensor
 
 import sstricks as sst
-from sstricks.recipes.drawing import CORRECT, INK, draw_nodes, save_figure, visible
+from sstricks.recipes.drawing import CORRECT, INK, draw_arcs, draw_nodes, save_figure, visible
 from sstricks.recipes.harness.files import write_section
 from sstricks.solvers import look_up
 
@@ -249,15 +249,12 @@ def arcs(edges: Tensor, words: Sequence[str]) -> Paint:
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
         for head, dependent, weight, width, alpha in seen(edges, weights):
-            # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
-            start, rad = (head + 0.22, -0.6) if dependent > head else (head - 0.22, 0.6)
-            shape = {"arrowstyle": ARROW, "connectionstyle": f"arc3,rad={rad}", "mutation_scale": 4 + 5 * weight}
-            shape |= {"shrinkA": 1, "shrinkB": 0, "linewidth": 0.65 * width, "zorder": 1 + weight}
-            axis.add_patch(FancyArrowPatch((start, 0), (dependent, 0), color=color, alpha=alpha, **shape))
+            style = {"linewidth": 0.65 * width, "alpha": alpha, "zorder": 1 + weight}
+            draw_arcs(axis, [(head, dependent)], 1, color, **style)
         for node, word in enumerate(words):
-            axis.annotate(word, (node, -0.14), ha="center", va="top", fontsize=7.5)
+            axis.annotate(word, (node, 0), ha="center", va="center", fontsize=7.5)
         axis.set_xlim(-0.5, len(words) - 0.5)
-        axis.set_ylim(-0.5, 1.9)
+        axis.set_ylim(-0.4, 2.4)
         axis.set_axis_off()
 
     return weighted(draw)

@@ -82,13 +82,10 @@ def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -
     """The runs of an experiment (by default of the only one there) in folders and in JSON files, each once."""
     found: list[Record] = []
     for path in paths:
-        if path.is_dir() and (run := next(filter(_is_run, path.resolve().parents), None)):
-            raise RunError(f"{path}: it is part of the run {run}, such as one of its restarts. Name that run instead.")
-        records = [*(_walk(path, set()) if path.is_dir() else _in_file(path))]
+        found += (records := list(_walk(path, set())))
         if not records:
             kinds = "a folder that --out named in `sst train`, a folder of such folders, or a JSON file with results"
             raise RunError(f"{path}: found no run there, expected {kinds}. Name one of them.")
-        found += records
     if not found:
         raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
     counts = Counter(str(record.facts["experiment"]) for record in found)
@@ -116,7 +113,9 @@ def _runs(count: int) -> str:
 
 
 def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
-    if path.resolve() in seen:  # by way of a link
+    if path.is_file():
+        yield from _in_file(path)
+    if path.resolve() in seen or not path.is_dir():  # seen by way of a link
         return
     seen.add(path.resolve())
     if _is_run(path):  # what is inside belongs to it
@@ -127,9 +126,8 @@ def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
         return
     if (path / "sweep.json").is_file():
         yield from _not_begun(path / "sweep.json")
-    for inside in sorted(path.iterdir()):
-        if inside.is_dir() and not inside.name.startswith("."):
-            yield from _walk(inside, seen)
+    for inside in sorted(path.glob("[!.]*/")):
+        yield from _walk(inside, seen)
 
 
 def _is_run(folder: Path) -> bool:
@@ -156,8 +154,6 @@ def _not_begun(sweep: Path) -> Iterator[Record]:
 
 
 def _in_file(path: Path) -> list[Record]:
-    if not path.exists():
-        return []
     content = read_json(path, _REMEDY)
     if isinstance(content, dict):
         content = [content] if "experiment" in content else list(content.values())
@@ -423,21 +419,14 @@ def latex(tables: Sequence[Tabulation]) -> str:
 
     parts = ["% needs \\usepackage{booktabs}"]
     for table in tables:
-        frame = frame_of(table).map(escaped).rename(columns=escaped)
-        theirs = (frame != "") & ~frame.index.to_numpy()[:, None]
-        frame = frame.mask(theirs, r"\textit{" + frame + "}").reset_index(drop=True)
+        frame, labels = frame_of(table).map(escaped).rename(columns=escaped), len(table.layout.rows)
+        italic = r"\textit{" + frame + "}"
+        frame = frame.mask((frame != "") & ~frame.index.to_numpy()[:, None], italic)
         if not any(block for block, _ in frame.columns):
             frame = frame.droplevel(0, axis="columns")
-        labels = len(table.layout.rows)
-        parts.append(
-            frame.style.hide(axis="index").to_latex(
-                column_format="l" * labels + "r" * (frame.shape[1] - labels),
-                caption=escaped(f"{table.title}. {notes_of(table)}"),
-                hrules=True,
-                multicol_align="c",
-                position_float="centering",
-            )
-        )
+        form, caption = "l" * labels + "r" * (frame.shape[1] - labels), escaped(f"{table.title}. {notes_of(table)}")
+        source = frame.to_latex(index=False, escape=False, column_format=form, caption=caption, multicolumn_format="c")
+        parts.append(source.replace(r"\caption", "\\centering\n\\caption"))
     return "\n".join(parts)
 
 

@@ -51,10 +51,7 @@ def parse(
     """Read a recipe and other options from a command line.
 
     It is read twice: first to learn what the preset depends on, then with the preset's values as defaults, which is
-    what `--help` shows.
-
-    Returns:
-        The recipe, the options, and the names of the recipe's fields that were given.
+    what `--help` shows. Names of the recipe's fields that were given are returned too.
     """
     flat = (tyro.conf.OmitArgPrefixes,)
     without_help = [word for word in words if word not in ("-h", "--help")]

@@ -290,14 +290,11 @@ class Recipe(ABC):
         """Raise unless these fields are from `least` to `most`, a number or another field, and smaller than `below`."""
         limit, told = (getattr(self, most), f"{most}={getattr(self, most)}") if isinstance(most, str) else (most, most)
         for name in names:
-            found, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            for fits, expected, remedy in (
-                (found >= least, f"at least {least}", "larger"),
-                (found <= limit, f"at most {told}", "smaller"),
-                (found < below, f"below {below}", "smaller"),
-            ):
-                if not fits:
-                    raise ValueError(f"{name} is {found}, expected {expected}: pass a {remedy} {option}.")
+            found = getattr(self, name)
+            bounds = {f"at least {least}": found >= least, f"at most {told}": found <= limit}
+            bounds[f"below {below}"] = found < below
+            for expected in (bound for bound, holds in bounds.items() if not holds):
+                raise ValueError(f"{name} is {found}, expected {expected}: change --{name.replace('_', '-')}.")
 
     def lr_factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`."""

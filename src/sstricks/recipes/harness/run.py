@@ -49,11 +49,8 @@ def train(
     Up to `jobs` restarts are trained at the same time. `report` is called with the metrics of each validation of the
     run itself, not of its restarts.
 
-    Returns:
-        The content of `result.json`; nothing in the processes of a cluster that only help the first one.
-
-    Raises:
-        RunError: if the folder cannot be used, or the training diverges.
+    Return the content of `result.json`; nothing in the processes of a cluster that only help the first one. A RunError
+    tells if the folder cannot be used, or the training diverges.
     """
     processes = cluster()
     count = processes[0] * processes[1] if processes else devices.count
@@ -66,7 +63,7 @@ def train(
         raise RunError(f"restarts is {recipe.restarts}, but several machines or processes share no restarts: pass 1.")
     if processes and processes[2] > 0:
         if not (folder / "result.json").exists():
-            fit(recipe, folder, devices)
+            fit(recipe, folder, devices, recipe.steps)
         return {}
     with hold(folder):
         if _begin(recipe, folder, resume=resume):
@@ -75,7 +72,7 @@ def train(
             return read_result(folder)
         if recipe.restarts > 1:
             _choose_restart(recipe, folder, devices, jobs, verbose=verbose)
-        fit(chosen_recipe(recipe, folder), folder, devices, verbose=verbose, report=report)
+        fit(chosen_recipe(recipe, folder), folder, devices, recipe.steps, verbose=verbose, report=report)
         return _conclude(recipe, folder, devices)
 
 
@@ -226,7 +223,7 @@ def _train_restart(task: tuple[Recipe, Path, int, int, Devices]) -> float | None
     with hold(folder):
         _begin(one, folder, resume=True)
         try:
-            score = fit(one, folder, Devices(devices.accelerator, index=index % max(1, gpus)), steps=steps)
+            score = fit(one, folder, Devices(devices.accelerator, index=index % max(1, gpus)), steps)
         except DivergedError:
             return None
     return score if math.isfinite(score) else None

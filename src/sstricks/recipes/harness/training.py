@@ -33,28 +33,20 @@ from sstricks.recipes.harness.metrics import MetricsLog
 from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
 Report = Callable[[dict[str, float]], object]
-_PATIENCE = timedelta(minutes=30)  # for machines that begin later
 for _name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a model is trained.
+    """Where a model is trained."""
 
-    Attributes:
-        accelerator: auto, cpu or gpu.
-        count: processes of this machine that train together, each on a device of its own.
-        index: of the GPU, for one process among several that train different models.
-    """
-
-    accelerator: str = "auto"
-    count: int = 1
-    index: int = 0
+    accelerator: str = "auto"  # or cpu, or gpu
+    count: int = 1  # processes of this machine that train together, each on a device of its own
+    index: int = 0  # of the GPU, for one process among several that train different models
 
     @property
     def device(self) -> torch.device:
-        """Where a single process works."""
         gpu = self.accelerator != "cpu" and torch.cuda.is_available()
         return torch.device("cuda", self.index) if gpu else torch.device("cpu")
 
@@ -205,26 +197,14 @@ class Recorder(Checkpoint):
 
 
 def fit(
-    recipe: Recipe,
-    folder: Path,
-    devices: Devices,
-    *,
-    steps: int | None = None,
-    verbose: bool = False,
-    report: Report | None = None,
+    recipe: Recipe, folder: Path, devices: Devices, steps: int, *, verbose: bool = False, report: Report | None = None
 ) -> float:
-    """Train a recipe up to `steps` or to its end, from the last checkpoint of a folder that the caller holds.
+    """Train a recipe up to a step, from the last checkpoint of a folder that the caller holds.
 
     With `verbose` there is a bar on a terminal, and a line for each validation; `report` is called with its metrics.
-
-    Returns:
-        The monitored metric at the last validation.
-
-    Raises:
-        RunError: if the training diverges, a process is lost, or there are not enough devices.
-        KeyboardInterrupt: if the user interrupts the training.
+    Return the monitored metric at the last one. A RunError tells if the training diverges, a process is lost, or there
+    are not enough devices.
     """
-    steps = recipe.steps if steps is None else steps
     last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
     callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose, report=report)]
@@ -244,7 +224,7 @@ def fit(
             # Lightning starts the processes, unless torchrun or SLURM has.
             strategy=SharedBatches(
                 start_method="popen" if processes else "spawn",  # by any other, processes on a CPU share parameters
-                timeout=_PATIENCE,
+                timeout=timedelta(minutes=30),  # for machines that begin later
                 find_unused_parameters=True,  # a layer may be idle at some steps, or on some examples
             )
             if together
@@ -287,12 +267,10 @@ def _explained(error: Exception, folder: Path, count: int) -> RunError:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Of a run: the one whose validation was best."""
     return folder / "checkpoints" / "best.ckpt"
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """Of a run: the one from which it resumes."""
     return folder / "checkpoints" / "last.ckpt"
 
 
