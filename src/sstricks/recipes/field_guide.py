@@ -160,8 +160,7 @@ def bars(names: Sequence[str], most: float = 1) -> Paint:
         else:
             axis.barh(names, x.tolist(), height=0.62, color=CORRECT)
         axis.margins(x=0.3)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_xticks([])
+        axis.set(ylim=(len(names) - 0.5, -0.5), xticks=[])
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0, labelsize=9)
 
@@ -205,8 +204,7 @@ def sentence(words: Sequence[str]) -> Paint:
             axis.annotate(number, (middle, 0.2), ha="center", va="center", fontsize=7.5)
             line = {"linewidth": 7, "solid_capstyle": "butt", "zorder": 1, "alpha": bridge}
             axis.plot([end - 0.75, end + 0.75], [0.64, 0.64], color=color, **line)
-        axis.set_xlim(0, end)
-        axis.set_ylim(0, 1)
+        axis.set(xlim=(0, end), ylim=(0, 1))
         axis.set_axis_off()
 
     return paint
@@ -253,8 +251,7 @@ def arcs(edges: Tensor, words: Sequence[str]) -> Paint:
             draw_arcs(axis, [(head, dependent)], 1, color, **style)
         for node, word in enumerate(words):
             axis.annotate(word, (node, 0), ha="center", va="center", fontsize=7.5)
-        axis.set_xlim(-0.5, len(words) - 0.5)
-        axis.set_ylim(-0.4, 2.4)
+        axis.set(xlim=(-0.5, len(words) - 0.5), ylim=(-0.4, 2.4))
         axis.set_axis_off()
 
     return weighted(draw)

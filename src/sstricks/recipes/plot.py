@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def groups_of(tables: Sequence[Tabulation]) -> list[Group]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plot(ABC):
+class _Plot:
     experiment: ClassVar[str | None] = None
 
     runs: Paths
@@ -79,9 +78,8 @@ class _Plot(ABC):
         self.draw(recipe, groups_of(tabulate(recipe, records)), console)
         say(console, f"Picture: {self.out}")
 
-    @abstractmethod
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
-        """Write the picture."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

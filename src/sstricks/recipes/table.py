@@ -21,15 +21,9 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
+from sstricks.recipes.harness import files
 from sstricks.recipes.harness.commands import Flag, recipe_class, rich_table, say
-from sstricks.recipes.harness.files import (
-    RunError,
-    check_metrics,
-    check_new_files,
-    read_json,
-    write_atomically,
-    write_section,
-)
+from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Facts, Label, Layout, Recipe
 
 # ------------------------------------------------------------------------------------------------- runs on disk
@@ -114,15 +108,23 @@ def _runs(count: int) -> str:
 
 def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
     if path.is_file():
-        yield from _in_file(path)
+        content = files.read_json(path, _REMEDY)
+        if isinstance(content, dict):
+            content = [content] if "experiment" in content else list(content.values())
+        if not isinstance(content, list):
+            raise RunError(f"{path}: found {type(content).__name__}, expected results by name or in a list.")
+        yield from (Record.of(_checked(path, entry)) for entry in content)
     if path.resolve() in seen or not path.is_dir():  # seen by way of a link
         return
     seen.add(path.resolve())
     if _is_run(path):  # what is inside belongs to it
-        config, result = _read(path / "config.json"), path / "result.json"
-        content = _read(result) if result.is_file() else config
-        diverged = content is config and (path / "diverged.json").is_file()
-        yield Record.of(content, config=config, folder=path, diverged=diverged)
+        config, *result = (
+            _checked(file, files.read_json(file, _REMEDY))
+            for file in (path / "config.json", path / "result.json")
+            if file.is_file()
+        )
+        diverged = not result and (path / "diverged.json").is_file()
+        yield Record.of(*result or [config], config=config, folder=path, diverged=diverged)
         return
     if (path / "sweep.json").is_file():
         yield from _not_begun(path / "sweep.json")
@@ -142,7 +144,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _not_begun(sweep: Path) -> Iterator[Record]:
-    content = read_json(sweep, _REMEDY)
+    content = files.read_json(sweep, _REMEDY)
     if not isinstance(content, dict) or not {"configuration", "trials"} <= content.keys():  # another program's
         return
     if not isinstance(content["trials"], list):
@@ -153,24 +155,11 @@ def _not_begun(sweep: Path) -> Iterator[Record]:
             yield Record.of(config, config=config)
 
 
-def _in_file(path: Path) -> list[Record]:
-    content = read_json(path, _REMEDY)
-    if isinstance(content, dict):
-        content = [content] if "experiment" in content else list(content.values())
-    if not isinstance(content, list):
-        raise RunError(f"{path}: found {type(content).__name__}, expected results by name or in a list.")
-    return [Record.of(_checked(path, entry)) for entry in content]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return _checked(path, read_json(path, _REMEDY))
-
-
 def _checked(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or "experiment" not in content:
         remedy = "expected what `sst train` writes to config.json or result.json. Name other files or folders."
         raise RunError(f"{path}: found something without the field 'experiment', {remedy}")
-    check_metrics(path, content, _REMEDY)
+    files.check_metrics(path, content, _REMEDY)
     return content
 
 
@@ -492,7 +481,7 @@ class Table:
     """Which: what stands between the lines <!-- table: NAME --> and <!-- end -->."""
 
     def run(self, console: Console) -> None:
-        check_new_files(self.out, (".md", ".csv", ".tex", ".json"), force=self.force)
+        files.check_new_files(self.out, (".md", ".csv", ".tex", ".json"), force=self.force)
         if (self.into is None) != (self.section is None):
             what = "both or neither: a page and the NAME of a section <!-- table: NAME --> in it"
             raise RunError(f"--into is {self.into} and --section is {self.section}, expected {what}.")
@@ -509,10 +498,10 @@ class Table:
         }
         written = []
         if self.into is not None:
-            write_section(self.into, f"table: {self.section}", markdown(tables), "--into")
+            files.write_section(self.into, f"table: {self.section}", markdown(tables), "--into")
             written.append(f"{self.into}, section {self.section}")
         for path in self.out:
-            write_atomically(path, formats[path.suffix]().encode())
+            files.write_atomically(path, formats[path.suffix]().encode())
             written.append(str(path))
         if written:
             console.print("Written:", *written, sep="\n  ", soft_wrap=True, highlight=False, markup=False)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sstricks.recipes import RECIPES
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Recipe, clock
+from sstricks.recipes.harness.recipe import OTHER_VERSION, Recipe, clock
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 Options = TypeVar("Options")
@@ -169,10 +169,7 @@ def recipe_of(folder: Path) -> Recipe:
     name = config.get("experiment")
     try:
         if name not in RECIPES:
-            raise ValueError(
-                f"the configuration is of experiment {name!r}, expected one of {sorted(RECIPES)}: use the version of "
-                "sstricks that started the run."
-            )
+            raise ValueError(f"found experiment {name!r}, expected one of {sorted(RECIPES)}{OTHER_VERSION}")
         return recipe_class(str(name)).from_json(config)
     except ValueError as error:
         raise RunError(f"{folder / 'config.json'}: {error}") from None

@@ -44,10 +44,8 @@ class SameCommand(Callback):
         if different := differences(config, self.config):
             raise RunError(f"this process was given another command than the first one: {different}.")
         if step != self.step:
-            raise RunError(
-                f"the first process goes on from step {step}, this one from {self.step}: --out must be the same folder "
-                "on all machines, in a file system that they share."
-            )
+            other = f"the first process goes on from step {step}, this one from {self.step}"
+            raise RunError(f"{other}: --out must be the same folder on all machines, in a file system that they share.")
 
 
 class _Sum(torch.autograd.Function):

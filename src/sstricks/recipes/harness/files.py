@@ -88,16 +88,12 @@ def hold(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
     except OSError as error:
-        raise RunError(
-            f"--out {path}: cannot write there ({error.strerror}). Choose a folder that you may create and write."
-        ) from None
+        raise RunError(f"--out {path}: cannot write there ({error.strerror}). Choose another folder.") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FolderInUseError(
-                f"--out {path}: another process is training in it. Wait for it, end it, or choose another folder."
-            ) from None
+            raise FolderInUseError(f"--out {path}: another process is training in it. Wait for its end.") from None
         for left_behind in (*path.glob(f"{PARTIAL}*"), *path.glob(f"checkpoints/{PARTIAL}*")):
             left_behind.unlink(missing_ok=True)
         yield
@@ -108,9 +104,7 @@ def refuse_foreign_files(path: Path, ours: Collection[str], kind: str) -> None:
     foreign = sorted(name for name in os.listdir(path) if name not in ours) if path.is_dir() else []
     if foreign:
         listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
-        raise RunError(
-            f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new or an empty folder."
-        )
+        raise RunError(f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new folder.")
 
 
 def differences(there: Mapping[str, object], here: Mapping[str, object]) -> str:

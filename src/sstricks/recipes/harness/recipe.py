@@ -27,7 +27,7 @@ import sstricks as sst
 from sstricks.recipes.harness.files import RunError
 
 Precision = Literal["float32", "bfloat16"]
-_OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
+OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
 
 
 class DivergedError(RunError):
@@ -269,16 +269,12 @@ class Recipe(ABC):
         self.check_range("restart_factor", least=2)
         decided = self.rounds[-1][0] if self.rounds else 0
         if decided > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {decided}, which is what {self.restarts} restarts take to "
-                "tell apart: use more steps, fewer restarts or fewer restart_steps."
-            )
+            why = f"which is what {self.restarts} restarts take to tell apart"
+            raise ValueError(f"steps is {self.steps}, expected at least {decided}, {why}: use more, or fewer restarts.")
         for what, found in (("steps", self.steps), ("the length of the last restart", decided)):
             if found % self.valid_every:
-                raise ValueError(
-                    f"{what} is {found}, expected a multiple of valid_every={self.valid_every}: checkpoints are "
-                    "written at validations. Change either."
-                )
+                expected = f"a multiple of valid_every={self.valid_every}, since checkpoints are written at validations"
+                raise ValueError(f"{what} is {found}, expected {expected}: change either.")
 
     def check_positive(self, *names: str) -> None:
         """Raise unless these fields are above 0."""
@@ -330,12 +326,12 @@ class Recipe(ABC):
         given = {name: value for name, value in content.items() if name != "experiment"}
         unknown = given.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{_OTHER_VERSION}")
+            raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{OTHER_VERSION}")
         try:
             recipe = TypeAdapter(cls).validate_json(json.dumps(given), strict=True)
         except ValidationError as error:
             told = "; ".join(f"{one['loc'][-1]} is {one['input']!r}: {one['msg']}" for one in error.errors())
-            raise ValueError(f"{told}{_OTHER_VERSION}") from None
+            raise ValueError(f"{told}{OTHER_VERSION}") from None
         recipe.check()
         return recipe
 

@@ -55,10 +55,8 @@ def train(
     processes = cluster()
     count = processes[0] * processes[1] if processes else devices.count
     if count > recipe.batch_size:
-        raise RunError(
-            f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each: use "
-            "fewer devices or a larger --batch-size."
-        )
+        shared = f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each"
+        raise RunError(f"{shared}: use fewer devices or a larger --batch-size.")
     if processes and recipe.restarts > 1:
         raise RunError(f"restarts is {recipe.restarts}, but several machines or processes share no restarts: pass 1.")
     if processes and processes[2] > 0:
@@ -79,9 +77,8 @@ def train(
 def evaluate_again(recipe: Recipe, folder: Path, devices: Devices = Devices()) -> tuple[Result, bool]:  # noqa: B008
     """Test a run's best checkpoint; if the run is finished, which is returned too, write result and pictures anew."""
     with hold(folder):
-        if (folder / "result.json").exists():
-            return _conclude(recipe, folder, devices), True
-        return _measure(recipe, folder, devices), False
+        finished = (folder / "result.json").exists()
+        return _conclude(recipe, folder, devices, write=finished), finished
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -101,9 +98,7 @@ def _read(folder: Path, name: str, meaning: str, remedy: str, **fields: Any) -> 
     try:
         return files.read_object(folder / name, remedy, **fields)
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(
-            f"{folder}: it holds no {name}, so {meaning}. Name the folder that --out named in `sst train`."
-        ) from None
+        raise RunError(f"{folder}: it holds no {name}, so {meaning}. Name the folder that --out named.") from None
 
 
 def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
@@ -113,10 +108,7 @@ def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
         files.refuse_foreign_files(folder, {".lock", "checkpoints"}, "run")
         write_json(folder / "config.json", config)
     elif not resume:
-        raise RunError(
-            f"--out {folder}: the folder already holds a run and nothing in it was touched. "
-            "Add --resume to continue that run, or choose another --out to start a new one."
-        )
+        raise RunError(f"--out {folder}: the folder already holds a run. Add --resume to continue it, or name another.")
     elif different := files.differences(read_config(folder), config):
         raise RunError(
             f"--out {folder}: the run in the folder has another configuration: {different}. "
@@ -126,30 +118,15 @@ def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
     return (folder / "result.json").exists()
 
 
-def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
-    result = _measure(recipe, folder, devices)
+def _conclude(recipe: Recipe, folder: Path, devices: Devices, *, write: bool = True) -> Result:
     chosen = chosen_recipe(recipe, folder)
-    try:
-        chosen.draw(load_best(chosen, folder, devices.device), folder)
-    except Exception as error:  # a picture must not cost what was measured
-        write_json(folder / "result.json", result)
-        error.add_note(
-            f"The run is finished and its result is in {folder / 'result.json'}; pictures are missing, which "
-            f"`sst evaluate {folder}` draws."
-        )
-        raise
-    write_json(folder / "result.json", result)
-    return result
-
-
-def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
-    chosen = chosen_recipe(recipe, folder)
-    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, chosen.run_seed)
+    model = load_best(chosen, folder, devices.device)
+    metrics = evaluate(model, chosen.data().test, chosen.run_seed)
     outcome = recorded(folder)
     best = next((row for row in read_metrics(folder) if row["step"] == outcome["best_step"]), {})
     given_up = [i for i in range(recipe.restarts) if i != chosen.restart] if recipe.restarts > 1 else []
     rows = [read_metrics(_restart_folder(folder, index)) for index in given_up]
-    return {
+    result = {
         **{name: value if math.isfinite(value) else None for name, value in metrics.items()},
         **{name: value for name, value in best.items() if name.startswith("valid/")},
         **chosen.facts(),
@@ -160,6 +137,16 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
         "restarts": recipe.restarts,
         "seconds": round(outcome["seconds"] + sum(row[-1].get("seconds") or 0.0 for row in rows if row), 1),
     }
+    if write:
+        file = folder / "result.json"
+        try:
+            chosen.draw(model, folder)
+        except Exception as error:  # a picture must not cost what was measured
+            write_json(file, result)
+            error.add_note(f"The result is in {file}; pictures are missing, which `sst evaluate {folder}` draws.")
+            raise
+        write_json(file, result)
+    return result
 
 
 def chosen_recipe(recipe: Recipe, folder: Path) -> Recipe:

@@ -53,15 +53,11 @@ class Devices:
 
 def cluster() -> tuple[int, int, int] | None:
     """Processes of a machine, machines, and this process's rank, if torchrun or SLURM started several processes."""
-    if TorchElasticEnvironment.detect():
-        environment, here = TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"])
-    elif SLURMEnvironment.detect():
-        environment = SLURMEnvironment()
-        here = environment.world_size() // int(os.environ["SLURM_NNODES"])
-    else:
-        return None
-    world = environment.world_size()
-    return (here, world // here, environment.global_rank()) if world > 1 else None
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind.detect() and (world := kind().world_size()) > 1:
+            here = os.environ.get("LOCAL_WORLD_SIZE") or world // int(os.environ["SLURM_NNODES"])
+            return int(here), world // int(here), kind().global_rank()
+    return None
 
 
 class Training(LightningModule):
