@@ -90,11 +90,10 @@ def visible(weight: float) -> tuple[float, float]:
     return 0.8 + 3.7 * weight, min(1.0, max(0.0, weight)) ** 0.75
 
 
-def draw_nodes(axis: Axes, places: Tensor, names: Sequence[str] | None = None, filled: Iterable[int] = ()) -> None:
-    """Draw the nodes of a graph at their places, (n, 2)."""
-    dark = set(filled)
+def draw_nodes(axis: Axes, places: Tensor, names: Sequence[str] | None = None, root: int | None = None) -> None:
+    """Draw the nodes of a graph at their places, (n, 2); a root is dark."""
     for node, (x, y) in enumerate(places.tolist()):
-        color, ink = (INK, "#FFFFFF") if node in dark else ("#FFFFFF", INK)
+        color, ink = (INK, "#FFFFFF") if node == root else ("#FFFFFF", INK)
         axis.scatter(x, y, s=180, color=color, edgecolors=INK, linewidths=1.2, zorder=3)
         name = str(node) if names is None else names[node]
         axis.annotate(name, (x, y), ha="center", va="center_baseline", fontsize=8, color=ink, zorder=4)

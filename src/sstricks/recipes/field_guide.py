@@ -110,7 +110,7 @@ def exhibits() -> list[Exhibit]:
     moves = torch.stack([torch.nn.functional.pad(matched, (0, 1, 0, 1)), *torch.zeros(2, 5, 5).double()], -1)
     columns = torch.stack([torch.arange(10) // 5 * 3, -(torch.arange(10) % 5)], -1).double()
     matching = graph(torch.cartesian_prod(torch.arange(5), torch.arange(5, 10)).T, columns, "ABCDE12345")
-    directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,))
+    directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, root=0)
     plausible = sst.Gumbel(2 * gold.double())  # so that the parse makes some sense
     return [
         Exhibit("one-hot", sst.OneHot(5), bars(("bus", "tram", "bicycle", "taxi", "on foot")), (2.3, 2.0)),
@@ -211,13 +211,7 @@ def sentence(words: Sequence[str]) -> Paint:
 
 
 def graph(
-    edges: Tensor,
-    places: Tensor,
-    names: Sequence[str],
-    *,
-    directed: bool = False,
-    bend: float = 0.0,
-    filled: Sequence[int] = (),
+    edges: Tensor, places: Tensor, names: Sequence[str], directed: bool = False, bend: float = 0, root: int = -1
 ) -> Paint:
     """Nodes in the plane, and edges as wide and as dark as their coordinates; those that bend tell there from back."""
 
@@ -228,7 +222,7 @@ def graph(
             shape |= {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
             shape |= {"linewidth": 0.7 * width if directed else width, "zorder": 1 + weight / 2}
             axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, **shape))
-        draw_nodes(axis, places, names, filled)
+        draw_nodes(axis, places, names, root)
 
     return weighted(draw)
 
@@ -282,10 +276,11 @@ def table_of_pairs() -> str:
     regularizers += (sst.SeparableRegularizer, sst.ExponentialFamilyEntropy)
     classes = [getattr(sst, name) for name in sorted(sst.__all__) if inspect.isclass(getattr(sst, name))]
     structures = [one for one in classes if issubclass(one, sst.Structure) and not inspect.isabstract(one)]
+    methods = ("_log_partition", "_sample")
     head = ("structure", *(f"`{f.__name__}`" for f in regularizers), "`log_partition`, `entropy`", "`sample`")
     rows, reasons = [head, ("---",) * len(head)], []
     for structure in structures:
-        cells = []
+        cells = [f"`{structure.__name__}`"]
         for f in regularizers:
             known = look_up(structure, f)
             if known.solver is not None:
@@ -295,7 +290,6 @@ def table_of_pairs() -> str:
                 reasons += ["", f"`{structure.__name__}` with `{f.__name__}`: {known.reason}."]
             else:
                 cells.append("on request" if issubclass(f, sst.SeparableRegularizer) else "–")
-        for method in ("_log_partition", "_sample"):
-            cells.append("exact" if getattr(structure, method) is not getattr(sst.Structure, method) else "–")
-        rows.append((f"`{structure.__name__}`", *cells))
+        own = (getattr(structure, method) is not getattr(sst.Structure, method) for method in methods)
+        rows.append((*cells, *("exact" if exact else "–" for exact in own)))
     return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), *reasons]) + "\n"

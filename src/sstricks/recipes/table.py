@@ -292,7 +292,8 @@ def frame_of(table: Tabulation) -> pd.DataFrame:
     headings = [metric.heading for metric in layout.metrics] + ["Runs"] * counted
     columns = [("", name) for name in layout.rows] + [(block.text, name) for block in blocks for name in headings]
     nothing = Cell({}, [], [], [], {}, {})
-    lines, ours, above = [], [], ()
+    lines: list[tuple[bool, list[str]]] = []  # whether it is of our runs, and its texts
+    above = ()
     for row in dict.fromkeys(row for row, _ in table.cells):
         same = next((i for i, (a, b) in enumerate(zip(above, row, strict=False)) if a != b), 0)
         above, line = row, ["" if i < same else label.text for i, label in enumerate(row)]
@@ -300,8 +301,7 @@ def frame_of(table: Tabulation) -> pd.DataFrame:
         for cell in here:
             line += [_joined(map(metric.show, cell.estimates.get(metric.name, ()))) for metric in layout.metrics]
             line += [str(len(cell.ranked)) if cell is not nothing else ""] * counted
-        lines.append(line)
-        ours.append(True)
+        lines.append((True, line))
         if printed := [cell for cell in here if cell.paper]:
             other = any(layout.other_data(cell.facts) for cell in printed)
             line = [""] * (len(row) - 1) + [f"paper, {printed[0].paper['table']}" + " (other data)" * other]
@@ -309,9 +309,9 @@ def frame_of(table: Tabulation) -> pd.DataFrame:
                 pairs = ((metric.name, f"± {metric.name}") for metric in layout.metrics)
                 line += [_joined(cell.paper[name] for name in pair if name in cell.paper) for pair in pairs]
                 line += [""] * counted
-            lines.append(line)
-            ours.append(False)
-    return pd.DataFrame(lines, index=ours, columns=pd.MultiIndex.from_tuples(columns))
+            lines.append((False, line))
+    ours, texts = zip(*lines, strict=True)
+    return pd.DataFrame(texts, index=ours, columns=pd.MultiIndex.from_tuples(columns))
 
 
 def _joined(numbers: Iterable[str]) -> str:
@@ -339,11 +339,9 @@ def notes_of(table: Tabulation) -> str:
     if 1 in counts:
         only = "Cells with one run have" if counts[-1] > 1 else "Test metrics of one run a cell, so there is"
         notes.append(f"{only} no standard error.")
-    kinds = {
-        "not finished (waiting, running, interrupted or broken off)": sum(len(cell.unfinished) for cell in cells),
-        "diverged": sum(len(cell.diverged) for cell in cells),
-    }
-    if left_out := [f"{_runs(count)} {kind}" for kind, count in kinds.items() if count]:
+    unfinished, diverged = (sum(len(getattr(cell, kind)) for cell in cells) for kind in ("unfinished", "diverged"))
+    kinds = (unfinished, "not finished (waiting, running, interrupted or broken off)"), (diverged, "diverged")
+    if left_out := [f"{_runs(count)} {kind}" for count, kind in kinds if count]:
         notes.append(f"Left out: {' and '.join(left_out)}.")
     if beside := [cell for cell in cells if cell.paper]:
         printed = " and ".join(sorted({cell.paper["table"] for cell in beside}))

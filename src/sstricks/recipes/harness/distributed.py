@@ -4,48 +4,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.layer_sync import LayerSync
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from sstricks.estimators import MovingAverage
 from sstricks.recipes.harness.batches import TrainingBatches
 from sstricks.recipes.harness.files import RunError, differences
-
-
-class SharedBatches(DDPStrategy):
-    """Data-parallel training in which the processes share each step's batch.
-
-    Each process takes the gradient of its examples; the mean over processes, weighted by examples, is the gradient of
-    the batch. Evaluations are not shared: every process sees all examples and comes to the same metrics.
-    """
-
-    def process_dataloader(self, dataloader: object) -> object:
-        if isinstance(dataloader, TrainingBatches):
-            dataloader.rank, dataloader.world_size = self.global_rank, self.world_size
-        return dataloader
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The loss of the share, weighted such that the mean over processes is that of the batch."""
-        loss = super().training_step(batch, batch_idx)
-        assert isinstance(loss, Tensor)
-        mine = loss.new_tensor(len(batch))
-        return loss * (self.world_size * mine / self.reduce(mine.clone(), reduce_op="sum"))
-
-
-class SameCommand(Callback):
-    """Refuses to train with a process that was given another command, or sees another folder."""
-
-    def __init__(self, config: dict[str, Any], step: int) -> None:
-        self.config, self.step = config, step
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        config, step = trainer.strategy.broadcast((self.config, self.step))
-        if different := differences(config, self.config):
-            raise RunError(f"this process was given another command than the first one: {different}.")
-        if step != self.step:
-            other = f"the first process goes on from step {step}, this one from {self.step}"
-            raise RunError(f"{other}: --out must be the same folder on all machines, in a file system that they share.")
 
 
 class _Sum(torch.autograd.Function):
@@ -90,23 +54,46 @@ class _WholeBatchAverage(MovingAverage):
         super().update(sums[0] / sums[1])
 
 
-_WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _WholeBatchNorm, MovingAverage: _WholeBatchAverage}
+class SharedBatches(DDPStrategy):
+    """Data-parallel training in which the processes share each step's batch.
 
+    Each process takes the gradient of its examples; the mean over processes, weighted by examples, is the gradient of
+    the batch. Evaluations are not shared: every process sees all examples and comes to the same metrics.
+    """
 
-class WholeBatchLayers(LayerSync):
-    """Makes layers whose result depends on the other examples see those of all processes."""
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Change the layers in place; parameters, buffers and their names stay."""
-        for layer in model.modules():
-            if type(layer) in _WHOLE:
-                layer.__class__ = _WHOLE[type(layer)]
-            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, _WholeBatchNorm):  # pyright: ignore[reportPrivateUsage]  # the base of all kinds
+    def setup(self, trainer: Trainer) -> None:
+        """Make layers whose result depends on the other examples see those of all processes."""
+        whole = {nn.BatchNorm1d: _WholeBatchNorm, MovingAverage: _WholeBatchAverage}
+        for layer in self.model.modules() if self.model else ():
+            if type(layer) in whole:
+                layer.__class__ = whole[type(layer)]  # parameters, buffers and their names stay
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]  # all kinds
                 raise TypeError(f"{type(layer).__name__} has no form for several processes, expected BatchNorm1d.")
-        return model
+        super().setup(trainer)
 
-    def revert(self, model: nn.Module) -> nn.Module:
-        own = {whole: plain for plain, whole in _WHOLE.items()}
-        for layer in model.modules():
-            layer.__class__ = own.get(type(layer), type(layer))
-        return model
+    def process_dataloader(self, dataloader: object) -> object:
+        if isinstance(dataloader, TrainingBatches):
+            dataloader.rank, dataloader.world_size = self.global_rank, self.world_size
+        return dataloader
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of the share, weighted such that the mean over processes is that of the batch."""
+        loss = super().training_step(batch, batch_idx)
+        assert isinstance(loss, Tensor)
+        mine = loss.new_tensor(len(batch))
+        return loss * (self.world_size * mine / self.reduce(mine.clone(), reduce_op="sum"))
+
+
+class SameCommand(Callback):
+    """Refuses to train with a process that was given another command, or sees another folder."""
+
+    def __init__(self, config: dict[str, Any], step: int) -> None:
+        self.config, self.step = config, step
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        config, step = trainer.strategy.broadcast((self.config, self.step))
+        if different := differences(config, self.config):
+            raise RunError(f"this process was given another command than the first one: {different}.")
+        if step != self.step:
+            other = f"the first process goes on from step {step}, this one from {self.step}"
+            raise RunError(f"{other}: --out must be the same folder on all machines, in a file system that they share.")

@@ -27,7 +27,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from sstricks.recipes.harness.batches import AllBatches, TrainingBatches
-from sstricks.recipes.harness.distributed import SameCommand, SharedBatches, WholeBatchLayers
+from sstricks.recipes.harness.distributed import SameCommand, SharedBatches
 from sstricks.recipes.harness.files import RunError, write_atomically
 from sstricks.recipes.harness.metrics import MetricsLog
 from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
@@ -225,7 +225,7 @@ def fit(
             )
             if together
             else "auto",
-            plugins=[AtomicCheckpointIO(), WholeBatchLayers() if together else LightningEnvironment()],
+            plugins=[AtomicCheckpointIO(), *([] if together else [LightningEnvironment()])],
             callbacks=callbacks,
             max_epochs=-1,
             max_steps=steps,
@@ -285,11 +285,8 @@ def load_best(recipe: Recipe, folder: Path, device: torch.device | str = "cpu") 
     try:
         training.load_state_dict(parameters)
     except RuntimeError as error:
-        raise RunError(
-            f"{file}: its parameters are not those of the model that {folder / 'config.json'} describes "
-            f"({' '.join(str(error).split())[:200]}…). Restore the two files, or use the version of sstricks that "
-            "started the run."
-        ) from None
+        why = f"its parameters are not those of the model that {folder / 'config.json'} describes"
+        raise RunError(f"{file}: {why} ({' '.join(str(error).split())[:200]}…). Restore the two files.") from None
     return training.model.eval().to(device)
 
 
