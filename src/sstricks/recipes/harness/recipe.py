@@ -13,7 +13,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -343,8 +342,9 @@ def describe(metrics: Mapping[str, float | None], shown: Mapping[str, str]) -> s
 
 
 def clock(seconds: float) -> str:
-    """A duration: 65 s is 0:01:05."""
-    return str(timedelta(seconds=round(seconds)))
+    """A duration: 65 s is 1:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def number(value: float | None, form: str) -> str:

@@ -143,7 +143,7 @@ def _conclude(recipe: Recipe, folder: Path, devices: Devices, *, write: bool = T
             chosen.draw(model, folder)
         except Exception as error:  # a picture must not cost what was measured
             write_json(file, result)
-            error.add_note(f"The result is in {file}; pictures are missing, which `sst evaluate {folder}` draws.")
+            error.add_note(f"Now its result is in {file}; pictures are missing, which `sst evaluate {folder}` draws.")
             raise
         write_json(file, result)
     return result
