@@ -111,11 +111,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_previous_one(tmp_path, 
     def torn(content, file):
         nonlocal count
         count += 1
-        if count > 3:
-            file.write(b"half a checkpoint")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
         save(content, file)
+        if count > 3:  # the next file to be flushed is this one
+            monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
     child = os.fork()
     if child == 0:
@@ -126,7 +124,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_previous_one(tmp_path, 
             os._exit(0)  # whatever happens, it must not go on with the tests of its parent
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     left = list((tmp_path / "checkpoints").glob(".partial-*"))
-    assert [file.read_bytes() for file in left] == [b"half a checkpoint"]
+    assert len(left) == 1
     result = run(Toy(), tmp_path, resume=True)
     assert [row["step"] for row in read_metrics(tmp_path)] == [3, 6, 9, 12]
     assert result["steps"] == 12

@@ -43,9 +43,8 @@ class Demo:
             "Validation ELBO per node (nats, higher is better)": {"valid/elbo": ""},
             "Edge precision in validation": {"valid/edge_precision": ""},
         }
-        folders = {edges: self.out / edges for edges in _COMPARED}
-        curves = draw_curves(folders, panels, self.out / "curves.png")
-        pictures = [*(folder / "graphs.png" for folder in folders.values()), curves]
+        curves = draw_curves({edges: self.out / edges for edges in _COMPARED}, panels, self.out / "curves.png")
+        pictures = [*(folder / "graphs.png" for _, folder in tasks), curves]
         console.print("Pictures:", *map(str, pictures), sep="\n  ", soft_wrap=True, highlight=False)
 
 

@@ -52,24 +52,15 @@ class Diagnose:
     sst.diagnose(trick, loss).
     """
 
-    structure: Literal[
-        "one-hot",
-        "subset",
-        "k-subset",
-        "chain-k-subset",
-        "matching",
-        "spanning-tree",
-        "arborescence",
-        "projective-arborescence",
-    ] = "one-hot"
+    structure: Literal[tuple(_STRUCTURES)] = "one-hot"  # pyright: ignore[reportInvalidTypeForm]
     """What X is."""
     n: int = 5
     """Its size: elements, or nodes of the complete graph."""
     k: int = 2
     """How many elements a k-subset has."""
-    utility: Literal["gumbel", "logistic", "normal", "negative-exponential"] = "gumbel"
+    utility: Literal[tuple(_UTILITIES)] = "gumbel"  # pyright: ignore[reportInvalidTypeForm]
     """Law of the utilities; their parameters are random."""
-    regularizer: Literal["euclidean", "categorical", "binary", "exponential-family"] = "exponential-family"
+    regularizer: Literal[tuple(_REGULARIZERS)] = "exponential-family"  # pyright: ignore[reportInvalidTypeForm]
     """What relaxes the argmax."""
     loss: Literal["rebar", "quadratic", "network"] = "quadratic"
     """rebar: |x - 0.49|^2 (Tucker et al. 2017), linear on vertices. quadratic: random, couples the coordinates.
@@ -91,23 +82,23 @@ class Diagnose:
         for path in self.out:
             path.parent.mkdir(parents=True, exist_ok=True)
         check_new_files(self.out, (".csv", ".png", ".pdf", ".svg"), force=False)
-        generator = torch.Generator().manual_seed(self.seed % 2**64)
+        seed, utility_of = self.seed % 2**64, _UTILITIES[self.utility]
+        generator = torch.Generator().manual_seed(seed)
         columns = (TextColumn("sampling"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())
         try:
             structure = _STRUCTURES[self.structure](self.n, self.k)
             theta = torch.randn(structure.event_shape, dtype=torch.float64, generator=generator).requires_grad_()
-            utility = _UTILITIES[self.utility](theta)
-            trick = sst.StochasticSoftmaxTrick(structure, utility, 1.0, _REGULARIZERS[self.regularizer]())
+            trick = sst.StochasticSoftmaxTrick(structure, utility_of(theta), 1.0, _REGULARIZERS[self.regularizer]())
             with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
                 task = bar.add_task("", total=None)
                 found = sst.diagnose(
                     trick,
                     random_loss(self.loss, structure.event_shape.numel(), self.seed),
                     temperatures=self.temperatures,
-                    estimators=estimators_of(structure, _UTILITIES[self.utility]) if self.estimators else {},
+                    estimators=estimators_of(structure, utility_of) if self.estimators else {},
                     samples=self.samples,
                     truth_samples=self.truth_samples,
-                    generator=torch.Generator().manual_seed(self.seed % 2**64),
+                    generator=generator.manual_seed(seed),
                     progress=lambda done, total: bar.update(task, completed=done, total=total),
                 )
         except ValueError as error:
@@ -132,17 +123,12 @@ def estimators_of(structure: sst.Structure, utility: Law) -> dict[str, Estimator
         "RLOO, 4 samples": lambda: sst.estimators.ScoreFunction(structure, 4, action="family"),
     }
     if utility in (sst.Gumbel, _UTILITIES["negative-exponential"]):
-        making |= {
-            "RLOO on traces, 4 samples": lambda: sst.estimators.ScoreFunction(
-                structure, 4, action="trace", utility=utility
-            ),
-            "RELAX, untrained": lambda: sst.estimators.RELAX(structure, utility=utility).eval(),
-        }
+        traced = {"action": "trace", "utility": utility}
+        making["RLOO on traces, 4 samples"] = lambda: sst.estimators.ScoreFunction(structure, 4, **traced)
+        making["RELAX, untrained"] = lambda: sst.estimators.RELAX(structure, utility=utility).eval()
     if utility is sst.Gumbel:
-        making |= {
-            "ReinMax": lambda: sst.estimators.ReinMax(structure),
-            "Gumbel-Rao, t = 1": lambda: sst.estimators.GumbelRao(structure),
-        }
+        making["ReinMax"] = lambda: sst.estimators.ReinMax(structure)
+        making["Gumbel-Rao, t = 1"] = lambda: sst.estimators.GumbelRao(structure)
     found = {}
     for name, make in making.items():
         with contextlib.suppress(ValueError, sst.NoSolverError):  # which say that they do not take this structure

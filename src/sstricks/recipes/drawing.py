@@ -40,13 +40,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
 
 
 def draw_curves(folders: Mapping[str, Path], panels: Mapping[str, Mapping[str, str]], path: Path) -> Path:
-    """Draw metrics of runs against steps, a panel for each title.
-
-    Args:
-        folders: of the runs, by name; one run needs no name.
-        panels: labels by metric, for each title.
-        path: the picture.
-    """
+    """Draw metrics of runs by name against steps; each title has a panel with labels by metric."""
     figure = Figure(figsize=(4.8 * len(panels), 3.9), layout="constrained")
     for axis, (title, labels) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         drawn: list[list[float]] = []
@@ -96,11 +90,10 @@ def visible(weight: float) -> tuple[float, float]:
     return 0.8 + 3.7 * weight, min(1.0, max(0.0, weight)) ** 0.75
 
 
-def draw_nodes(axis: Axes, places: Tensor, names: Sequence[str] | None = None, filled: Iterable[int] = ()) -> None:
-    """Draw the nodes of a graph at their places, (n, 2)."""
-    dark = set(filled)
+def draw_nodes(axis: Axes, places: Tensor, names: Sequence[str] | None = None, root: int | None = None) -> None:
+    """Draw the nodes of a graph at their places, (n, 2); a root is dark."""
     for node, (x, y) in enumerate(places.tolist()):
-        color, ink = (INK, "#FFFFFF") if node in dark else ("#FFFFFF", INK)
+        color, ink = (INK, "#FFFFFF") if node == root else ("#FFFFFF", INK)
         axis.scatter(x, y, s=180, color=color, edgecolors=INK, linewidths=1.2, zorder=3)
         name = str(node) if names is None else names[node]
         axis.annotate(name, (x, y), ha="center", va="center_baseline", fontsize=8, color=ink, zorder=4)
@@ -116,10 +109,7 @@ def draw_edges(axis: Axes, places: Tensor, edges: Iterable[tuple[int, int]], **s
         axis.plot([at[a][0], at[b][0]], [at[a][1], at[b][1]], solid_capstyle="round", zorder=1, **style)
 
 
-Edges = set[tuple[int, int]]
-
-
-def draw_recovered_graph(axis: Axes, places: Tensor, true: Edges, found: Edges) -> None:
+def draw_recovered_graph(axis: Axes, places: Tensor, true: set[tuple[int, int]], found: set[tuple[int, int]]) -> None:
     """Draw a graph such that one sees which edges are correct, false and missed. False ones bend.
 
     A straight false edge might lie on two others that join its ends by way of a third node.
@@ -138,28 +128,13 @@ def draw_arcs(axis: Axes, edges: Iterable[tuple[int, int]], side: int, color: st
     """Draw arcs from heads to modifiers, above the words (side 1) or below them (side -1)."""
     label = 0.42  # half the height that a row of words takes
     for head, modifier in sorted(edges):
-        # A cubic with controls at 4/3 of the height rises to the height.
-        height = label + min(3.6, 0.45 + 0.28 * abs(modifier - head))
-        lift = side * (label + (height - label) * 4 / 3)
+        # A cubic with controls at 4/3 of a height rises to the height.
+        lift = side * (label + min(3.6, 0.45 + 0.28 * abs(modifier - head)) * 4 / 3)
         start, end = head + 0.12 * (1 if modifier > head else -1), float(modifier)
         points = [(start, side * label), (start, lift), (end, lift), (end, side * label)]
         curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
         tip = "-|>,head_length=3.5,head_width=1.8"
         axis.add_patch(FancyArrowPatch(path=curve, arrowstyle=tip, edgecolor=color, facecolor=color, **style))
-
-
-def draw_parse(axis: Axes, words: Sequence[str], gold: Edges, found: Edges, aside: Edges = frozenset()) -> None:  # pyright: ignore[reportArgumentType]
-    """Draw a tree over words: gold arcs above, those that were found below; those `aside` do not count."""
-    for place, word in enumerate(words):
-        axis.text(place, 0, word, ha="center", va="center", family="monospace", fontsize=10)
-    axis.set_xlim(-0.8, len(words) - 0.2)
-    axis.set_ylim(-4.2, 4.2)
-    axis.set_axis_off()
-    draw_arcs(axis, gold, 1, INK, linewidth=1.6)
-    draw_arcs(axis, aside, -1, LIGHT, linewidth=0.8)
-    draw_arcs(axis, gold - found, -1, MISSED, linewidth=1.2, linestyle=DASHED)
-    draw_arcs(axis, found - gold - aside, -1, FALSE, linewidth=1.6, linestyle=BROKEN)
-    draw_arcs(axis, found & gold, -1, CORRECT, linewidth=2.0)
 
 
 def explain_edges(figure: Figure, more: Mapping[str, str] | None = None) -> None:
@@ -182,19 +157,23 @@ def draw_parses(
 ) -> Path:
     """Draw trees over words below each other: gold edges above the words, found ones below them.
 
-    Args:
-        parses: title, words, and gold and found edges, (L, L) with entry ij for i -> j, of each.
-        heading: of the picture.
-        path: the picture.
-        room: for how many words there is room at least.
-        aside: words whose found edges do not count, with what the legend says of these.
+    Each has a title, words, and gold and found edges, (L, L) with entry ij for i -> j. There is room for at least
+    `room` words. Found edges of the words in `aside` do not count; the legend says what these are.
     """
     figure = Figure(figsize=(13, 2.9 * len(parses) + 0.7), layout="constrained")
     aside, axes = aside or {}, figure.subplots(len(parses), 1, squeeze=False)[:, 0]
     for axis, (title, words, *graphs) in zip(axes, parses, strict=True):
         gold, found = ({(int(a), int(b)) for a, b in graph.nonzero()} for graph in graphs)
-        draw_parse(axis, words, gold, found, {(a, b) for a, b in found if aside.keys() & {words[a], words[b]}})
-        axis.set_xlim(-0.8, max(room, len(words)) - 0.2)
+        apart = {(a, b) for a, b in found if aside.keys() & {words[a], words[b]}}
+        for place, word in enumerate(words):
+            axis.text(place, 0, word, ha="center", va="center", family="monospace", fontsize=10)
+        draw_arcs(axis, gold, 1, INK, linewidth=1.6)
+        draw_arcs(axis, apart, -1, LIGHT, linewidth=0.8)
+        draw_arcs(axis, gold - found, -1, MISSED, linewidth=1.2, linestyle=DASHED)
+        draw_arcs(axis, found - gold - apart, -1, FALSE, linewidth=1.6, linestyle=BROKEN)
+        draw_arcs(axis, found & gold, -1, CORRECT, linewidth=2.0)
+        axis.set(xlim=(-0.8, max(room, len(words)) - 0.2), ylim=(-4.2, 4.2))
+        axis.set_axis_off()
         axis.set_title(title, fontsize=10, loc="left")
     explain_edges(figure, {"gold": INK, **dict.fromkeys(aside.values(), LIGHT)})
     figure.suptitle(heading, fontsize=12)

@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import Tensor
 
 import sstricks as sst
-from sstricks.recipes.drawing import CORRECT, INK, draw_nodes, save_figure, visible
+from sstricks.recipes.drawing import CORRECT, INK, draw_arcs, draw_nodes, save_figure, visible
 from sstricks.recipes.harness.files import write_section
 from sstricks.solvers import look_up
 
@@ -96,7 +96,7 @@ def draw_panels(points: Mapping[str, Tensor], paint: Paint, size: tuple[float, f
 def exhibits() -> list[Exhibit]:
     """One for each structure, in the order of the guide."""
     review = ["pours", "a", "deep", "amber", "with", "a", "sweet", "malty", "nose", "and", "a", "dry", "finish"]
-    people, tasks = ("Ada", "Ben", "Cleo", "Dan", "Eve"), ("cook", "wash", "shop", "sweep", "rest")
+    marked, ranks = sentence(review), bars(tuple("ABCDE"), 5)
     n, parsed, heads = len(review), ("root", "she", "reads", "old", "maps", "daily"), (-1, 2, 0, 4, 2, 2)
     trees, rooted = sst.SpanningTree.complete(7), sst.Arborescence.complete(6)
     projective = sst.ProjectiveArborescence(len(parsed))
@@ -108,25 +108,23 @@ def exhibits() -> list[Exhibit]:
     alignments = sst.Path.alignment(4, 4)
     matched = torch.tensor([[3.0 * (a == b) for b in "PAHT"] for a in "PATH"]).double()
     moves = torch.stack([torch.nn.functional.pad(matched, (0, 1, 0, 1)), *torch.zeros(2, 5, 5).double()], -1)
-    directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, filled=(0,))
+    columns = torch.stack([torch.arange(10) // 5 * 3, -(torch.arange(10) % 5)], -1).double()
+    matching = graph(torch.cartesian_prod(torch.arange(5), torch.arange(5, 10)).T, columns, "ABCDE12345")
+    directed = graph(rooted.edges, circle(6), "rABCDE", directed=True, bend=0.13, root=0)
     plausible = sst.Gumbel(2 * gold.double())  # so that the parse makes some sense
     return [
         Exhibit("one-hot", sst.OneHot(5), bars(("bus", "tram", "bicycle", "taxi", "on foot")), (2.3, 2.0)),
         Exhibit("subset", sst.Subset(5), things, (2.3, 2.0), sst.Logistic(log_odds)),
-        Exhibit("k-subset", sst.KSubset(n, 4), sentence(review), (10.5, 0.62)),
+        Exhibit("k-subset", sst.KSubset(n, 4), marked, (10.5, 0.62)),
         Exhibit("bounded-subset", sst.BoundedSubset(5, 1, 3), things, (2.3, 2.0), sst.Logistic(log_odds + 1.5)),
-        Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), sentence(review), (10.5, 0.62), pairs),
+        Exhibit("chain-k-subset", sst.ChainKSubset(n, 4), marked, (10.5, 0.62), pairs),
         Exhibit("path", alignments, edit_graph(alignments, "PATH", "PAHT"), (2.5, 2.3), sst.Gumbel(moves.flatten())),
-        Exhibit("permutahedron", sst.Permutahedron(5), bars(people, 5), (2.3, 2.0), regularizer=sst.Euclidean()),
-        Exhibit(
-            "matching", sst.Matching(5), bipartite(people, tasks), (2.35, 2.1), regularizer=sst.CategoricalEntropy()
-        ),
+        Exhibit("permutahedron", sst.Permutahedron(5), ranks, (2.3, 2.0), regularizer=sst.Euclidean()),
+        Exhibit("matching", sst.Matching(5), matching, (2.35, 2.1), regularizer=sst.CategoricalEntropy()),
         Exhibit("spanning-tree", trees, graph(trees.edges, circle(7), "ABCDEFG"), (2.5, 2.3)),
         Exhibit("arborescence", rooted, directed, (2.5, 2.3)),
         Exhibit("projective-arborescence", projective, arcs(projective.edges, parsed), (2.75, 1.45), plausible),
-        Exhibit(
-            "linear-oracle", phrases, sentence(review), (10.5, 0.62), dull, sst.Euclidean(), solver=sst.FrankWolfe()
-        ),
+        Exhibit("linear-oracle", phrases, marked, (10.5, 0.62), dull, sst.Euclidean(), solver=sst.FrankWolfe()),
     ]
 
 
@@ -146,33 +144,24 @@ def draw_regularizers(folder: Path) -> Path:
 # ----------------------------------------------------------------------------------------------- how points look
 
 
+def told(x: Tensor, is_utility: bool) -> list[str]:
+    """The numbers that stand beside bars and below words."""
+    return [f"{value:+z.1f}" if is_utility else f"{value:.2f}" for value in x.tolist()]
+
+
 def bars(names: Sequence[str], most: float = 1) -> Paint:
     """Named items, each with a bar as long as its coordinate, of at most this, and its number."""
 
     def paint(axis: Axes, x: Tensor, is_utility: bool) -> None:
-        values = x.tolist()
+        lengths, color = (x.tolist(), INK) if is_utility else ([most] * len(names), "#EEEEEE")
+        drawn = axis.barh(names, lengths, height=0.62, color=color)
+        axis.bar_label(drawn, told(x, is_utility), padding=3, fontsize=8)
         if is_utility:
-            reach = 1.45 * max(map(abs, values))
-            axis.set_xlim(-reach, reach)
-            axis.barh(names, values, height=0.62, color=INK)
             axis.axvline(0, color="#8A8A8A", linewidth=0.8)
         else:
-            axis.set_xlim(0, 1.28 * most)
-            axis.barh(names, [most] * len(names), height=0.62, color="#EEEEEE")
-            axis.barh(names, values, height=0.62, color=CORRECT)
-        for place, value in enumerate(values):
-            right = value >= 0
-            axis.annotate(
-                f"{value:+z.1f}" if is_utility else f"{value:.2f}",
-                (value, place) if is_utility else (most, place),
-                (3 if right else -3, 0),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                va="center",
-                fontsize=8,
-            )
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_xticks([])
+            axis.barh(names, x.tolist(), height=0.62, color=CORRECT)
+        axis.margins(x=0.3)
+        axis.set(ylim=(len(names) - 0.5, -0.5), xticks=[])
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0, labelsize=9)
 
@@ -205,66 +194,36 @@ def sentence(words: Sequence[str]) -> Paint:
             items, pairs = x[:n], x[n:].clamp(min=0)
             height = (items - items.min()) / (items.max() - items.min())
             shade = torch.cat([height, pairs / max([1.0, *pairs.tolist()])]) * 0.45
-        widths = [len(word) + 3.2 for word in words]
-        left = [sum(widths[:i]) for i in range(n)]
-        for i, (word, alpha, value) in enumerate(zip(words, shade.tolist(), x.tolist(), strict=False)):
+        end = 0.0
+        bridges = [*shade[n:].tolist(), *[0.0] * n]  # none after the last word, and none where there are no pairs
+        for word, number, alpha, bridge in zip(words, told(x, is_utility), shade.tolist(), bridges, strict=False):
+            begin, end = end, end + len(word) + 3.2
             box = {"facecolor": (*to_rgb(color), alpha), "edgecolor": "#DDDDDD", "linewidth": 0.8, "zorder": 2}
-            axis.add_patch(Rectangle((left[i] + 0.75, 0.42), widths[i] - 1.5, 0.44, **box))
-            ink, middle = "#FFFFFF" if alpha > 0.55 and not is_utility else INK, left[i] + widths[i] / 2
+            axis.add_patch(Rectangle((begin + 0.75, 0.42), end - begin - 1.5, 0.44, **box))
+            ink, middle = "#FFFFFF" if alpha > 0.55 and not is_utility else INK, (begin + end) / 2
             axis.annotate(word, (middle, 0.63), ha="center", va="center", fontsize=10, color=ink, zorder=3)
-            number = f"{value:+z.1f}" if is_utility else f"{value:.2f}"
             axis.annotate(number, (middle, 0.2), ha="center", va="center", fontsize=7.5)
-        for edge, alpha in zip(left[1:], shade[n:].tolist(), strict=False):
-            bridge = {"linewidth": 7, "solid_capstyle": "butt", "zorder": 1}
-            axis.plot([edge - 0.75, edge + 0.75], [0.64, 0.64], color=(*to_rgb(color), alpha), **bridge)
-        axis.set_xlim(0, sum(widths))
-        axis.set_ylim(0, 1)
+            line = {"linewidth": 7, "solid_capstyle": "butt", "zorder": 1, "alpha": bridge}
+            axis.plot([end - 0.75, end + 0.75], [0.64, 0.64], color=color, **line)
+        axis.set(xlim=(0, end), ylim=(0, 1))
         axis.set_axis_off()
 
     return paint
 
 
-def bipartite(rows: Sequence[str], columns: Sequence[str]) -> Paint:
-    """Two columns of names, and lines between them as wide and as dark as their coordinates."""
-    pairs = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(len(columns))).T
-
-    def draw(axis: Axes, weights: Tensor, color: str) -> None:
-        left, right = ([1 - (i + 0.5) / len(names) for i in range(len(names))] for names in (rows, columns))
-        for i, j, weight, width, alpha in seen(pairs, weights.flatten()):
-            line = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 1 + weight}
-            axis.plot([0, 1], [left[i], right[j]], color=color, **line)
-        for x, places, names, side in ((0, left, rows, "right"), (1, right, columns, "left")):
-            axis.scatter([x] * len(places), places, s=34, color="#FFFFFF", edgecolors=INK, linewidths=1.1, zorder=3)
-            for y, name in zip(places, names, strict=True):
-                offset = (-6 if side == "right" else 6, 0)
-                axis.annotate(name, (x, y), offset, textcoords="offset points", ha=side, va="center", fontsize=8.5)
-        axis.set_xlim(-0.62, 1.62)
-        axis.set_ylim(0, 1)
-        axis.set_axis_off()
-
-    return weighted(draw)
-
-
 def graph(
-    edges: Tensor,
-    places: Tensor,
-    names: Sequence[str],
-    *,
-    directed: bool = False,
-    bend: float = 0.0,
-    filled: Sequence[int] = (),
+    edges: Tensor, places: Tensor, names: Sequence[str], directed: bool = False, bend: float = 0, root: int = -1
 ) -> Paint:
     """Nodes in the plane, and edges as wide and as dark as their coordinates; those that bend tell there from back."""
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
-        at = places.tolist()
-        for a, b, weight, width, alpha in seen(edges, weights):
-            arrow = {"arrowstyle": ARROW, "shrinkA": 7, "shrinkB": 8, "linewidth": 0.7 * width}
-            line = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": width}
-            shape = {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
-            shape |= arrow if directed else line
-            axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, zorder=1 + weight / 2, **shape))
-        draw_nodes(axis, places, names, filled)
+        at, ends = places.tolist(), (7, 8) if directed else (0, 0)
+        for a, b, weight, width, alpha in seen(edges, weights.flatten()):
+            shape = {"arrowstyle": ARROW if directed else "-", "shrinkA": ends[0], "shrinkB": ends[1]}
+            shape |= {"connectionstyle": f"arc3,rad={bend}", "mutation_scale": 5 + 7 * weight}
+            shape |= {"linewidth": 0.7 * width if directed else width, "zorder": 1 + weight / 2}
+            axis.add_patch(FancyArrowPatch(at[a], at[b], color=color, alpha=alpha, **shape))
+        draw_nodes(axis, places, names, root)
 
     return weighted(draw)
 
@@ -283,15 +242,11 @@ def arcs(edges: Tensor, words: Sequence[str]) -> Paint:
 
     def draw(axis: Axes, weights: Tensor, color: str) -> None:
         for head, dependent, weight, width, alpha in seen(edges, weights):
-            # An arc ends at the middle of a word and begins beside it, so that none looks like a continued one.
-            start, rad = (head + 0.22, -0.6) if dependent > head else (head - 0.22, 0.6)
-            shape = {"arrowstyle": ARROW, "connectionstyle": f"arc3,rad={rad}", "mutation_scale": 4 + 5 * weight}
-            shape |= {"shrinkA": 1, "shrinkB": 0, "linewidth": 0.65 * width, "zorder": 1 + weight}
-            axis.add_patch(FancyArrowPatch((start, 0), (dependent, 0), color=color, alpha=alpha, **shape))
+            style = {"linewidth": 0.65 * width, "alpha": alpha, "zorder": 1 + weight}
+            draw_arcs(axis, [(head, dependent)], 1, color, **style)
         for node, word in enumerate(words):
-            axis.annotate(word, (node, -0.14), ha="center", va="top", fontsize=7.5)
-        axis.set_xlim(-0.5, len(words) - 0.5)
-        axis.set_ylim(-0.5, 1.9)
+            axis.annotate(word, (node, 0), ha="center", va="center", fontsize=7.5)
+        axis.set(xlim=(-0.5, len(words) - 0.5), ylim=(-0.4, 2.4))
         axis.set_axis_off()
 
     return weighted(draw)
@@ -318,17 +273,15 @@ def best_phrases(u: Tensor) -> Tensor:
 
 def table_of_pairs() -> str:
     """The table of structures and regularizers in Markdown, and why some pairs have no solver."""
-    regularizers = (
-        *(sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.TsallisEntropy),
-        *(sst.SeparableRegularizer, sst.ExponentialFamilyEntropy),
-    )
-    public = [getattr(sst, name) for name in sorted(sst.__all__)]
-    classes = [one for one in public if isinstance(one, type) and issubclass(one, sst.Structure)]
-    structures = [one for one in classes if not inspect.isabstract(one)]
+    regularizers = (sst.Euclidean, sst.CategoricalEntropy, sst.BinaryEntropy, sst.TsallisEntropy)
+    regularizers += (sst.SeparableRegularizer, sst.ExponentialFamilyEntropy)
+    classes = [getattr(sst, name) for name in sorted(sst.__all__) if inspect.isclass(getattr(sst, name))]
+    structures = [one for one in classes if issubclass(one, sst.Structure) and not inspect.isabstract(one)]
+    methods = ("_log_partition", "_sample")
     head = ("structure", *(f"`{f.__name__}`" for f in regularizers), "`log_partition`, `entropy`", "`sample`")
     rows, reasons = [head, ("---",) * len(head)], []
     for structure in structures:
-        cells = []
+        cells = [f"`{structure.__name__}`"]
         for f in regularizers:
             known = look_up(structure, f)
             if known.solver is not None:
@@ -338,7 +291,6 @@ def table_of_pairs() -> str:
                 reasons += ["", f"`{structure.__name__}` with `{f.__name__}`: {known.reason}."]
             else:
                 cells.append("on request" if issubclass(f, sst.SeparableRegularizer) else "–")
-        for method in ("_log_partition", "_sample"):
-            cells.append("exact" if getattr(structure, method) is not getattr(sst.Structure, method) else "–")
-        rows.append((f"`{structure.__name__}`", *cells))
+        own = (getattr(structure, method) is not getattr(sst.Structure, method) for method in methods)
+        rows.append((*cells, *("exact" if exact else "–" for exact in own)))
     return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), *reasons]) + "\n"

@@ -1,8 +1,8 @@
 """`sst plot`: learning curves, searches at a glance, and what trained models do, side by side."""
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -10,18 +10,19 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 import tyro
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from rich.console import Console
 
-from sstricks.recipes.drawing import COLORS, FALSE, INK, PICTURES, STYLES, finish_axis, focus, save_figure
+from sstricks.recipes.drawing import COLORS, FALSE, PICTURES, STYLES, finish_axis, focus, save_figure
 from sstricks.recipes.harness.commands import Flag, recipe_class, recipe_of, say
 from sstricks.recipes.harness.files import RunError, check_new_files
 from sstricks.recipes.harness.metrics import column, read_metrics
-from sstricks.recipes.harness.recipe import Model, Recipe
+from sstricks.recipes.harness.recipe import Recipe
 from sstricks.recipes.table import NOT_COMPARED, Cell, Paths, Record, Tabulation, find_runs, tabulate
 
 
@@ -54,16 +55,13 @@ def groups_of(tables: Sequence[Tabulation]) -> list[Group]:
         fewer = [other for other in telling if other != part]
         if len({tuple(labels[other] for other in fewer) for labels in names}) == len(names):
             telling = fewer
-    groups = []
-    for number, (labels, cell) in enumerate(zip(names, cells, strict=True)):
-        name = ", ".join(filter(None, dict.fromkeys(labels[part] for part in telling or [-2])))
-        line, color = divmod(number, len(COLORS))
-        groups.append(Group(name, cell, COLORS[color], STYLES[line % len(STYLES)]))
-    return groups
+    looks = ((color, style) for style in itertools.cycle(STYLES) for color in COLORS)
+    told = (", ".join(filter(None, dict.fromkeys(labels[part] for part in telling or [-2]))) for labels in names)
+    return [Group(name, cell, *look) for name, cell, look in zip(told, cells, looks, strict=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plot(ABC):
+class _Plot:
     experiment: ClassVar[str | None] = None
 
     runs: Paths
@@ -80,9 +78,8 @@ class _Plot(ABC):
         self.draw(recipe, groups_of(tabulate(recipe, records)), console)
         say(console, f"Picture: {self.out}")
 
-    @abstractmethod
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
-        """Write the picture."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,41 +92,35 @@ class PlotCurves(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         layout = recipe.layout()
         metric, better = layout.validation, min if layout.falls else max
-        drawn: list[tuple[Group, list[tuple[list[float], list[float]]]]] = []
+        figure = Figure(figsize=(9.2, 5.2), layout="constrained")
+        axis, handles, bests, points, count = figure.subplots(), [], [], [], 0
         for group in groups:
             curves = [column(read_metrics(one.folder), metric.name) for one in group.records if one.folder is not None]
             curves = [(steps, [metric.scale * value for value in values]) for steps, values in curves if steps]
-            drawn += [(group, curves)] if curves else []
-        if not drawn:
+            if not curves:
+                continue
+            best = better(curves, key=lambda curve: better(curve[1]))
+            look: dict[str, Any] = {"color": group.color, "linestyle": group.style}
+            for steps, values in curves:
+                points += values
+                axis.plot(steps, values, **look, linewidth=0.9, alpha=0.45)
+            axis.plot(*best, **look, linewidth=2.2, zorder=3)
+            bests.append(better(best[1]))
+            axis.plot(best[0][best[1].index(bests[-1])], bests[-1], "o", color=group.color, markersize=6, zorder=4)
+            label = f"{group.name} ({len(curves)} runs)" if len(curves) > 1 else group.name
+            handles.append(Line2D([], [], **look, linewidth=2.2, label=label))
+            count += len(curves)
+        if not handles:
             raise RunError(
                 "found no learning curves, expected run folders with a metrics.jsonl that has a line at least. "
                 "Results from JSON files have none."
             )
-        figure = Figure(figsize=(9.2, 5.2), layout="constrained")
-        axis, handles, bests = figure.subplots(), [], []
-        for group, curves in drawn:
-            best = better(range(len(curves)), key=lambda i: better(curves[i][1]))
-            for i, (steps, values) in enumerate(curves):
-                heavy: dict[str, Any] = (
-                    {"linewidth": 2.2, "zorder": 3} if i == best else {"linewidth": 0.9, "alpha": 0.45}
-                )
-                axis.plot(steps, values, color=group.color, linestyle=group.style, **heavy)
-            steps, values = curves[best]
-            bests.append(better(values))
-            axis.plot(steps[values.index(bests[-1])], bests[-1], "o", color=group.color, markersize=6, zorder=4)
-            label = f"{group.name} ({len(curves)} runs)" if len(curves) > 1 else group.name
-            handles.append(Line2D([], [], color=group.color, linestyle=group.style, linewidth=2.2, label=label))
-        count = sum(len(curves) for _, curves in drawn)
         finish_axis(axis, f"{layout.subject}: learning curves of {count} {'run' if count == 1 else 'runs'}")
-        focus(axis, [value for _, curves in drawn for _, values in curves for value in values], bests)
+        focus(axis, points, bests)
         axis.set_ylabel(f"{metric.heading}, {'lower' if layout.falls else 'higher'} is better")
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=max(1, 105 // max(len(str(handle.get_label())) + 6 for handle in handles)),
-            frameon=False,
-            title="heavy: the best run, dot: its best checkpoint" if count > len(drawn) else "dot: the best checkpoint",
-        )
+        dot = "heavy: the best run, dot: its best checkpoint" if count > len(handles) else "dot: the best checkpoint"
+        columns = max(1, 105 // max(len(str(handle.get_label())) + 6 for handle in handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, title=dot)
         save_figure(figure, self.out)
 
 
@@ -140,83 +131,72 @@ class PlotParallel(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         layout = recipe.layout()
         metric, defaults = layout.validation, {field.name: field.default for field in dataclasses.fields(recipe)}
-        finished = [
-            (metric.scale * value, {**defaults, **record.facts})
-            for group in groups
-            for record in group.cell.ranked
-            if (value := record.score(metric.name)) is not None
-        ]
-        diverged = [{**defaults, **record.facts} for group in groups for record in group.cell.diverged]
+        scored, lost = [], []
+        for cell in (group.cell for group in groups):
+            scored += [(one.score(metric.name), {**defaults, **one.facts}) for one in cell.ranked]
+            lost += [{**defaults, **one.facts} for one in cell.diverged]
+        finished = [(metric.scale * value, facts) for value, facts in scored if value is not None]
         if len(finished) < 2:
             raise RunError(f"found {len(finished)} finished runs, expected at least 2 to compare. Name more folders.")
         finished.sort(key=lambda one: one[0], reverse=layout.falls)  # the best last
-        everything = [facts for _, facts in finished] + diverged
+        everything = [facts for _, facts in finished] + lost
         names = [name for name in defaults if name not in NOT_COMPARED]
         varied = [name for name in names if len({repr(facts[name]) for facts in everything}) > 1]
         if not varied:
             raise RunError("found runs that differ in their seeds only, expected some hyperparameter to vary.")
-        scales = [scale_of([facts[name] for facts in everything]) for name in varied]
         figure = Figure(figsize=(max(6.4, 1.75 * len(varied) + 2.2), 5.2), layout="constrained")
         axis, colors = figure.subplots(), colormaps["viridis_r" if not layout.falls else "viridis"]
+        axis.set(xlim=(-0.55, len(varied) - 0.7), ylim=(0, 1), yticks=[], xticks=range(len(varied)))
+        axis.set_xticklabels([name.replace("_", " ") for name in varied], fontsize=10)
+        axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=12)
+        axis.spines[:].set_visible(False)
+        heights = [heights_on(axis, i, [facts[name] for facts in everything]) for i, name in enumerate(varied)]
+        lines = np.stack(heights, axis=1)
         values = np.array([value for value, _ in finished])
         low, high = np.quantile(values, (0, 0.9) if layout.falls else (0.1, 1))
         norm = Normalize(low, high if high > low else low + 1, clip=True)
-
-        def line(facts: Mapping[str, Any], **style: Any) -> None:
-            heights = [scale.places[repr(facts[name])] for name, scale in zip(varied, scales, strict=True)]
-            axis.plot(range(len(varied)), heights, **style)
-
+        for order, (value, line) in enumerate(zip(values, lines, strict=False)):
+            axis.plot(line, color=colors(norm(value)), linewidth=1.6, alpha=0.8, zorder=2 + order / len(values))
         dashed: Any = {"color": FALSE, "linewidth": 1.1, "linestyle": (0, (4, 3))}
-        for facts in diverged:
-            line(facts, **dashed)
-        for order, (value, facts) in enumerate(finished):
-            line(facts, color=colors(norm(value)), linewidth=1.6, alpha=0.8, zorder=2 + order / len(finished))
+        for line in lines[len(values) :]:
+            axis.plot(line, **dashed)
         best: Any = {"color": colors(norm(values[-1])), "linewidth": 3.4, "marker": "o"}
-        line(finished[-1][1], **best, zorder=3, path_effects=[Stroke(linewidth=6, foreground="white"), Normal()])
-        for place, (name, scale) in enumerate(zip(varied, scales, strict=True)):
-            axis.plot([place, place], [0, 1], color=INK, linewidth=1.1, zorder=4)
-            for text, height in scale.marks:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
-                axis.text(place - 0.08, height, text, ha="right", va="center", fontsize=9, zorder=5, bbox=box)
-            kind = "\n(log)" if scale.log else ""
-            axis.text(place, 1.06, name.replace("_", " ") + kind, ha="center", va="bottom", fontsize=10)
-        axis.set_xlim(-0.55, len(varied) - 0.7)
-        axis.set_ylim(-0.05, 1.22)
-        axis.set_axis_off()
+        edge = [Stroke(linewidth=6, foreground="white"), Normal()]
+        axis.plot(lines[len(values) - 1], **best, zorder=3, path_effects=edge, clip_on=False)
         axis.set_title(f"{layout.subject}: {len(finished)} runs by validation {layout.selected_by}", fontsize=13)
         extend = "max" if layout.falls else "min"
         figure.colorbar(ScalarMappable(norm, colors), ax=axis, label=metric.heading, extend=extend, shrink=0.8)
         chosen = ", ".join(f"{name.replace('_', ' ')} {_short(finished[-1][1][name])}" for name in varied)
         handles = [Line2D([], [], label=f"best: {chosen}", **best)]
-        if diverged:
-            handles.append(Line2D([], [], label=f"diverged ({len(diverged)})", **dashed))
+        if lost:
+            handles.append(Line2D([], [], label=f"diverged ({len(lost)})", **dashed))
         figure.legend(handles=handles, loc="outside lower center", frameon=False)
         save_figure(figure, self.out)
 
 
-class Scale(NamedTuple):
-    """Where values are on a vertical axis, from 0 to 1: numbers by size or logarithm, everything else one by one."""
+def heights_on(axis: Axes, place: int, values: Sequence[Any]) -> np.ndarray:
+    """Draw an axis for a hyperparameter, and say where its values are on it, from 0 to 1.
 
-    places: Mapping[str, float]  # by repr
-    marks: Sequence[tuple[str, float]]
-    log: bool = False
-
-
-def scale_of(values: Sequence[Any]) -> Scale:
-    """Numbers above 0 that differ by a large factor get a logarithmic scale; few values are marked one by one."""
+    Few values, and words, are at equal distances; numbers that differ by a large factor have a logarithmic scale.
+    """
+    own = axis.twinx()
     distinct = {repr(value): value for value in values}
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct.values())
     order = sorted(distinct, key=distinct.__getitem__ if numbers else None)
-    first, last = distinct[order[0]], distinct[order[-1]]
-    if not numbers or len(order) <= 6:
-        places = {name: i / max(1, len(order) - 1) for i, name in enumerate(order)}
-        return Scale(places, [(_short(distinct[name]), height) for name, height in places.items()])
-    log = first > 0 and last > 8 * first
-    norm = (LogNorm if log else Normalize)(first, last)
-    powers = [10.0**power for power in range(-12, 13)] if log else []
-    marked = [first, *(power for power in powers if 0.08 < norm(power) < 0.92), last]
-    places = {name: float(norm(value)) for name, value in distinct.items()}
-    return Scale(places, [(_short(value), float(norm(value))) for value in marked], log)
+    low, high = distinct[order[0]], distinct[order[-1]]
+    if numbers and len(order) > 6:
+        own.set_yscale("log" if 0 < 8 * low < high else "linear")
+        own.set_ylim(low, high)
+    else:
+        own.set_yticks(range(len(order)), [_short(distinct[name]) for name in order])
+        own.set_ylim(0, max(1, len(order) - 1))
+        values = [order.index(repr(value)) for value in values]
+    own.spines["right"].set_position(("data", place))
+    own.spines[["left", "top", "bottom"]].set_visible(False)
+    own.tick_params(labelsize=9)
+    for text in own.get_yticklabels():
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
+    return (own.transScale + own.transLimits).transform([(0, value) for value in values])[:, 1]
 
 
 def _short(value: Any) -> str:
@@ -234,9 +214,7 @@ class PlotLayout(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.nri import draw_layouts
 
-        data = ("data_seed", "graph_nodes", "num_frames", "train_examples", "valid_examples", "test_examples")
-        models: Any = trained_models(groups, console, data)
-        draw_layouts(models, self.out, self.graphs)
+        draw_layouts(trained_models(groups, console), self.out, self.graphs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +228,7 @@ class PlotParses(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.listops import draw_parses
 
-        data = ("data_seed", "train_examples", "valid_examples", "test_examples")
-        models: Any = trained_models(groups, console, data)
-        models = {name: (recipe, model) for name, (recipe, model) in models.items() if recipe.edges is not None}
+        models = {name: one for name, one in trained_models(groups, console).items() if one[0].edges is not None}
         if not models:
             raise RunError("found LSTMs only, expected runs with edges: an LSTM has no parses. Name other folders.")
         draw_parses(models, self.out, self.example)
@@ -269,30 +245,26 @@ class PlotWords(_Plot):
     def draw(self, recipe: type[Recipe], groups: Sequence[Group], console: Console) -> None:
         from sstricks.recipes.l2x import draw_words, explain
 
-        models: Any = trained_models(groups, console, ())
-        draw_words(explain(models, self.review), self.out)
+        draw_words(explain(trained_models(groups, console), self.review), self.out)
 
 
-def trained_models(groups: Sequence[Group], console: Console, data: Sequence[str]) -> dict[str, tuple[Recipe, Model]]:
-    """Of each group, the best run that has a checkpoint; the runs must agree in the fields that make their data."""
+def trained_models(groups: Sequence[Group], console: Console) -> dict[str, tuple[Any, Any]]:
+    """Recipe and model of the best run with a checkpoint in each group; they must be of the same generated data."""
+    from sstricks.recipes.harness.run import chosen_recipe
     from sstricks.recipes.harness.training import best_checkpoint, load_best
 
-    found = {}
+    found: dict[str, tuple[Recipe, Path]] = {}
     for group in groups:
-        for one in group.records:
-            if one.folder and best_checkpoint(one.folder).exists():
-                recipe = recipe_of(one.folder)
-                if recipe.restarts > 1:
-                    recipe = recipe.of_restart(one.facts.get("restart", 0))
-                found[group.name] = recipe, one.folder
-                break
+        folders = (one.folder for one in group.records if one.folder and best_checkpoint(one.folder).exists())
+        if folder := next(folders, None):
+            found[group.name] = chosen_recipe(recipe_of(folder), folder), folder
     missing = [group.name or "these runs" for group in groups if group.name not in found]
     if not found:
         raise RunError("found no checkpoint, expected folders of runs. Results from JSON files have none.")
     if missing:
         say(console, f"Left out for want of a checkpoint: {', '.join(missing)}.")
-    for name in data:
-        values = {repr(getattr(recipe, name)): folder for recipe, folder in found.values()}
+    for name in ("data_seed", "graph_nodes", "num_frames", "train_examples", "valid_examples", "test_examples"):
+        values = {repr(getattr(recipe, name, None)): folder for recipe, folder in found.values()}
         if len(values) > 1:
             listed = " and ".join(f"{value} ({folder})" for value, folder in list(values.items())[:2])
             raise RunError(f"{name} is {listed}, expected runs on the same data. Name folders of one kind only.")

@@ -8,36 +8,27 @@ record: whatever is killed, the same command continues, nothing finished is lost
 import importlib.util
 import json
 import logging
-import math
 import os
 import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 import sstricks
-from sstricks.recipes.harness.commands import Flag, parse, say
-from sstricks.recipes.harness.files import (
-    FolderInUseError,
-    RunError,
-    differences,
-    hold,
-    read_object,
-    refuse_foreign_files,
-    write_json,
-)
-from sstricks.recipes.harness.recipe import DivergedError, Recipe, clock, fold_in, number
+from sstricks.recipes.harness import files
+from sstricks.recipes.harness.commands import Flag, check_least, parse, say
+from sstricks.recipes.harness.files import RunError
+from sstricks.recipes.harness.recipe import DivergedError, Recipe, clock, fold_in
 
 # Read when Ray is imported: it sends no statistics, leaves Ctrl-C to us, and its workers are as nice as the command.
 os.environ.update(
@@ -83,8 +74,8 @@ class Trial:
     @property
     def state(self) -> str:
         """finished, diverged, stopped (by ASHA) or unfinished."""
-        files = {"finished": "result.json", "diverged": "diverged.json", "stopped": "stopped.json"}
-        return next((state for state, file in files.items() if (self.path / file).exists()), "unfinished")
+        files = {"result": "finished", "diverged": "diverged", "stopped": "stopped"}
+        return next((state for file, state in files.items() if (self.path / f"{file}.json").exists()), "unfinished")
 
 
 def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
@@ -92,22 +83,17 @@ def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: C
     if importlib.util.find_spec("ray") is None:
         raise RunError("a sweep needs ray, which is not installed. Run: pip install 'sstricks[sweep]'")
     recipe, options, given = parse(cls, SweepOptions, prog, words)
-    for option, found, least in (
-        ("--trials", options.trials, 1),
-        ("--jobs", options.jobs, 1),
-        ("--max-failures", options.max_failures, 0),
-    ):
-        if found is not None and found < least:
-            raise RunError(f"{option} is {found}, expected at least {least}: pass a larger number.")
+    check_least(1, trials=options.trials, jobs=options.jobs)
+    check_least(0, max_failures=options.max_failures)
     out, trials, failures = options.out.resolve(), [], {}
-    with hold(out):
+    with files.hold(out):
         drawn = draw_trials(recipe, given, out, options.trials)
         for index, values in enumerate(drawn[: options.trials]):
-            trials.append(Trial(index, out / f"trial-{index:03d}", values, replace(recipe, **values)))
             try:
-                trials[-1].recipe.check()
-            except ValueError as error:
+                one = recipe.from_json({**recipe.to_json(), **values})
+            except (TypeError, ValueError) as error:
                 raise RunError(f"trial {index}: {error}") from None
+            trials.append(Trial(index, out / f"trial-{index:03d}", values, one))
         unfinished = [trial for trial in trials if trial.state == "unfinished"]
         if len(drawn) > len(trials):
             say(console, f"{out}: the sweep has {len(drawn)} trials, of which these are the first {len(trials)}.")
@@ -140,42 +126,33 @@ def draw_trials(recipe: Recipe, given: frozenset[str], out: Path, count: int) ->
     file, drawn = out / "sweep.json", []
     if file.exists():
         remedy = "Restore the file, or choose another --out."
-        content = read_object(file, remedy, configuration=dict, ranges=dict, trials=list)
-        flat = [
-            {**one["configuration"], **{f"the range of {name}": text for name, text in one["ranges"].items()}}
+        content = files.read_object(file, remedy, configuration=dict, ranges=dict, trials=list)
+        there, here = (
+            one["configuration"] | {f"the range of {name}": text for name, text in one["ranges"].items()}
             for one in (content, plan)
-        ]
-        if different := differences(*flat):
+        )
+        if different := files.differences(there, here):
             raise RunError(
                 f"--out {out}: the sweep in the folder is another one: {different}. "
                 "Nothing in it was touched. Repeat the command that started it, or choose another --out."
             )
         drawn = content["trials"]
-        for index, values in enumerate(drawn):
-            if not isinstance(values, dict) or values.keys() != {"seed", *space}:
-                expected = sorted({"seed", *space})
-                raise RunError(f"{file}: found {values!r} for trial {index}, expected values of {expected}. {remedy}")
     else:
-        refuse_foreign_files(out, {".lock"}, "sweep")
-    missing = range(len(drawn), count)
-    if missing:
-        for trial in missing:
+        files.refuse_foreign_files(out, {".lock"}, "sweep")
+    if len(drawn) < count:
+        for trial in range(len(drawn), count):
             values = {"seed": fold_in(recipe.seed, "sweep", trial) % 2**31}
             for name, domain in space.items():
                 state = np.random.RandomState(fold_in(recipe.seed, "sweep", trial, name) % 2**32)
                 value = domain.sample(random_state=state)
                 values[name] = float(f"{value:.4g}") if isinstance(value, float) else value
             drawn.append(values)
-        write_json(file, {"version": sstricks.__version__, **plan, "trials": drawn})
+        files.write_json(file, {"version": sstricks.__version__, **plan, "trials": drawn})
     return drawn
 
 
 def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, str]:
-    """Train trials with Ray Tune until all are finished, stopped, diverged or have failed too often.
-
-    Returns:
-        Why a trial could not be trained, by its index.
-    """
+    """Train trials with Ray Tune until all are finished, stopped or diverged; why the others failed, by their index."""
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
@@ -184,23 +161,21 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
         """Says at once that ASHA ended a trial, since this command may be killed before the others end."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            ours, report = by_index[trial.config["trial"]], trial.last_result or {}
-            if ours.state == "unfinished" and not report.get("refused"):
-                write_json(ours.path / "stopped.json", {"step": report.get("step"), "by": "ASHA"})
+            ours = by_index[trial.config["trial"]]
+            if ours.state == "unfinished":
+                files.write_json(ours.path / "stopped.json", {"step": trial.last_result.get("step"), "by": "ASHA"})
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told at the end, once
-    recipe, by_index = trials[0].recipe, {trial.index: trial for trial in trials}
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    for left_behind in trials[0].path.parent.glob(".ray-tune-*"):  # by a command that was killed
+    recipe, by_index, out = trials[0].recipe, {trial.index: trial for trial in trials}, trials[0].path.parent
+    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    for left_behind in out.glob(".ray-tune-*"):  # by a command that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
     try:
         host, _, port = (options.ray_address or "").rpartition(":")
         if host and port.isdecimal():  # Ray itself tries for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
-        if options.ray_address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=80 * 2**20, **quiet)
-        else:
-            ray.init(options.ray_address, **quiet)
+        more = {} if options.ray_address else here
+        ray.init(options.ray_address or "local", log_to_driver=False, configure_logging=False, **more)
     except (OSError, RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
         raise RunError(
@@ -214,7 +189,7 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
         share = {"cpu": whole_or_part(min(sum(cores) / jobs, max(cores)))}
         if gpus := ray.cluster_resources().get("GPU", 0.0):
             share["gpu"] = whole_or_part(min(gpus / jobs, 1.0))
-        threads = max(1, int(share["cpu"]))
+        train = tune.with_parameters(_train, trials=by_index, threads=max(1, int(share["cpu"])))
         asha = ASHAScheduler(
             time_attr="step",
             metric=recipe.monitor,
@@ -224,10 +199,10 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
             reduction_factor=2,
         )
         # All nodes of a cluster must see Tune's own files; on one machine they are kept off the disk of the results.
-        place = None if options.ray_address is None else trials[0].path.parent
+        place = out if options.ray_address else None
         with tempfile.TemporaryDirectory(prefix=".ray-tune-", dir=place, ignore_cleanup_errors=True) as scratch:
             found = tune.Tuner(
-                tune.with_resources(tune.with_parameters(_train, trials=by_index, threads=threads), share),
+                tune.with_resources(train, share),
                 param_space={"trial": tune.grid_search(sorted(by_index))},
                 tune_config=tune.TuneConfig(
                     scheduler=asha if options.asha else None, max_concurrent_trials=jobs, reuse_actors=True
@@ -236,9 +211,8 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=options.max_failures),
                     callbacks=[MarkStopped()],
-                    stop=lambda _, report: bool(report.get("refused")),
                     progress_reporter=tune.CLIReporter(
-                        metric_columns={"step": "step", recipe.monitor: recipe.monitor}, max_report_frequency=30
+                        metric_columns=["step", recipe.monitor], max_report_frequency=30
                     ),
                     verbose=1,
                 ),
@@ -247,12 +221,12 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
         ray.shutdown()
     failures: dict[int, str] = {}
     for result in found:
-        assert result.config is not None
-        trial, report = by_index[result.config["trial"]], result.metrics or {}
         if result.error is not None:
-            failures[trial.index] = _explained(trial, str(result.error))
-        elif report.get("refused"):
-            failures[trial.index] = report["refused"]
+            assert result.config is not None
+            trial, traceback = by_index[result.config["trial"]], str(result.error).strip()
+            file = out / f"error-{trial.index:03d}.txt"
+            file.write_text(traceback)
+            failures[trial.index] = f"{traceback.splitlines()[-1]} (see {file})"
     return failures
 
 
@@ -275,12 +249,11 @@ def _train(config: dict[str, int], *, trials: Mapping[int, Trial], threads: int)
         if metrics["step"] < trial.recipe.steps:  # after the last validation comes the test: nothing may stop it
             tune.report(metrics)
 
-    if refusal := train_trial(trial, report):
-        tune.report({"refused": refusal})
+    train_trial(trial, report)
 
 
-def train_trial(trial: Trial, report: Callable[[dict[str, Any]], object] | None = None) -> str:
-    """Train a trial from its last checkpoint to its end; if that is refused, say why: trying again would not help."""
+def train_trial(trial: Trial, report: Callable[[dict[str, Any]], object] | None = None) -> None:
+    """Train a trial from its last checkpoint to its end, or until it diverges."""
     from sstricks.recipes.harness.run import train
 
     end = time.monotonic() + 120
@@ -288,50 +261,31 @@ def train_trial(trial: Trial, report: Callable[[dict[str, Any]], object] | None 
         try:
             train(trial.recipe, trial.path, resume=True, report=report)
         except DivergedError as error:
-            write_json(trial.path / "diverged.json", {"reason": str(error)})
-        except FolderInUseError:  # by a process of a killed sweep, which is about to notice
+            files.write_json(trial.path / "diverged.json", {"reason": str(error)})
+        except files.FolderInUseError:  # by a process of a killed sweep, which is about to notice
             if time.monotonic() > end:
                 raise
             time.sleep(0.5)
             continue
-        except RunError as error:
-            return str(error)
-        except OSError as error:  # a full disk
-            return f"{trial.path}: {error.strerror or error}"
-        return ""
-
-
-def _explained(trial: Trial, failure: str) -> str:
-    """The last line of a traceback; the rest goes to a file."""
-    last = failure.strip().splitlines()[-1]
-    try:
-        (trial.path / "error.txt").write_text(failure)
-    except OSError:
-        return last
-    return f"{last} (see {trial.path / 'error.txt'})"
+        return
 
 
 def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     """A table of trials: hyperparameters, what was measured, and which of them is best in validation."""
-    from sstricks.recipes.harness.run import read_result  # Lightning takes seconds to load
+    from sstricks.recipes.harness.run import or_worst, read_result  # Lightning takes seconds to load
 
     recipe, metrics = trials[0].recipe, trials[0].recipe.layout().metrics
     results = {trial.index: read_result(trial.path) for trial in trials if trial.state == "finished"}
-    scores = {index: result[recipe.monitor] for index, result in results.items()}
-    best = max(scores, key=lambda index: -math.inf if scores[index] is None else scores[index], default=None)
-    searched = [name for name in trials[0].values if name != "seed"]
-    table = Table(title=f"{recipe.title}: {len(trials)} trials", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("trial", *searched, recipe.monitor, *(f"test {metric.heading}" for metric in metrics), "time"):
-        table.add_column(heading.replace("_", " ").replace("/", " "), justify="right", overflow="fold")
+    best = max(results, key=lambda index: or_worst(results[index][recipe.monitor]), default=None)
+    rows = []
     for trial in trials:
-        values, measured = [f"{trial.values[name]:g}" for name in searched], [trial.state]
-        if result := results.get(trial.index):
-            scaled = [(metric, result.get(metric.name)) for metric in metrics]
-            measured = [number(result[recipe.monitor], ".4g")]
-            measured += ["–" if value is None else metric.show(metric.scale * value) for metric, value in scaled]
-            measured.append(clock(result["seconds"]))
-        star = "* " if trial.index == best else ""
-        table.add_row(f"{star}{trial.index}", *values, *measured, style="bold" if star else "")
-    console.print(table)
+        result, star = results.get(trial.index, {}), "* " if trial.index == best else ""
+        score, seconds = result.get(recipe.monitor), result.get("seconds")
+        row = {"trial": f"{star}{trial.index}", **trial.values}
+        row[recipe.monitor] = trial.state if score is None else f"{score:.4g}"
+        row |= {f"test {metric.heading}": metric.show(result.get(metric.name)) for metric in metrics}
+        rows.append({**row, "time": "" if seconds is None else clock(seconds)})
+    shown = pd.DataFrame(rows).drop(columns="seed").to_string(index=False, line_width=console.width)
+    say(console, f"{recipe.title}: {len(trials)} trials\n{shown}")
     if best is not None:
         say(console, f"* Best by {recipe.monitor}, which alone selects: {trials[best].path}")

@@ -14,23 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 import tyro
 from rich.console import Console
-from rich.text import Text
 
-from sstricks.recipes.harness.commands import Flag, recipe_class, say
-from sstricks.recipes.harness.files import (
-    RunError,
-    check_metrics,
-    check_new_files,
-    read_json,
-    read_section,
-    write_atomically,
-    write_section,
-)
+from sstricks.recipes.harness import files
+from sstricks.recipes.harness.commands import Flag, recipe_class, rich_table, say
+from sstricks.recipes.harness.files import RunError
 from sstricks.recipes.harness.recipe import Facts, Label, Layout, Recipe
 
 # ------------------------------------------------------------------------------------------------- runs on disk
@@ -57,13 +50,13 @@ class Record:
     diverged: bool = False
 
     @classmethod
-    def of(cls, content: Mapping[str, Any], **more: Any) -> "Record":
+    def of(cls, content: Mapping[str, Any], *, diverged: bool = False, **more: Any) -> "Record":
         """Of the content of a `result.json`, or of a `config.json` if the run is not finished."""
         facts = {_RENAMED.get(name, name): value for name, value in content.items() if "/" not in name}
         if facts.get("experiment") in ("l2x", "listops"):  # which had no other once
             facts.setdefault("estimator", "sst")
-        more["diverged"] = bool(facts.pop("diverged", False)) or more.get("diverged", False)
-        return cls(facts, {name: value for name, value in content.items() if "/" in name}, **more)
+        metrics = {name: value for name, value in content.items() if "/" in name}
+        return cls(facts, metrics, diverged=bool(facts.pop("diverged", diverged)), **more)
 
     def score(self, metric: str) -> float | None:
         """The value of a metric, none if there is none or it is not finite."""
@@ -81,19 +74,14 @@ class Record:
 
 def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -> list[Record]:
     """The runs of an experiment (by default of the only one there) in folders and in JSON files, each once."""
-    if not paths:
-        raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
     found: list[Record] = []
     for path in paths:
-        if not path.exists():
-            raise RunError(f"{path}: found nothing there, expected a folder or a JSON file. Check the path.")
-        if path.is_dir() and (run := next(filter(_is_run, path.resolve().parents), None)):
-            raise RunError(f"{path}: it is part of the run {run}, such as one of its restarts. Name that run instead.")
-        records = list(_walk(path, set()) if path.is_dir() else _in_file(path))
+        found += (records := list(_walk(path, set())))
         if not records:
             kinds = "a folder that --out named in `sst train`, a folder of such folders, or a JSON file with results"
             raise RunError(f"{path}: found no run there, expected {kinds}. Name one of them.")
-        found += records
+    if not found:
+        raise RunError("found no PATH, expected folders of runs or JSON files with results. Name at least one.")
     counts = Counter(str(record.facts["experiment"]) for record in found)
     kinds = ", ".join(f"{count} of {name}" for name, count in sorted(counts.items()))
     if experiment is None and len(counts) > 1:
@@ -108,10 +96,9 @@ def find_runs(paths: Sequence[Path], experiment: str | None, console: Console) -
         if not record.identities & seen:
             kept.append(record)
         seen |= record.identities
-    if again := len(own) - len(kept):
-        say(console, f"Left out: {_runs(again)} given more than once.")
-    if others := len(found) - len(own):
-        say(console, f"Left out: {_runs(others)} of other experiments.")
+    for count, why in (len(own) - len(kept), "given more than once"), (len(found) - len(own), "of other experiments"):
+        if count:
+            say(console, f"Left out: {_runs(count)} {why}.")
     return kept
 
 
@@ -120,21 +107,29 @@ def _runs(count: int) -> str:
 
 
 def _walk(path: Path, seen: set[Path]) -> Iterator[Record]:
-    if path.resolve() in seen:  # by way of a link
+    if path.is_file():
+        content = files.read_json(path, _REMEDY)
+        if isinstance(content, dict):
+            content = [content] if "experiment" in content else list(content.values())
+        if not isinstance(content, list):
+            raise RunError(f"{path}: found {type(content).__name__}, expected results by name or in a list.")
+        yield from (Record.of(_checked(path, entry)) for entry in content)
+    if path.resolve() in seen or not path.is_dir():  # seen by way of a link
         return
     seen.add(path.resolve())
-    result, sweep = path / "result.json", path / "sweep.json"
     if _is_run(path):  # what is inside belongs to it
-        config = _checked(path / "config.json", read_json(path / "config.json", _REMEDY))
-        content = _checked(result, read_json(result, _REMEDY)) if result.is_file() else config
-        diverged = content is config and (path / "diverged.json").is_file()
-        yield Record.of(content, config=config, folder=path, diverged=diverged)
+        config, *result = (
+            _checked(file, files.read_json(file, _REMEDY))
+            for file in (path / "config.json", path / "result.json")
+            if file.is_file()
+        )
+        diverged = not result and (path / "diverged.json").is_file()
+        yield Record.of(*result or [config], config=config, folder=path, diverged=diverged)
         return
-    if sweep.is_file():
-        yield from _not_begun(sweep)
-    for inside in sorted(path.iterdir()):
-        if inside.is_dir() and not inside.name.startswith("."):
-            yield from _walk(inside, seen)
+    if (path / "sweep.json").is_file():
+        yield from _not_begun(path / "sweep.json")
+    for inside in sorted(path.glob("[!.]*/")):
+        yield from _walk(inside, seen)
 
 
 def _is_run(folder: Path) -> bool:
@@ -149,33 +144,22 @@ def _is_run(folder: Path) -> bool:
 
 
 def _not_begun(sweep: Path) -> Iterator[Record]:
-    content = read_json(sweep, _REMEDY)
+    content = files.read_json(sweep, _REMEDY)
     if not isinstance(content, dict) or not {"configuration", "trials"} <= content.keys():  # another program's
         return
-    trials = content["trials"]
-    if not (isinstance(trials, list) and all(isinstance(values, dict) for values in trials)):
+    if not isinstance(content["trials"], list):
         raise RunError(f"{sweep}: found no list of trials. {_REMEDY}")
-    for index, values in enumerate(trials):
+    for index, values in enumerate(content["trials"]):
         if not (sweep.parent / f"trial-{index:03d}" / "config.json").is_file():
             config = {**_checked(sweep, content["configuration"]), **values}
             yield Record.of(config, config=config)
-
-
-def _in_file(path: Path) -> Iterator[Record]:
-    content = read_json(path, _REMEDY)
-    if isinstance(content, dict):
-        content = [content] if "experiment" in content else list(content.values())
-    if not isinstance(content, list):
-        raise RunError(f"{path}: found {type(content).__name__}, expected results by name or in a list.")
-    for entry in content:
-        yield Record.of(_checked(path, entry))
 
 
 def _checked(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or "experiment" not in content:
         remedy = "expected what `sst train` writes to config.json or result.json. Name other files or folders."
         raise RunError(f"{path}: found something without the field 'experiment', {remedy}")
-    check_metrics(path, content, _REMEDY)
+    files.check_metrics(path, content, _REMEDY)
     return content
 
 
@@ -216,14 +200,13 @@ class Cell:
     diverged: Sequence[Record]
     unfinished: Sequence[Record]
     estimates: Mapping[str, tuple[float, ...]]  # value and, of several runs, error of the first of `ranked`, by metric
-    paper: Mapping[str, str]  # what the paper prints for such runs, see `published`
+    paper: Mapping[str, str]  # what the paper prints for such runs, see `published`, if it is to be shown
 
 
 @dataclass(frozen=True)
 class Tabulation:
     """A table filled with comparable runs."""
 
-    recipe: type[Recipe]
     layout: Layout
     title: str
     setup: Mapping[str, Any]  # what all runs have in common
@@ -231,8 +214,11 @@ class Tabulation:
     cells: Mapping[tuple[tuple[Label, ...], Label], Cell]  # by row and block, in the paper's order
 
 
-def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation]:
-    """Put runs into tables in the paper's order; those of different presets, data or sizes go into different ones."""
+def tabulate(recipe: type[Recipe], records: Sequence[Record], *, paper: bool = False) -> list[Tabulation]:
+    """Put runs into tables in the paper's order, with its figures if `paper` is true.
+
+    Runs of different presets, data or sizes go into different tables.
+    """
     layout = recipe.layout()
     defaults = {one.name: one.default for one in dataclasses.fields(recipe) if one.default is not MISSING}
     compared = [name for name in defaults if name not in layout.placing | layout.tuned | NOT_COMPARED]
@@ -257,31 +243,28 @@ def tabulate(recipe: type[Recipe], records: Sequence[Record]) -> list[Tabulation
         setups[key] = setup
         cells[key][place.row, place.block].append(record)
     tables = []
-    for key in sorted(cells):
+    for key, setup in sorted(setups.items()):
         others = [other for (title, _), other in setups.items() if title == key[0]]
-        apart = {name: value for name, value in setups[key].items() if any(one[name] != value for one in others)}
-        filled = {where: _cell(recipe, layout, cells[key][where], defaults) for where in sorted(cells[key])}
-        tables.append(Tabulation(recipe, layout, key[0].text, setups[key], apart, filled))
+        apart = {name: value for name, value in setup.items() if any(one[name] != value for one in others)}
+        filled = {where: _cell(recipe, layout, runs, defaults, paper) for where, runs in sorted(cells[key].items())}
+        tables.append(Tabulation(layout, key[0].text, setup, apart, filled))
     return tables
 
 
-def _cell(recipe: type[Recipe], layout: Layout, records: Sequence[Record], defaults: Facts) -> Cell:
+def _cell(recipe: type[Recipe], layout: Layout, records: Sequence[Record], defaults: Facts, paper: bool) -> Cell:
     scores = [record.score(recipe.monitor) for record in records]
     ranked = [records[i] for i in rank_by_score(scores) if scores[i] is not None]
     estimates = {}
-    for metric in layout.metrics:
-        values = [metric.scale * value for one in ranked if (value := one.score(metric.name)) is not None]
+    for name in (metric.name for metric in layout.metrics):
+        values = [value for one in ranked if (value := one.score(name)) is not None]
         if 1 < len(ranked) == len(values):
-            estimates[metric.name] = values[0], selection_error(values, selected_ranks(len(ranked)))
-        elif ranked and ranked[0].score(metric.name) is not None:
-            estimates[metric.name] = (values[0],)
+            estimates[name] = values[0], selection_error(values, selected_ranks(len(ranked)))
+        elif ranked and ranked[0].score(name) is not None:
+            estimates[name] = (values[0],)
     diverged = [one for one in records if one.diverged or (one.metrics and one.score(recipe.monitor) is None)]
     unfinished = [one for one in records if not one.metrics and not one.diverged]
     facts = {**defaults, **(ranked or records)[0].facts}
-    return Cell(facts, ranked, diverged, unfinished, estimates, published(recipe, layout, facts))
-
-
-# ------------------------------------------------------------------------------------------------ the paper's figures
+    return Cell(facts, ranked, diverged, unfinished, estimates, published(recipe, layout, facts) if paper else {})
 
 
 def published(recipe: type[Recipe], layout: Layout, facts: Facts) -> dict[str, str]:
@@ -302,55 +285,42 @@ def published(recipe: type[Recipe], layout: Layout, facts: Facts) -> dict[str, s
 # ---------------------------------------------------------------------------------------------------- as text
 
 
-class Grid(NamedTuple):
-    """A table as text."""
-
-    title: str
-    notes: str
-    frame: Any  # columns are pairs of block and heading; the index says which rows are our runs', and not the paper's
-    labels: int  # how many columns, at the left, are labels
-
-
-def grid_of(table: Tabulation, *, paper: bool) -> Grid:
-    """Write a table out; with `paper`, each row is followed by the paper's figures for it."""
-    import pandas as pd
-
-    layout, cells, blocks = table.layout, table.cells, sorted({block for _, block in table.cells})
-    metrics = layout.metrics
-    counted = len({len(cell.ranked) for cell in cells.values()}) > 1
-    headings = [metric.heading for metric in metrics] + ["Runs"] * counted
+def frame_of(table: Tabulation) -> pd.DataFrame:
+    """A table as text, with columns by block and heading; the index says which rows are ours, and not the paper's."""
+    layout, blocks = table.layout, sorted({block for _, block in table.cells})
+    counted = len({len(cell.ranked) for cell in table.cells.values()}) > 1
+    headings = [metric.heading for metric in layout.metrics] + ["Runs"] * counted
     columns = [("", name) for name in layout.rows] + [(block.text, name) for block in blocks for name in headings]
-    lines, ours, above = [], [], ()
-    for row in dict.fromkeys(row for row, _ in cells):
+    nothing = Cell({}, [], [], [], {}, {})
+    lines: list[tuple[bool, list[str]]] = []  # whether it is of our runs, and its texts
+    above = ()
+    for row in dict.fromkeys(row for row, _ in table.cells):
         same = next((i for i, (a, b) in enumerate(zip(above, row, strict=False)) if a != b), 0)
         above, line = row, ["" if i < same else label.text for i, label in enumerate(row)]
-        here = [cells.get((row, block)) for block in blocks]
+        here = [table.cells.get((row, block), nothing) for block in blocks]
         for cell in here:
-            estimates = cell.estimates if cell else {}
-            line += [_joined(map(metric.show, estimates.get(metric.name, ()))) for metric in metrics]
-            line += [str(len(cell.ranked)) if cell else ""] * counted
-        lines.append(line)
-        ours.append(True)
-        if printed := [cell for cell in here if cell and cell.paper] if paper else []:
+            line += [_joined(map(metric.show, cell.estimates.get(metric.name, ()))) for metric in layout.metrics]
+            line += [str(len(cell.ranked)) if cell is not nothing else ""] * counted
+        lines.append((True, line))
+        if printed := [cell for cell in here if cell.paper]:
             other = any(layout.other_data(cell.facts) for cell in printed)
             line = [""] * (len(row) - 1) + [f"paper, {printed[0].paper['table']}" + " (other data)" * other]
             for cell in here:
-                figures = cell.paper if cell else {}
-                pairs = ((metric.name, f"± {metric.name}") for metric in metrics)
-                line += [_joined(figures[name] for name in pair if name in figures) for pair in pairs]
+                pairs = ((metric.name, f"± {metric.name}") for metric in layout.metrics)
+                line += [_joined(cell.paper[name] for name in pair if name in cell.paper) for pair in pairs]
                 line += [""] * counted
-            lines.append(line)
-            ours.append(False)
-    frame = pd.DataFrame(lines, index=ours, columns=pd.MultiIndex.from_tuples(columns))
-    return Grid(table.title, " ".join(_caption(table, paper=paper)), frame, len(layout.rows))
+            lines.append((False, line))
+    ours, texts = zip(*lines, strict=True)
+    return pd.DataFrame(texts, index=ours, columns=pd.MultiIndex.from_tuples(columns))
 
 
 def _joined(numbers: Iterable[str]) -> str:
     return " ± ".join(numbers).replace("-", "−") or "–"
 
 
-def _caption(table: Tabulation, *, paper: bool) -> Iterator[str]:
-    cells = list(table.cells.values())
+def notes_of(table: Tabulation) -> str:
+    """What runs of a table have in common, what its numbers are, and which runs were left out."""
+    cells, several = list(table.cells.values()), table.layout.selected_by
     known = next((cell for cell in cells if cell.ranked), cells[0])
     counts = sorted({len(cell.ranked) for cell in cells})
     seeds = _ranges({int(record.facts.get("seed", 0)) for cell in cells for record in cell.ranked})
@@ -360,25 +330,24 @@ def _caption(table: Tabulation, *, paper: bool) -> Iterator[str]:
     said = [f"{setup[0].upper()}{setup[1:]}", f"runs per cell: {' to '.join(map(str, counts[:1] + counts[1:][-1:]))}"]
     said += [f"seeds: {seeds}"] if seeds else []
     said += [f"unlike in other tables of this title: {apart}"] if apart else []
-    yield "; ".join(said) + "."
+    notes = ["; ".join(said) + "."]
     if counts == [0]:
-        yield "No run has come to its end yet."
+        notes.append("No run has come to its end yet.")
     elif counts[-1] > 1:
-        yield f"Test metrics of the run with the best validation {table.layout.selected_by} in each cell ± the"
-        yield f"standard error of this selection, from {RESAMPLES:,} bootstrap resamples of the runs."
+        notes.append(f"Test metrics of the run with the best validation {several} in each cell ± the standard error")
+        notes.append(f"of this selection, from {RESAMPLES:,} bootstrap resamples of the runs.")
     if 1 in counts:
         only = "Cells with one run have" if counts[-1] > 1 else "Test metrics of one run a cell, so there is"
-        yield f"{only} no standard error."
-    kinds = (
-        ("not finished (waiting, running, interrupted or broken off)", sum(len(cell.unfinished) for cell in cells)),
-        ("diverged", sum(len(cell.diverged) for cell in cells)),
-    )
-    if left_out := [f"{_runs(count)} {kind}" for kind, count in kinds if count]:
-        yield f"Left out: {' and '.join(left_out)}."
-    if beside := [cell for cell in cells if cell.paper] if paper else []:
+        notes.append(f"{only} no standard error.")
+    unfinished, diverged = (sum(len(getattr(cell, kind)) for cell in cells) for kind in ("unfinished", "diverged"))
+    kinds = (unfinished, "not finished (waiting, running, interrupted or broken off)"), (diverged, "diverged")
+    if left_out := [f"{_runs(count)} {kind}" for count, kind in kinds if count]:
+        notes.append(f"Left out: {' and '.join(left_out)}.")
+    if beside := [cell for cell in cells if cell.paper]:
         printed = " and ".join(sorted({cell.paper["table"] for cell in beside}))
         caution = table.layout.caution(beside[0].facts)
-        yield f"Lines marked “paper”: {printed} of Paulus et al. (2020), {caution}."
+        notes.append(f"Lines marked “paper”: {printed} of Paulus et al. (2020), {caution}.")
+    return " ".join(notes)
 
 
 def _ranges(numbers: set[int]) -> str:
@@ -388,41 +357,35 @@ def _ranges(numbers: set[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
 
 
-def print_grid(console: Console, grid: Grid) -> None:
+def print_tabulation(console: Console, table: Tabulation) -> None:
     """Print a table with its notes; if there is no room for all blocks side by side, one below the other."""
-    from rich.table import Table as RichTable
+    frame, labels = frame_of(table), len(table.layout.rows)
+    columns = frame.columns[labels:]
 
-    labels, columns = grid.frame.columns[: grid.labels], grid.frame.columns[grid.labels :]
+    def shown(part: Any) -> Any:
+        headings = [f"{block}\n{heading}" if columns[0][0] else heading for block, heading in part.columns]
+        rows = [(None if ours else "dim italic", row) for ours, *row in part.itertuples()]
+        return rich_table(table.title, headings, rows, labels, no_wrap=True)
 
-    def table(frame: Any) -> RichTable:
-        shown = RichTable(title=Text(grid.title))
-        for place, (block, heading) in enumerate(frame.columns):
-            right: Any = {} if place < grid.labels else {"justify": "right", "no_wrap": True}
-            shown.add_column(Text(f"{block}\n{heading}" if columns[0][0] else heading), **right)
-        for ours, *row in frame.itertuples():
-            shown.add_row(*map(Text, row), style=None if ours else "dim italic")
-        return shown
-
-    everything, blocks = table(grid.frame), columns.unique(0)
-    unlimited = console.options.update(width=10_000)
-    if len(blocks) > 1 and console.measure(everything, options=unlimited).maximum > console.width:
-        console.print(*(table(grid.frame[[*labels, *columns[columns.get_loc(block)]]]) for block in blocks))
-    else:
-        console.print(everything)
-    console.print(grid.notes, highlight=False, markup=False)
+    parts, unlimited = [shown(frame)], console.options.update(width=10_000)
+    if console.measure(parts[0], options=unlimited).maximum > console.width:
+        blocks = [columns[columns.get_loc(block)] for block in columns.unique(0)]
+        parts = [shown(frame[[*frame.columns[:labels], *block]]) for block in blocks]
+    console.print(*parts)
+    console.print(notes_of(table), highlight=False, markup=False)
     console.print()
 
 
-def markdown(grids: Sequence[Grid]) -> str:
+def markdown(tables: Sequence[Tabulation]) -> str:
     """Tables in Markdown, each with its title above and its notes below."""
     parts = []
-    for grid in grids:
-        heads = [f"{block}: {heading}" if block else heading for block, heading in grid.frame.columns]
-        lines = [heads, ["---"] * grid.labels + ["---:"] * (len(heads) - grid.labels)]
-        for ours, *row in grid.frame.itertuples():
-            lines.append([cell if ours or not cell else f"*{cell}*" for cell in row])
+    for table in tables:
+        frame, labels = frame_of(table), len(table.layout.rows)
+        heads = [f"{block}: {heading}" if block else heading for block, heading in frame.columns]
+        lines = [heads, ["---"] * labels + ["---:"] * (len(heads) - labels)]
+        lines += [[cell if ours or not cell else f"*{cell}*" for cell in row] for ours, *row in frame.itertuples()]
         rows = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
-        title, notes = (text.replace("|", "\\|") for text in (grid.title, grid.notes))
+        title, notes = (text.replace("|", "\\|") for text in (table.title, notes_of(table)))
         parts.append("\n".join([f"**{title}**", "", *rows, "", notes, ""]))
     return "\n".join(parts)
 
@@ -435,26 +398,27 @@ _LATEX = str.maketrans(
 )
 
 
-def latex(grids: Sequence[Grid]) -> str:
+def latex(tables: Sequence[Tabulation]) -> str:
     """Tables for LaTeX with the package booktabs."""
+
+    def escaped(text: str) -> str:
+        return text.translate(_LATEX)
+
     parts = ["% needs \\usepackage{booktabs}"]
-    for grid in grids:
-        frame = grid.frame.map(lambda text: text.translate(_LATEX)).rename(columns=lambda text: text.translate(_LATEX))
-        theirs = (frame != "") & ~grid.frame.index.to_numpy()[:, None]
-        frame = frame.mask(theirs, r"\textit{" + frame + "}").reset_index(drop=True)
+    for table in tables:
+        frame, labels = frame_of(table).map(escaped).rename(columns=escaped), len(table.layout.rows)
+        italic = r"\textit{" + frame + "}"
+        frame = frame.mask((frame != "") & ~frame.index.to_numpy()[:, None], italic)
         if not any(block for block, _ in frame.columns):
             frame = frame.droplevel(0, axis="columns")
-        form = "l" * grid.labels + "r" * (frame.shape[1] - grid.labels)
-        caption = f"{grid.title}. {grid.notes}".translate(_LATEX)
-        style: Any = {"hrules": True, "multicol_align": "c", "position_float": "centering"}
-        parts.append(frame.style.hide(axis="index").to_latex(column_format=form, caption=caption, **style))
+        form, caption = "l" * labels + "r" * (frame.shape[1] - labels), escaped(f"{table.title}. {notes_of(table)}")
+        source = frame.to_latex(index=False, escape=False, column_format=form, caption=caption, multicolumn_format="c")
+        parts.append(source.replace(r"\caption", "\\centering\n\\caption"))
     return "\n".join(parts)
 
 
-def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
+def comma_separated(tables: Sequence[Tabulation]) -> str:
     """One line for each cell, with numbers in full, as comma-separated values."""
-    import pandas as pd
-
     lines = []
     for table in tables:
         layout = table.layout
@@ -465,18 +429,19 @@ def comma_separated(tables: Sequence[Tabulation], *, paper: bool) -> str:
             line |= {"unfinished": len(cell.unfinished), "diverged": len(cell.diverged)}
             line["seeds"] = " ".join(map(str, sorted({one.facts.get("seed", 0) for one in cell.ranked})))
             for metric in layout.metrics:
-                value, error, *_ = *cell.estimates.get(metric.name, ()), None, None
-                line |= {metric.heading: value, f"± {metric.heading}": error}
-            if paper:
-                other = ", other data" if layout.other_data(cell.facts) else ""
-                line["paper"] = f"{cell.paper['table']}{other}" if cell.paper else None
+                estimate = [metric.scale * number for number in cell.estimates.get(metric.name, ())]
+                line |= zip((metric.heading, f"± {metric.heading}"), (*estimate, None, None), strict=False)
+            if cell.ranked:
+                best = cell.ranked[0]
+                tuned = json.dumps({name: best.facts.get(name) for name in sorted(layout.tuned)})
+                line |= {"selected run": best.folder, "selected seed": best.facts.get("seed", 0)}
+                line["selected hyperparameters"] = tuned
+            line["setup"] = json.dumps(table.setup)
+            if cell.paper:
+                line["paper"] = cell.paper["table"] + ", other data" * layout.other_data(cell.facts)
                 for metric in layout.metrics:
                     line[f"paper {metric.heading}"] = cell.paper.get(metric.name)
                     line[f"paper ± {metric.heading}"] = cell.paper.get(f"± {metric.name}")
-            best = next(iter(cell.ranked), None)
-            tuned = best and {name: best.facts.get(name) for name in sorted(layout.tuned)}
-            line |= {"selected run": best and best.folder, "selected seed": best and best.facts.get("seed", 0)}
-            line |= {"selected hyperparameters": tuned and json.dumps(tuned), "setup": json.dumps(table.setup)}
             lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
@@ -514,30 +479,27 @@ class Table:
     """Which: what stands between the lines <!-- table: NAME --> and <!-- end -->."""
 
     def run(self, console: Console) -> None:
-        check_new_files(self.out, (".md", ".csv", ".tex", ".json"), force=self.force)
+        files.check_new_files(self.out, (".md", ".csv", ".tex", ".json"), force=self.force)
         if (self.into is None) != (self.section is None):
             what = "both or neither: a page and the NAME of a section <!-- table: NAME --> in it"
             raise RunError(f"--into is {self.into} and --section is {self.section}, expected {what}.")
-        if self.into is not None:
-            read_section(self.into, f"table: {self.section}", "--into")  # before the work
         records = find_runs(self.runs, self.experiment, console)
-        tables = tabulate(recipe_class(self.experiment), records)
-        grids = [grid_of(table, paper=self.paper) for table in tables]
-        for grid in grids:
-            print_grid(console, grid)
+        tables = tabulate(recipe_class(self.experiment), records, paper=self.paper)
+        for table in tables:
+            print_tabulation(console, table)
         contents = [{**one.metrics, **one.facts, **({"diverged": True} if one.diverged else {})} for one in records]
         formats = {
-            ".md": lambda: markdown(grids),
-            ".tex": lambda: latex(grids),
-            ".csv": lambda: comma_separated(tables, paper=self.paper),
+            ".md": lambda: markdown(tables),
+            ".tex": lambda: latex(tables),
+            ".csv": lambda: comma_separated(tables),
             ".json": lambda: json.dumps(contents, indent=1) + "\n",
         }
-        for path in self.out:
-            text = formats[path.suffix]().encode()
-            write_atomically(path, lambda file, text=text: file.write(text))
-        written = [str(path) for path in self.out]
+        written = []
         if self.into is not None:
-            write_section(self.into, f"table: {self.section}", markdown(grids), "--into")
+            files.write_section(self.into, f"table: {self.section}", markdown(tables), "--into")
             written.append(f"{self.into}, section {self.section}")
+        for path in self.out:
+            files.write_atomically(path, formats[path.suffix]().encode())
+            written.append(str(path))
         if written:
             console.print("Written:", *written, sep="\n  ", soft_wrap=True, highlight=False, markup=False)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import sstricks_cli as cli
@@ -14,7 +15,7 @@ from sstricks.recipes.harness.training import Training
 from sstricks.recipes.l2x import LearningToExplain
 from sstricks.recipes.listops import ListOps
 from sstricks.recipes.nri import GraphLayout
-from sstricks.recipes.plot import groups_of, scale_of
+from sstricks.recipes.plot import groups_of, heights_on
 from sstricks.recipes.table import Record, tabulate
 
 
@@ -137,18 +138,14 @@ def test_groups_differ_in_colour_or_line():
     assert len({(group.color, str(group.style)) for group in found}) == 15
 
 
-def test_scales_of_a_parallel_view():
-    log = scale_of([1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2])
-    assert log.log
-    assert [log.places[repr(value)] for value in (1e-4, 1e-3, 1e-2)] == pytest.approx([0, 0.5, 1])
-    assert [text for text, _ in log.marks] == ["0.0001", "0.001", "0.01"]
-    linear = scale_of([1.0, 1.1, 1.2, 1.3, 1.4, 1.8, 2.0])
-    assert not linear.log
-    assert linear.places["1.8"] == pytest.approx(0.8)
-    few = scale_of([0.0, 1e-4, 1e-6, 0.0])
-    assert [few.places[repr(value)] for value in (0.0, 1e-6, 1e-4)] == [0, 0.5, 1]
-    words = scale_of(["top-k", "independent", None, True])
-    assert set(words.places.values()) == {0, 1 / 3, 2 / 3, 1}
+def test_axes_of_a_parallel_view():
+    axis = Figure().subplots()
+    lr = [1e-4, 2e-4, 3e-4, 1e-3, 2e-3, 5e-3, 1e-2]
+    assert heights_on(axis, 0, lr)[[0, 3, 6]] == pytest.approx([0, 0.5, 1])  # logarithmic
+    assert heights_on(axis, 0, [1.0, 1.1, 1.2, 1.3, 1.4, 1.8, 2.0])[5] == pytest.approx(0.8)
+    assert heights_on(axis, 0, [0.0, 1e-4, 1e-6, 0.0]) == pytest.approx([0, 1, 0.5, 0])  # few
+    words = heights_on(axis, 0, ["top-k", "independent", None, True])
+    assert sorted(words) == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
 def untrained(recipe, folder):

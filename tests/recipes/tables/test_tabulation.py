@@ -6,11 +6,11 @@ import pytest
 
 from recipes.tables.made_up import l2x_result, listops_result, nri_result, unfinished
 from sstricks.recipes.harness.commands import recipe_class
-from sstricks.recipes.table import Record, grid_of, tabulate
+from sstricks.recipes.table import Record, frame_of, notes_of, tabulate
 
 
-def tables_of(*results):
-    return tabulate(recipe_class(results[0]["experiment"]), [Record.of(result) for result in results])
+def tables_of(*results, paper=False):
+    return tabulate(recipe_class(results[0]["experiment"]), [Record.of(result) for result in results], paper=paper)
 
 
 def cell_of(*results):
@@ -19,13 +19,9 @@ def cell_of(*results):
     return cell
 
 
-def notes_of(table):
-    return grid_of(table, paper=False).notes
-
-
-def lines_of(table, *, paper=False):
+def lines_of(table):
     """The rows as text, labels and values."""
-    return [tuple(row) for row in grid_of(table, paper=paper).frame.itertuples(index=False)]
+    return [tuple(row) for row in frame_of(table).itertuples(index=False)]
 
 
 def labels_of(table):
@@ -33,7 +29,7 @@ def labels_of(table):
 
 
 def blocks_of(table):
-    return list(dict.fromkeys(block for block, _ in grid_of(table, paper=False).frame.columns if block))
+    return list(dict.fromkeys(block for block, _ in frame_of(table).columns if block))
 
 
 def test_validation_selects_and_test_is_reported():
@@ -46,9 +42,9 @@ def test_validation_selects_and_test_is_reported():
     mean = (19 * 990 + 7 * 800 + 700) / 27  # P(rank) = 19/27, 7/27, 1/27
     error = math.sqrt((19 * 990**2 + 7 * 800**2 + 700**2) / 27 - mean**2)
     assert cell.estimates["test/elbo"] == (-990.0, pytest.approx(error, rel=0.01))
-    assert cell.estimates["test/edge_precision"][0] == 50.0
+    assert cell.estimates["test/edge_precision"][0] == 0.5
     cell = cell_of(l2x_result(0.4, mse=0.018, seed=0), l2x_result(0.6, mse=0.021, seed=1))
-    assert cell.estimates["test/mse"][0] == pytest.approx(2.1)
+    assert cell.estimates["test/mse"][0] == pytest.approx(0.021)
 
 
 @pytest.mark.parametrize("score", [None, math.nan, -math.inf])
@@ -90,7 +86,7 @@ def test_nri_has_the_layout_of_table_1_and_table_7():
     assert seventh.title == "Graph layout: score-function estimators, T = 10"
     assert longer.title == "Graph layout: score-function estimators, T = 20"
     columns = [(block, name) for block in ("T = 10", "T = 20") for name in ("ELBO", "Edge Prec.", "Edge Rec.")]
-    assert list(grid_of(first, paper=False).frame.columns) == [("", "Edge Distribution"), *columns]
+    assert list(frame_of(first).columns) == [("", "Edge Distribution"), *columns]
     assert labels_of(first) == [("Indep. Directed Edges",), ("E.F. Ent. Top |V| − 1",), ("Spanning Tree",)]
     assert labels_of(seventh) == [("Indep. Directed Edges",), ("Top |V| − 1",), ("Spanning Tree",)]
     assert blocks_of(seventh) == ["REINFORCE", "NVIL"]
@@ -173,14 +169,14 @@ def test_results_of_earlier_versions_are_read():
 
 
 def test_runs_a_cell_are_a_column_if_they_differ():
-    (table,) = tables_of(nri_result(seed=0), nri_result(seed=1), nri_result(edges="top-k", seed=0))
-    grid = grid_of(table, paper=True)
-    assert grid.frame.columns[-1] == ("T = 10", "Runs")
-    assert list(zip(grid.frame.index, [row[-1] for row in lines_of(table, paper=True)], strict=True)) == [
+    (table,) = tables_of(nri_result(seed=0), nri_result(seed=1), nri_result(edges="top-k", seed=0), paper=True)
+    frame, notes = frame_of(table), notes_of(table)
+    assert frame.columns[-1] == ("T = 10", "Runs")
+    assert list(zip(frame.index, [row[-1] for row in lines_of(table)], strict=True)) == [
         *((True, "1"), (False, ""), (True, "2"), (False, ""))
     ]
-    assert "runs per cell: 1 to 2; seeds: 0–1" in grid.notes
-    assert "Cells with one run have no standard error." in grid.notes
+    assert "runs per cell: 1 to 2; seeds: 0–1" in notes
+    assert "Cells with one run have no standard error." in notes
 
 
 def test_seeds_are_listed_or_counted():
@@ -198,9 +194,9 @@ def test_flipped_runs_have_a_row_of_their_own_with_its_chance():
 
 
 def test_the_papers_figures_stand_beside_comparable_runs_only():
-    (table,) = tables_of(nri_result(num_frames=30))
-    assert len(lines_of(table, paper=True)) == 1
-    assert "paper" not in grid_of(table, paper=True).notes
-    (table,) = tables_of(nri_result(num_frames=30), nri_result(num_frames=10))
-    assert lines_of(table, paper=True)[1] == ("paper, Table 1", "−1080 ± 110", "91 ± 3", "91 ± 3", "–", "–", "–")
-    assert "Table 1 of Paulus et al. (2020), 20 runs of 50,000 steps" in grid_of(table, paper=True).notes
+    (table,) = tables_of(nri_result(num_frames=30), paper=True)
+    assert len(lines_of(table)) == 1
+    assert "paper" not in notes_of(table)
+    (table,) = tables_of(nri_result(num_frames=30), nri_result(num_frames=10), paper=True)
+    assert lines_of(table)[1] == ("paper, Table 1", "−1080 ± 110", "91 ± 3", "91 ± 3", "–", "–", "–")
+    assert "Table 1 of Paulus et al. (2020), 20 runs of 50,000 steps" in notes_of(table)

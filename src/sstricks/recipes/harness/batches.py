@@ -8,8 +8,6 @@ from torch import Tensor
 
 from sstricks.recipes.harness.recipe import Split, fold_in
 
-EVALUATION_BATCH = 500
-
 
 class TrainingBatches:
     """The training batches from the present step to the next validation, which is what Lightning calls an epoch.
@@ -18,17 +16,11 @@ class TrainingBatches:
     lengths, a batch is of about equally long ones: a pass sorts them by length, equal ones at random, cuts them into
     batches, and takes these in random order.
 
-    Args:
-        split: the training examples.
-        batch_size: examples a step.
-        seed: of the order.
-        interval: steps between two validations.
-        step: how many steps were taken before.
+    `interval` is the number of steps between two validations, `step` how many were taken before.
     """
 
     def __init__(self, split: Split, batch_size: int, seed: int, interval: int, step: int = 0) -> None:
-        self.split, self.batch_size, self.seed, self.interval = split, batch_size, seed, interval
-        self.step = step
+        self.split, self.batch_size, self.seed, self.interval, self.step = split, batch_size, seed, interval, step
         self.rank, self.world_size = 0, 1
         self._pass, self._batches = -1, []
 
@@ -64,7 +56,7 @@ class TrainingBatches:
 class AllBatches:
     """All examples of a split once, for evaluations: in order, or the shortest first."""
 
-    def __init__(self, split: Split, batch_size: int = EVALUATION_BATCH) -> None:
+    def __init__(self, split: Split, batch_size: int = 500) -> None:
         lengths = getattr(split, "lengths", None)
         order = torch.arange(len(split)) if lengths is None else lengths.sort(stable=True).indices
         self.split, self.chosen = split, order.split(batch_size)

@@ -4,17 +4,19 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from sstricks.recipes import RECIPES
 from sstricks.recipes.harness.files import RunError
-from sstricks.recipes.harness.recipe import Metric, Recipe, clock
+from sstricks.recipes.harness.recipe import OTHER_VERSION, Recipe, clock
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 Options = TypeVar("Options")
@@ -49,10 +51,7 @@ def parse(
     """Read a recipe and other options from a command line.
 
     It is read twice: first to learn what the preset depends on, then with the preset's values as defaults, which is
-    what `--help` shows.
-
-    Returns:
-        The recipe, the options, and the names of the recipe's fields that were given.
+    what `--help` shows. Names of the recipe's fields that were given are returned too.
     """
     flat = (tyro.conf.OmitArgPrefixes,)
     without_help = [word for word in words if word not in ("-h", "--help")]
@@ -72,12 +71,17 @@ def parse(
     return command.experiment, command.run, given
 
 
+def check_least(least: int, **options: int | None) -> None:
+    """Raise if an option that was given is smaller."""
+    for name, found in options.items():
+        if found is not None and found < least:
+            raise RunError(f"--{name.replace('_', '-')} is {found}, expected at least {least}: pass a larger number.")
+
+
 def train_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
     """`sst train NAME`."""
     recipe, options, _ = parse(cls, TrainOptions, prog, words)
-    for option, found in (("--jobs", options.jobs), ("--devices", options.devices)):
-        if found is not None and found < 1:
-            raise RunError(f"{option} is {found}, expected at least 1: pass a larger number, or leave it out.")
+    check_least(1, jobs=options.jobs, devices=options.devices)
     # Torch's C++ warns of layers that are idle at some steps; processes that train together read this as they start.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
@@ -125,33 +129,34 @@ class Evaluate:
             say(console, "The run is not finished: this is its best checkpoint so far, and nothing was written.")
 
 
+def rich_table(
+    title: str, headings: Iterable[str], rows: Iterable[tuple[str | None, Sequence[str]]], labels: int, **numbers: Any
+) -> Table:
+    """Rows, each a style and its cells, under headings; columns after the first `labels` have the style `numbers`."""
+    table = Table(title=Text(title))
+    for place, heading in enumerate(headings):
+        table.add_column(Text(heading), **({} if place < labels else {"justify": "right", **numbers}))
+    for style, cells in rows:
+        table.add_row(*map(Text, cells), style=style)
+    return table
+
+
 def print_results(console: Console, cls: type[Recipe], results: Sequence[Mapping[str, Any]]) -> None:
     """The metrics of runs on the test split, named as in the paper's tables, and what chance scores."""
-    from rich.table import Table
-
     layout, chances = cls.layout(), {}
-    table = Table(title=f"{layout.subject}: test split")
-    table.add_column("run")
-    for heading in (*(metric.heading for metric in layout.metrics), "steps", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-
-    def shown(metric: Metric, value: float | None, nothing: str) -> str:
-        return nothing if value is None else metric.show(metric.scale * value)
-
-    def chance(result: Mapping[str, Any], metric: Metric) -> str:
-        return shown(metric, result[metric.name.replace("test/", "chance/")] if metric.chance else None, "")
-
+    rows: list[tuple[str | None, list[str]]] = []
     for result in results:
         place = layout.place(result)
         name = ", ".join(label.text for label in (*place.row, place.block) if label.text not in ("", "–"))
-        scores = (shown(metric, result[metric.name], "–") for metric in layout.metrics)
-        table.add_row(name, *scores, str(result["steps"]), clock(result["seconds"]))
-        chances.setdefault(tuple(chance(result, metric) for metric in layout.metrics), name)
-    table.add_section()
-    for values, name in chances.items():
-        if any(values):
-            table.add_row(f"chance, {name}" if len(chances) > 1 else "chance", *values, style="dim")
-    console.print(table)
+        scores = [metric.show(result[metric.name]) for metric in layout.metrics]
+        rows.append((None, [name, *scores, str(result["steps"]), clock(result["seconds"])]))
+        levels = ((metric, metric.name.replace("test/", "chance/")) for metric in layout.metrics)
+        chances.setdefault(tuple(metric.show(result[level]) if metric.chance else "" for metric, level in levels), name)
+    for levels, name in chances.items():
+        if any(levels):
+            rows.append(("dim", [f"chance, {name}" if len(chances) > 1 else "chance", *levels]))
+    headings = ["run", *(metric.heading for metric in layout.metrics), "steps", "time"]
+    console.print(rich_table(f"{layout.subject}: test split", headings, rows, 1, no_wrap=True))
     setup, first = layout.setup(results[0]), results[0]
     console.print(f"{setup[0].upper()}{setup[1:]}; seed {first['seed']}, one run each.", highlight=False)
 
@@ -164,10 +169,7 @@ def recipe_of(folder: Path) -> Recipe:
     name = config.get("experiment")
     try:
         if name not in RECIPES:
-            raise ValueError(
-                f"the configuration is of experiment {name!r}, expected one of {sorted(RECIPES)}: use the version of "
-                "sstricks that started the run."
-            )
+            raise ValueError(f"found experiment {name!r}, expected one of {sorted(RECIPES)}{OTHER_VERSION}")
         return recipe_class(str(name)).from_json(config)
     except ValueError as error:
         raise RunError(f"{folder / 'config.json'}: {error}") from None

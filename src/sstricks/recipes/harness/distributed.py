@@ -4,13 +4,54 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.layer_sync import LayerSync
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from sstricks.estimators import MovingAverage
 from sstricks.recipes.harness.batches import TrainingBatches
 from sstricks.recipes.harness.files import RunError, differences
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, part: Tensor) -> Tensor:
+        total = part.detach().clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, *grad: Tensor) -> Any:  # S = Σ p, L = Σ ℓ(S): ∂L/∂p is the sum of all ∂ℓ/∂S
+        return _Sum.apply(*grad)
+
+
+class _WholeBatchNorm(nn.BatchNorm1d):
+    # torch's SyncBatchNorm is for GPUs alone.
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        per_channel = (1, -1, *[1] * (input.dim() - 2))
+        others = [dim for dim in range(input.dim()) if dim != 1]
+        sums = torch.cat([input.sum(others), input.new_tensor([input.numel() // input.shape[1]])])
+        sums: Any = _Sum.apply(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        centred = input - mean.view(per_channel)
+        squares: Any = _Sum.apply(centred.square().sum(others))
+        variance = squares / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), share)
+            self.running_var.lerp_(variance.detach() * count / (count - 1), share)
+        normal = centred * (variance + self.eps).rsqrt().view(per_channel)
+        return normal * self.weight.view(per_channel) + self.bias.view(per_channel) if self.affine else normal
+
+
+class _WholeBatchAverage(MovingAverage):
+    @torch.no_grad()
+    def update(self, loss: Tensor) -> None:
+        sums: Any = _Sum.apply(torch.stack([loss.sum(), loss.new_tensor(loss.numel())]))
+        super().update(sums[0] / sums[1])
 
 
 class SharedBatches(DDPStrategy):
@@ -20,8 +61,17 @@ class SharedBatches(DDPStrategy):
     the batch. Evaluations are not shared: every process sees all examples and comes to the same metrics.
     """
 
+    def setup(self, trainer: Trainer) -> None:
+        """Make layers whose result depends on the other examples see those of all processes."""
+        whole = {nn.BatchNorm1d: _WholeBatchNorm, MovingAverage: _WholeBatchAverage}
+        for layer in self.model.modules() if self.model else ():
+            if type(layer) in whole:
+                layer.__class__ = whole[type(layer)]  # parameters, buffers and their names stay
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm):  # pyright: ignore[reportPrivateUsage]  # all kinds
+                raise TypeError(f"{type(layer).__name__} has no form for several processes, expected BatchNorm1d.")
+        super().setup(trainer)
+
     def process_dataloader(self, dataloader: object) -> object:
-        """Leave to this process its share of the training examples."""
         if isinstance(dataloader, TrainingBatches):
             dataloader.rank, dataloader.world_size = self.global_rank, self.world_size
         return dataloader
@@ -41,84 +91,9 @@ class SameCommand(Callback):
         self.config, self.step = config, step
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compare with the first process."""
         config, step = trainer.strategy.broadcast((self.config, self.step))
         if different := differences(config, self.config):
             raise RunError(f"this process was given another command than the first one: {different}.")
         if step != self.step:
-            raise RunError(
-                f"the first process goes on from step {step}, this one from {self.step}: --out must be the same folder "
-                "on all machines, in a file system that they share."
-            )
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: object, part: Tensor) -> Tensor:
-        return _sum(part)
-
-    @staticmethod
-    def backward(ctx: object, *grad: Tensor) -> Tensor:  # S = Σ p, L = Σ ℓ(S): ∂L/∂p is the sum of all ∂ℓ/∂S
-        return _sum(grad[0])
-
-
-class _WholeBatchNorm(nn.BatchNorm1d):
-    # torch's SyncBatchNorm is for GPUs alone.
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        self._check_input_dim(input)
-        per_channel = (1, -1, *[1] * (input.dim() - 2))
-        others = [dim for dim in range(input.dim()) if dim != 1]
-        sums = torch.cat([input.sum(others), input.new_tensor([input.numel() // input.shape[1]])])
-        sums = _SumOverProcesses.apply(sums)
-        assert isinstance(sums, Tensor)
-        count = sums[-1].detach()
-        mean = sums[:-1] / count
-        centred = input - mean.view(per_channel)
-        squares = _SumOverProcesses.apply(centred.square().sum(others))
-        assert isinstance(squares, Tensor)
-        variance = squares / count
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean.detach(), share)
-            self.running_var.lerp_(variance.detach() * count / (count - 1), share)
-        normal = centred * (variance + self.eps).rsqrt().view(per_channel)
-        return normal * self.weight.view(per_channel) + self.bias.view(per_channel) if self.affine else normal
-
-
-class _WholeBatchAverage(MovingAverage):
-    @torch.no_grad()
-    def update(self, loss: Tensor) -> None:
-        total, count = _sum(torch.stack([loss.sum(), loss.new_tensor(loss.numel())]))
-        super().update(total / count)
-
-
-_WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _WholeBatchNorm, MovingAverage: _WholeBatchAverage}
-
-
-class WholeBatchLayers(LayerSync):
-    """Makes layers whose result depends on the other examples see those of all processes."""
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Change the layers in place; parameters, buffers and their names stay."""
-        for layer in model.modules():
-            if type(layer) in _WHOLE:
-                layer.__class__ = _WHOLE[type(layer)]
-            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, _WholeBatchNorm):  # pyright: ignore[reportPrivateUsage]  # the base of all kinds
-                raise TypeError(f"{type(layer).__name__} has no form for several processes, expected BatchNorm1d.")
-        return model
-
-    def revert(self, model: nn.Module) -> nn.Module:
-        """Undo it."""
-        own = {whole: plain for plain, whole in _WHOLE.items()}
-        for layer in model.modules():
-            layer.__class__ = own.get(type(layer), type(layer))
-        return model
-
-
-def _sum(part: Tensor) -> Tensor:
-    total = part.detach().clone(memory_format=torch.contiguous_format)
-    torch.distributed.all_reduce(total)
-    return total
+            other = f"the first process goes on from step {step}, this one from {self.step}"
+            raise RunError(f"{other}: --out must be the same folder on all machines, in a file system that they share.")

@@ -20,24 +20,22 @@ class FolderInUseError(RunError):
     """Another process works in the folder."""
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace a file in one step, so that a process killed at any instant leaves the old bytes or the new ones."""
+def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Replace a file in one step, so that a process killed at any instant leaves the old bytes or the new ones.
+
+    The content is given, or written to an open file by a function.
+    """
     partial = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
     try:
         with naming(path):
             with partial.open("wb") as file:
-                write(file)
+                file.write(content) if isinstance(content, bytes) else content(file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager
@@ -52,8 +50,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_json(path: Path, content: Mapping[str, object] | list[Any]) -> None:
     """Write JSON atomically; NaN and infinities, which JSON does not have, are an error."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, f"{json.dumps(content, indent=2, allow_nan=False)}\n".encode())
 
 
 def read_json(path: Path, remedy: str) -> Any:
@@ -91,17 +88,13 @@ def hold(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
     except OSError as error:
-        raise RunError(
-            f"--out {path}: cannot write there ({error.strerror}). Choose a folder that you may create and write."
-        ) from None
+        raise RunError(f"--out {path}: cannot write there ({error.strerror}). Choose another folder.") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FolderInUseError(
-                f"--out {path}: another process is training in it. Wait for it, end it, or choose another folder."
-            ) from None
-        for left_behind in path.glob(f"{PARTIAL}*"):
+            raise FolderInUseError(f"--out {path}: another process is training in it. Wait for its end.") from None
+        for left_behind in (*path.glob(f"{PARTIAL}*"), *path.glob(f"checkpoints/{PARTIAL}*")):
             left_behind.unlink(missing_ok=True)
         yield
 
@@ -111,9 +104,7 @@ def refuse_foreign_files(path: Path, ours: Collection[str], kind: str) -> None:
     foreign = sorted(name for name in os.listdir(path) if name not in ours) if path.is_dir() else []
     if foreign:
         listed = ", ".join([*foreign[:3], *(["…"] if foreign[3:] else [])])
-        raise RunError(
-            f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new or an empty folder."
-        )
+        raise RunError(f"--out {path}: the folder is not empty ({listed}) and holds no {kind}. Choose a new folder.")
 
 
 def differences(there: Mapping[str, object], here: Mapping[str, object]) -> str:
@@ -138,29 +129,21 @@ def check_new_files(paths: Collection[Path], suffixes: Collection[str], *, force
             raise RunError(f"{where}: it exists and was not touched. Add --force to replace it, or name another.")
 
 
-def read_section(page: Path, name: str, option: str = "--page") -> str:
-    """What stands on a Markdown page between the lines `<!-- name -->` and `<!-- end -->`."""
-    return _section(page, name, option)[1].replace("\r\n", "\n")
-
-
 def write_section(page: Path, name: str, content: str, option: str = "--page") -> None:
-    """Replace that by whole lines, and not a byte else on the page."""
-    before, _, after = _section(page, name, option)
-    shown = content.replace("\n", "\r\n") if before.endswith("\r\n") else content
-    write_atomically(page, lambda file: file.write(f"{before}{shown}{after}".encode()))
-
-
-def _section(page: Path, name: str, option: str) -> tuple[str, str, str]:
+    """Replace the lines between `<!-- name -->` and `<!-- end -->` on a Markdown page, and not a byte else."""
     if not page.is_file():
         raise RunError(f"{option}: found no file {page}, expected a Markdown page.")
     try:
         text = page.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise RunError(f"{option}: {page} is not UTF-8 ({error}). Save it in that encoding, or name another.") from None
-    found = re.findall(rf"(?s)(.*<!-- {re.escape(name)} -->\r?\n)((?:(?!<!-- ).)*)(<!-- end -->.*)", text)
-    if len(found) != 1 or text.count(f"<!-- {name} -->") != 1:
+    begin = f"<!-- {name} -->"
+    found = re.findall(rf"(?s)(.*{re.escape(begin)}\r?\n)(?:(?!<!-- ).)*(<!-- end -->.*)", text)
+    if len(found) != 1 or text.count(begin) != 1:
         raise RunError(
-            f"{option}: found {text.count(f'<!-- {name} -->')} sections {name!r} in {page}, expected one line "
-            f"<!-- {name} --> and, below it, <!-- end -->. Put these two lines where the table belongs."
+            f"{option}: found {text.count(begin)} sections {name!r} in {page}, expected one line {begin} and, below "
+            "it, <!-- end -->. Put these two lines where the table belongs."
         )
-    return found[0]
+    before, after = found[0]
+    shown = content.replace("\n", "\r\n") if before.endswith("\r\n") else content
+    write_atomically(page, f"{before}{shown}{after}".encode())

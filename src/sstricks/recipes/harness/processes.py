@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
+from unittest.mock import patch
 
 import torch
 
@@ -29,24 +30,19 @@ def run_tasks(function: Callable[[Task], Outcome], tasks: Sequence[Task], jobs: 
     threads = max(1, torch.get_num_threads() // jobs)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when a process loads torch, before any code of ours runs
-    try:
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
-            futures = {pool.submit(function, task): task for task in tasks}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in multiprocessing.active_children():
-                    process.kill()  # checkpoints are atomic: there is nothing to clean up
-                raise
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+    with (
+        patch.dict(os.environ, OMP_NUM_THREADS=str(threads)),  # read when a process loads torch, before any of our code
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads,)) as pool,
+    ):
+        futures = {pool.submit(function, task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.kill()  # checkpoints are atomic: there is nothing to clean up
+            raise
 
 
 def _begin(threads: int) -> None:
@@ -69,7 +65,6 @@ def keep_freed_memory() -> None:
     Activations are allocated and freed at every step; the kernel clears and maps their pages anew each time, which can
     take longer than the arithmetic.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None:
         mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, the most that glibc takes
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

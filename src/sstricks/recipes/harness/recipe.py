@@ -26,7 +26,7 @@ import sstricks as sst
 from sstricks.recipes.harness.files import RunError
 
 Precision = Literal["float32", "bfloat16"]
-_OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
+OTHER_VERSION = ": use the version of sstricks that started the run, or restore the file."
 
 
 class DivergedError(RunError):
@@ -97,7 +97,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as a table shows it: values times `scale`, with so many `digits`; and whether chance's is known."""
+    """A metric as tables show it: times `scale`, with so many `digits`; and whether results have that of chance."""
 
     name: str
     heading: str
@@ -105,9 +105,9 @@ class Metric:
     scale: float = 1.0
     chance: bool = False
 
-    def show(self, value: float) -> str:
-        """A scaled value, with a minus sign instead of a hyphen."""
-        return f"{value:.{self.digits}f}".replace("-", "−")
+    def show(self, value: float | None) -> str:
+        """A value, with a minus sign instead of a hyphen; a dash if it was not measured or not finite."""
+        return "–" if value is None else f"{self.scale * value:.{self.digits}f}".replace("-", "−")
 
 
 class Place(NamedTuple):
@@ -268,16 +268,12 @@ class Recipe(ABC):
         self.check_range("restart_factor", least=2)
         decided = self.rounds[-1][0] if self.rounds else 0
         if decided > self.steps:
-            raise ValueError(
-                f"steps is {self.steps}, expected at least {decided}, which is what {self.restarts} restarts take to "
-                "tell apart: use more steps, fewer restarts or fewer restart_steps."
-            )
+            why = f"which is what {self.restarts} restarts take to tell apart"
+            raise ValueError(f"steps is {self.steps}, expected at least {decided}, {why}: use more, or fewer restarts.")
         for what, found in (("steps", self.steps), ("the length of the last restart", decided)):
             if found % self.valid_every:
-                raise ValueError(
-                    f"{what} is {found}, expected a multiple of valid_every={self.valid_every}: checkpoints are "
-                    "written at validations. Change either."
-                )
+                expected = f"a multiple of valid_every={self.valid_every}, since checkpoints are written at validations"
+                raise ValueError(f"{what} is {found}, expected {expected}: change either.")
 
     def check_positive(self, *names: str) -> None:
         """Raise unless these fields are above 0."""
@@ -289,13 +285,11 @@ class Recipe(ABC):
         """Raise unless these fields are from `least` to `most`, a number or another field, and smaller than `below`."""
         limit, told = (getattr(self, most), f"{most}={getattr(self, most)}") if isinstance(most, str) else (most, most)
         for name in names:
-            found, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            if not found >= least:
-                raise ValueError(f"{name} is {found}, expected at least {least}: pass a larger {option}.")
-            if not found <= limit:
-                raise ValueError(f"{name} is {found}, expected at most {told}: pass a smaller {option}.")
-            if not found < below:
-                raise ValueError(f"{name} is {found}, expected below {below}: pass a smaller {option}.")
+            found = getattr(self, name)
+            bounds = {f"at least {least}": found >= least, f"at most {told}": found <= limit}
+            bounds[f"below {below}"] = found < below
+            for expected in (bound for bound, holds in bounds.items() if not holds):
+                raise ValueError(f"{name} is {found}, expected {expected}: change --{name.replace('_', '-')}.")
 
     def lr_factor(self, step: int) -> float:
         """The learning rate at a step as a share of `lr`."""
@@ -331,12 +325,12 @@ class Recipe(ABC):
         given = {name: value for name, value in content.items() if name != "experiment"}
         unknown = given.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{_OTHER_VERSION}")
+            raise ValueError(f"the configuration has unknown fields {sorted(unknown)}{OTHER_VERSION}")
         try:
             recipe = TypeAdapter(cls).validate_json(json.dumps(given), strict=True)
         except ValidationError as error:
             told = "; ".join(f"{one['loc'][-1]} is {one['input']!r}: {one['msg']}" for one in error.errors())
-            raise ValueError(f"{told}{_OTHER_VERSION}") from None
+            raise ValueError(f"{told}{OTHER_VERSION}") from None
         recipe.check()
         return recipe
 

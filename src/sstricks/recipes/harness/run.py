@@ -6,24 +6,14 @@ the process may be killed at any instant: `resume` continues from the last check
 
 import json
 import math
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import sstricks
-from sstricks.recipes.harness.files import (
-    RunError,
-    check_metrics,
-    differences,
-    hold,
-    read_object,
-    refuse_foreign_files,
-    write_atomically,
-    write_json,
-)
+from sstricks.recipes.harness import files
+from sstricks.recipes.harness.files import RunError, hold, write_json
 from sstricks.recipes.harness.metrics import read_metrics
 from sstricks.recipes.harness.processes import run_tasks
 from sstricks.recipes.harness.recipe import DivergedError, Recipe, describe
@@ -54,35 +44,24 @@ def train(
     verbose: bool = False,
     report: Report | None = None,
 ) -> Result:
-    """Train a recipe in a folder to its end.
+    """Train a recipe to its end in a folder that is new or empty or, with `resume`, holds a run of the same recipe.
 
-    Args:
-        recipe: what to train.
-        folder: new or empty, or, with `resume`, that of the same recipe.
-        resume: whether to continue what is there.
-        devices: where to train.
-        jobs: restarts to train at the same time.
-        verbose: whether to show progress.
-        report: called with the metrics of each validation of the run itself, not of its restarts.
+    Up to `jobs` restarts are trained at the same time. `report` is called with the metrics of each validation of the
+    run itself, not of its restarts.
 
-    Returns:
-        The content of `result.json`; nothing in the processes of a cluster that only help the first one.
-
-    Raises:
-        RunError: if the folder cannot be used, or the training diverges.
+    Return the content of `result.json`; nothing in the processes of a cluster that only help the first one. A RunError
+    tells if the folder cannot be used, or the training diverges.
     """
     processes = cluster()
     count = processes[0] * processes[1] if processes else devices.count
     if count > recipe.batch_size:
-        raise RunError(
-            f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each: use "
-            "fewer devices or a larger --batch-size."
-        )
+        shared = f"{count} devices share the {recipe.batch_size} examples of a step, expected at most one for each"
+        raise RunError(f"{shared}: use fewer devices or a larger --batch-size.")
     if processes and recipe.restarts > 1:
         raise RunError(f"restarts is {recipe.restarts}, but several machines or processes share no restarts: pass 1.")
     if processes and processes[2] > 0:
         if not (folder / "result.json").exists():
-            fit(recipe, folder, devices)
+            fit(recipe, folder, devices, recipe.steps)
         return {}
     with hold(folder):
         if _begin(recipe, folder, resume=resume):
@@ -90,23 +69,16 @@ def train(
                 print(f"{folder}: this run is finished; nothing was trained.")
             return read_result(folder)
         if recipe.restarts > 1:
-            chosen = recipe.of_restart(_best_restart(recipe, folder, devices, jobs, verbose=verbose))
-        else:
-            chosen = recipe
-        fit(chosen, folder, devices, verbose=verbose, report=report)
+            _choose_restart(recipe, folder, devices, jobs, verbose=verbose)
+        fit(chosen_recipe(recipe, folder), folder, devices, recipe.steps, verbose=verbose, report=report)
         return _conclude(recipe, folder, devices)
 
 
 def evaluate_again(recipe: Recipe, folder: Path, devices: Devices = Devices()) -> tuple[Result, bool]:  # noqa: B008
-    """Test a run's best checkpoint; if the run is finished, write its result and pictures anew.
-
-    Returns:
-        The result, and whether the run is finished.
-    """
+    """Test a run's best checkpoint; if the run is finished, which is returned too, write result and pictures anew."""
     with hold(folder):
-        if (folder / "result.json").exists():
-            return _conclude(recipe, folder, devices), True
-        return _measure(recipe, folder, devices), False
+        finished = (folder / "result.json").exists()
+        return _conclude(recipe, folder, devices, write=finished), finished
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -118,66 +90,43 @@ def read_result(folder: Path) -> Result:
     """The content of a run's `result.json`; a RunError if the run is not finished or the file is damaged."""
     remedy = f"`sst evaluate {folder}` writes it anew."
     result = _read(folder, "result.json", "its run is not finished", remedy, steps=int, seconds=int | float)
-    check_metrics(folder / "result.json", result, remedy)
+    files.check_metrics(folder / "result.json", result, remedy)
     return result
 
 
 def _read(folder: Path, name: str, meaning: str, remedy: str, **fields: Any) -> dict[str, Any]:
     try:
-        return read_object(folder / name, remedy, **fields)
+        return files.read_object(folder / name, remedy, **fields)
     except (FileNotFoundError, NotADirectoryError):
-        raise RunError(
-            f"{folder}: it holds no {name}, so {meaning}. Name the folder that --out named in `sst train`."
-        ) from None
+        raise RunError(f"{folder}: it holds no {name}, so {meaning}. Name the folder that --out named.") from None
 
 
 def _begin(recipe: Recipe, folder: Path, *, resume: bool) -> bool:
     """Check that the run may begin or go on in the folder, and return whether it is finished already."""
     config = json.loads(json.dumps(recipe.to_json()))
     if not (folder / "config.json").exists():
-        refuse_foreign_files(folder, {".lock", "checkpoints"}, "run")
-        (folder / "checkpoints").mkdir(exist_ok=True)
+        files.refuse_foreign_files(folder, {".lock", "checkpoints"}, "run")
         write_json(folder / "config.json", config)
     elif not resume:
-        raise RunError(
-            f"--out {folder}: the folder already holds a run and nothing in it was touched. "
-            "Add --resume to continue that run, or choose another --out to start a new one."
-        )
-    elif different := differences(read_config(folder), config):
+        raise RunError(f"--out {folder}: the folder already holds a run. Add --resume to continue it, or name another.")
+    elif different := files.differences(read_config(folder), config):
         raise RunError(
             f"--out {folder}: the run in the folder has another configuration: {different}. "
             "Repeat the command that started it, or choose another --out."
         )
     (folder / "checkpoints").mkdir(exist_ok=True)
-    for left_behind in (folder / "checkpoints").glob(".partial-*"):
-        left_behind.unlink()
     return (folder / "result.json").exists()
 
 
-def _conclude(recipe: Recipe, folder: Path, devices: Devices) -> Result:
-    result = _measure(recipe, folder, devices)
-    chosen = _chosen(recipe, folder)
-    try:
-        chosen.draw(load_best(chosen, folder, devices.device), folder)
-    except Exception as error:  # a picture must not cost what was measured
-        write_json(folder / "result.json", result)
-        error.add_note(
-            f"The run is finished and its result is in {folder / 'result.json'}; pictures are missing, which "
-            f"`sst evaluate {folder}` draws."
-        )
-        raise
-    write_json(folder / "result.json", result)
-    return result
-
-
-def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
-    chosen = _chosen(recipe, folder)
-    metrics = evaluate(load_best(chosen, folder, devices.device), chosen.data().test, chosen.run_seed)
+def _conclude(recipe: Recipe, folder: Path, devices: Devices, *, write: bool = True) -> Result:
+    chosen = chosen_recipe(recipe, folder)
+    model = load_best(chosen, folder, devices.device)
+    metrics = evaluate(model, chosen.data().test, chosen.run_seed)
     outcome = recorded(folder)
     best = next((row for row in read_metrics(folder) if row["step"] == outcome["best_step"]), {})
     given_up = [i for i in range(recipe.restarts) if i != chosen.restart] if recipe.restarts > 1 else []
     rows = [read_metrics(_restart_folder(folder, index)) for index in given_up]
-    return {
+    result = {
         **{name: value if math.isfinite(value) else None for name, value in metrics.items()},
         **{name: value for name, value in best.items() if name.startswith("valid/")},
         **chosen.facts(),
@@ -188,9 +137,19 @@ def _measure(recipe: Recipe, folder: Path, devices: Devices) -> Result:
         "restarts": recipe.restarts,
         "seconds": round(outcome["seconds"] + sum(row[-1].get("seconds") or 0.0 for row in rows if row), 1),
     }
+    if write:
+        file = folder / "result.json"
+        try:
+            chosen.draw(model, folder)
+        except Exception as error:  # a picture must not cost what was measured
+            write_json(file, result)
+            error.add_note(f"Now its result is in {file}; pictures are missing, which `sst evaluate {folder}` draws.")
+            raise
+        write_json(file, result)
+    return result
 
 
-def _chosen(recipe: Recipe, folder: Path) -> Recipe:
+def chosen_recipe(recipe: Recipe, folder: Path) -> Recipe:
     survivor = read_restarts(folder)["survivor"] if recipe.restarts > 1 else None
     return recipe if survivor is None else recipe.of_restart(survivor)
 
@@ -208,10 +167,10 @@ def read_restarts(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {"scores": {}, "survivor": None}
     remedy = "Restore the file, or start a new run in another folder."
-    return read_object(file, remedy, scores=dict, survivor=int | None)
+    return files.read_object(file, remedy, scores=dict, survivor=int | None)
 
 
-def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, verbose: bool) -> int:
+def _choose_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, verbose: bool) -> None:
     record = read_restarts(folder)
     if record["survivor"] is None:
         alive = list(range(recipe.restarts))
@@ -230,25 +189,18 @@ def _best_restart(recipe: Recipe, folder: Path, devices: Devices, jobs: int, *, 
                     told = "diverged" if score is None else describe(measured[-1], recipe.shown)
                     print(f"{recipe.title}: restart {index} at step {steps}  {told}", flush=True)
             # Stable, so the lower number wins a tie.
-            alive.sort(key=lambda index: _or_worst(known[str(index)]), reverse=True)
+            alive.sort(key=lambda index: or_worst(known[str(index)]), reverse=True)
         record["survivor"] = alive[0]
         write_json(folder / "restarts.json", record)
     if not last_checkpoint(folder).exists():
         source = _restart_folder(folder, record["survivor"])
         # The last checkpoint comes last: as long as it is missing, all of this is done again.
-        _copy(best_checkpoint(source), best_checkpoint(folder))
-        _copy(source / "metrics.jsonl", folder / "metrics.jsonl")
-        _copy(last_checkpoint(source), last_checkpoint(folder))
-    return record["survivor"]
+        for file in (best_checkpoint(source), source / "metrics.jsonl", last_checkpoint(source)):
+            files.write_atomically(folder / file.relative_to(source), file.read_bytes())
 
 
-def _or_worst(score: float | None) -> float:
+def or_worst(score: float | None) -> float:
     return -math.inf if score is None else score
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file:
-        write_atomically(target, lambda copy: shutil.copyfileobj(file, copy))
 
 
 def _train_restart(task: tuple[Recipe, Path, int, int, Devices]) -> float | None:
@@ -258,12 +210,7 @@ def _train_restart(task: tuple[Recipe, Path, int, int, Devices]) -> float | None
     with hold(folder):
         _begin(one, folder, resume=True)
         try:
-            score = fit(one, folder, Devices(devices.accelerator, index=index % max(1, gpus)), steps=steps)
+            score = fit(one, folder, Devices(devices.accelerator, index=index % max(1, gpus)), steps)
         except DivergedError:
             return None
     return score if math.isfinite(score) else None
-
-
-def best_of(results: Sequence[Result], monitor: str) -> Result | None:
-    """The result that validation prefers; the first among equals."""
-    return max(results, key=lambda result: _or_worst(result[monitor]), default=None)

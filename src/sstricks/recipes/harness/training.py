@@ -1,6 +1,6 @@
 """One training: Lightning's loop, checkpoints that a kill cannot damage, metrics and progress."""
 
-import errno
+import io
 import logging
 import math
 import os
@@ -27,49 +27,37 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from sstricks.recipes.harness.batches import AllBatches, TrainingBatches
-from sstricks.recipes.harness.distributed import SameCommand, SharedBatches, WholeBatchLayers
-from sstricks.recipes.harness.files import RunError, naming, write_atomically
+from sstricks.recipes.harness.distributed import SameCommand, SharedBatches
+from sstricks.recipes.harness.files import RunError, write_atomically
 from sstricks.recipes.harness.metrics import MetricsLog
 from sstricks.recipes.harness.recipe import DivergedError, Model, Recipe, Split, clock, describe, fold_in
 
 Report = Callable[[dict[str, float]], object]
-_PATIENCE = timedelta(minutes=30)  # for machines that begin later
 for _name in ("lightning.pytorch", "lightning.fabric"):  # which announce devices and tips at level INFO
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a model is trained.
+    """Where a model is trained."""
 
-    Attributes:
-        accelerator: auto, cpu or gpu.
-        count: processes of this machine that train together, each on a device of its own.
-        index: of the GPU, for one process among several that train different models.
-    """
-
-    accelerator: str = "auto"
-    count: int = 1
-    index: int = 0
+    accelerator: str = "auto"  # or cpu, or gpu
+    count: int = 1  # processes of this machine that train together, each on a device of its own
+    index: int = 0  # of the GPU, for one process among several that train different models
 
     @property
     def device(self) -> torch.device:
-        """Where a single process works."""
         gpu = self.accelerator != "cpu" and torch.cuda.is_available()
         return torch.device("cuda", self.index) if gpu else torch.device("cpu")
 
 
 def cluster() -> tuple[int, int, int] | None:
     """Processes of a machine, machines, and this process's rank, if torchrun or SLURM started several processes."""
-    if TorchElasticEnvironment.detect():
-        environment, here = TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"])
-    elif SLURMEnvironment.detect():
-        environment = SLURMEnvironment()
-        here = environment.world_size() // int(os.environ["SLURM_NNODES"])
-    else:
-        return None
-    world = environment.world_size()
-    return (here, world // here, environment.global_rank()) if world > 1 else None
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind.detect() and (world := kind().world_size()) > 1:
+            here = os.environ.get("LOCAL_WORLD_SIZE") or world // int(os.environ["SLURM_NNODES"])
+            return int(here), world // int(here), kind().global_rank()
+    return None
 
 
 class Training(LightningModule):
@@ -83,7 +71,7 @@ class Training(LightningModule):
             self.model = recipe.model()
 
     def setup(self, stage: str) -> None:
-        """Silence what nothing of ours can change: Lightning 2.6 finds leaves in a way that torch 2.13 deprecates."""
+        # Nothing of ours can change it: Lightning 2.6 finds leaves in a way that torch 2.13 deprecates.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -93,43 +81,29 @@ class Training(LightningModule):
             loss, logged = self.model.loss(batch, self.global_step)
         except DivergedError as error:
             raise DivergedError(f"the training diverged at step {self.global_step}: {error}") from None
-        processes = distributed.get_world_size() if distributed.is_initialized() else 1
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in logged.items()},
             on_step=False,
             on_epoch=True,
-            batch_size=len(batch) * processes,  # Lightning rounds the mean of the processes' weights to an integer
+            # Lightning rounds the mean of the processes' weights to an integer.
+            batch_size=len(batch) * self.trainer.world_size,
             sync_dist=True,
         )
         return loss
 
     def on_validation_start(self) -> None:
-        """Begin an evaluation."""
         self.validation = Evaluation(self.model, "valid", self.recipe.run_seed)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Take a batch into it."""
         self.validation.add(batch)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Lightning's own way assigns to the fields of a batch, which may be frozen."""
-        return batch.to(device)
+        return batch.to(device)  # Lightning's own way assigns to the fields of a batch, which may be frozen
 
     def configure_optimizers(self) -> Any:
-        """The model's optimizer, its rates scaled by `lr_factor`."""
         optimizer = self.model.optimizer()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.recipe.lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-@torch.no_grad()
-def evaluate(model: Model, split: Split, seed: int) -> dict[str, float]:
-    """The metrics of the test split, named `test/…`."""
-    device = next(iter(model.parameters())).device
-    found, batches = Evaluation(model.eval(), "test", seed), AllBatches(split)
-    for batch in batches:
-        found.add(batch.to(device))
-    return found.metrics()
 
 
 class Evaluation:
@@ -141,14 +115,22 @@ class Evaluation:
         torch.manual_seed(fold_in(seed, split, 0))
 
     def add(self, batch: Any) -> None:
-        """Take a batch into it."""
         for name, values in self.model.evaluate(batch).items():
             self._found.setdefault(name, []).append(values)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics, named `split/…`."""
         metrics = self.model.summarize({name: torch.cat(values) for name, values in self._found.items()})
         return {f"{self.split}/{name}": value for name, value in metrics.items()}
+
+
+@torch.no_grad()
+def evaluate(model: Model, split: Split, seed: int) -> dict[str, float]:
+    """The metrics of the test split."""
+    device = next(iter(model.parameters())).device
+    found = Evaluation(model.eval(), "test", seed)
+    for batch in AllBatches(split):
+        found.add(batch.to(device))
+    return found.metrics()
 
 
 class Recorder(Checkpoint):
@@ -165,14 +147,11 @@ class Recorder(Checkpoint):
         self.score, self.best_score, self.best_step, self.seconds = math.nan, -math.inf, 0, 0.0
         self._first = self._step = step
         self._log: MetricsLog | None = None
-        self._begun = self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumption must know."""
         return {name: getattr(self, name) for name in ("score", "best_score", "best_step", "seconds")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         vars(self).update(state_dict)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -181,13 +160,11 @@ class Recorder(Checkpoint):
         current.update(dict.fromkeys(current, self.recipe.valid_every))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the metrics and start the clock."""
         if trainer.is_global_zero:
             self._log = MetricsLog(self.folder, self._step)
         self._begun = self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the interval that ends here."""
         if trainer.global_step == self._step:  # Lightning ends the epoch again from whose end it resumes
             return
         assert isinstance(pl_module, Training)
@@ -211,47 +188,29 @@ class Recorder(Checkpoint):
             self.report({"step": self._step, **metrics})
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the metrics."""
         if self._log is not None:
             self._log.close()
-            self._log = None
 
 
 def fit(
-    recipe: Recipe,
-    folder: Path,
-    devices: Devices,
-    *,
-    steps: int | None = None,
-    verbose: bool = False,
-    report: Report | None = None,
+    recipe: Recipe, folder: Path, devices: Devices, steps: int, *, verbose: bool = False, report: Report | None = None
 ) -> float:
-    """Train a recipe up to a step, from the folder's last checkpoint if there is one.
+    """Train a recipe up to a step, from the last checkpoint of a folder that the caller holds.
 
-    Args:
-        recipe: what to train.
-        folder: for checkpoints and metrics; the caller holds it.
-        devices: where.
-        steps: where to stop, a multiple of `valid_every`; by default the recipe's.
-        verbose: whether to show progress: a bar on a terminal, and a line for each validation.
-        report: called with the metrics of each validation.
-
-    Returns:
-        The monitored metric at the last validation.
-
-    Raises:
-        RunError: if the training diverges, a process is lost, or there are not enough devices.
-        KeyboardInterrupt: if the user interrupts the training.
+    With `verbose` there is a bar on a terminal, and a line for each validation; `report` is called with its metrics.
+    Return the monitored metric at the last one. A RunError tells if the training diverges, a process is lost, or there
+    are not enough devices.
     """
-    steps = recipe.steps if steps is None else steps
     last, data, processes = last_checkpoint(folder), recipe.data(), cluster()
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
     callbacks: list[Callback] = [Recorder(recipe, folder, step, steps, verbose=verbose, report=report)]
     here, machines, _ = processes or (devices.count, 1, 0)
     together = here * machines > 1
+    bar = verbose and not together and sys.stderr.isatty()
     if together:
         callbacks.append(SameCommand({**recipe.to_json(), "steps to train": steps}, step))
-    bar = verbose and not together and sys.stderr.isatty()
+    if bar:
+        callbacks.append(RichProgressBar())
     before = signal.getsignal(signal.SIGINT)
     try:
         trainer = Trainer(
@@ -261,13 +220,13 @@ def fit(
             # Lightning starts the processes, unless torchrun or SLURM has.
             strategy=SharedBatches(
                 start_method="popen" if processes else "spawn",  # by any other, processes on a CPU share parameters
-                timeout=_PATIENCE,
+                timeout=timedelta(minutes=30),  # for machines that begin later
                 find_unused_parameters=True,  # a layer may be idle at some steps, or on some examples
             )
             if together
             else "auto",
-            plugins=[AtomicCheckpointIO(), WholeBatchLayers() if together else LightningEnvironment()],
-            callbacks=[*callbacks, *([RichProgressBar()] if bar else [])],
+            plugins=[AtomicCheckpointIO(), *([] if together else [LightningEnvironment()])],
+            callbacks=callbacks,
             max_epochs=-1,
             max_steps=steps,
             gradient_clip_val=recipe.clip,
@@ -304,12 +263,10 @@ def _explained(error: Exception, folder: Path, count: int) -> RunError:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Of a run: the one whose validation was best."""
     return folder / "checkpoints" / "best.ckpt"
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """Of a run: the one from which it resumes."""
     return folder / "checkpoints" / "last.ckpt"
 
 
@@ -328,11 +285,8 @@ def load_best(recipe: Recipe, folder: Path, device: torch.device | str = "cpu") 
     try:
         training.load_state_dict(parameters)
     except RuntimeError as error:
-        raise RunError(
-            f"{file}: its parameters are not those of the model that {folder / 'config.json'} describes "
-            f"({' '.join(str(error).split())[:200]}…). Restore the two files, or use the version of sstricks that "
-            "started the run."
-        ) from None
+        why = f"its parameters are not those of the model that {folder / 'config.json'} describes"
+        raise RunError(f"{file}: {why} ({' '.join(str(error).split())[:200]}…). Restore the two files.") from None
     return training.model.eval().to(device)
 
 
@@ -340,39 +294,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's way to the disk, made such that a killed process leaves the previous checkpoint whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
-        """Replace a checkpoint in one step."""
-        try:
-            write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
-        except RuntimeError as error:
-            refusal = error.__context__  # torch fails once more, while it ends a file that could not be written
-            if not isinstance(refusal, OSError):
-                raise
-            with naming(Path(path)):
-                raise refusal from None
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        """Read a checkpoint, which holds tensors and plain values only."""
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        content = io.BytesIO()  # torch itself would hide why a file cannot be written
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; a RunError if it is damaged."""
+    """Read a checkpoint, which holds tensors and plain values only; a RunError if it is damaged."""
+    content = io.BytesIO(path.read_bytes())
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        why = "it is something else"
-    except (RuntimeError, EOFError) as error:
-        why = str(error).strip().partition("\n")[0]
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # which is to look for the end of an archive before the beginning of its file
-            raise
-        why = "it is cut off"
-    else:
-        if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
+        checkpoint = torch.load(content, map_location="cpu", weights_only=True)
+        if "state_dict" in checkpoint:
             return checkpoint
-        why = "it has no parameters"
-    raise RunError(
-        f"{path}: found no whole checkpoint ({why}). Restore the file, or start a new run in another folder."
-    )
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, TypeError):
+        pass
+    raise RunError(f"{path}: found no whole checkpoint. Restore the file, or start a new run in another folder.")
