@@ -43,7 +43,7 @@ class KSubset(Structure):
     def __init__(self, n: int, k: int, mask: Tensor | None = None) -> None:
         n = check_n(n)
         if isinstance(k, Tensor) and k.dim():
-            raise invalid("k", "a tensor", "one integer", "For a k of each row take BoundedSubset(n, k, k).")
+            raise invalid("k", k.tolist(), "an integer", "For a k of each row take BoundedSubset(n, k, k).")
         k = check_k(k, n)
         super().__init__((n,), mask, at_least=k)
         self.n = n
