@@ -18,7 +18,7 @@ TEMPERATURE = 0.5
 
 def run(seconds: float) -> list[Row]:
     """Hold every contest of this subject."""
-    contests = [argmax(*size) for size in ARGMAX] + [sinkhorn(*size) for size in SINKHORN] + [dustbins(20, 128)]
+    contests = [argmax(*size) for size in ARGMAX] + [sinkhorn(*size) for size in SINKHORN] + [sinkhorn(20, 128, bins=1)]
     return [row for contest in contests for row in contest.hold(seconds)]
 
 
@@ -51,9 +51,10 @@ def argmax(n: int, batch: int, target: float) -> Contest:
     return Contest("matching argmax", {"n": n, "batch": batch}, contenders, target, judge)
 
 
-def sinkhorn(n: int, batch: int, target: float) -> Contest:
-    """The categorical-entropy relaxation and its gradient."""
-    matching, u = sst.Matching(n), utilities(batch, n)
+def sinkhorn(n: int, batch: int, target: float | None = None, bins: int = 0) -> Contest:
+    """The categorical-entropy relaxation and its gradient; with `bins` = 1, everybody has a dustbin at utility 0."""
+    matching = sst.Matching(n, dustbins=bins == 1)
+    u = torch.nn.functional.pad(utilities(batch, n), (0, bins, 0, bins))
     g = torch.randn(u.shape, generator=torch.Generator().manual_seed(1))
 
     def ours(v: Tensor) -> Tensor:
@@ -61,60 +62,32 @@ def sinkhorn(n: int, batch: int, target: float) -> Contest:
 
     contenders = [
         Contender(OURS, forward_backward(ours, u, g)),
-        Contender("unrolled log-domain sweeps until 1e-6", forward_backward(_sweeps, u, g)),
-        Contender.installed("POT sinkhorn_log, loop", "ot", "POT", lambda: forward_backward(_pot_loop, u, g)),
+        Contender("unrolled log-domain sweeps until 1e-6", forward_backward(lambda v: _sweeps(v, n), u, g)),
     ]
-    return Contest("Sinkhorn fwd+bwd", {"n": n, "batch": batch}, contenders, target, _residual)
+    if not bins:
+        pot = Contender.installed("POT sinkhorn_log, loop", "ot", "POT", lambda: forward_backward(_pot_loop, u, g))
+        contenders.append(pot)
+
+    def residual(output: Any) -> dict[str, float | None]:
+        x = output[0] if isinstance(output, tuple) else output
+        sums = {"column sums": x.sum(-2), "row sums": x.sum(-1)}
+        return {name: (found[..., :n] - 1).abs().max().item() for name, found in sums.items()}
+
+    name = f"Sinkhorn {'with dustbins ' * bins}fwd+bwd"
+    return Contest(name, {"n": n, "batch": batch}, contenders, target, residual)
 
 
-def dustbins(n: int, batch: int) -> Contest:
-    """The same with a dustbin for every row and column, at utility 0."""
-    matching = sst.Matching(n, dustbins=True)
-    u = torch.nn.functional.pad(utilities(batch, n), (0, 1, 0, 1))
-    g = torch.randn(u.shape, generator=torch.Generator().manual_seed(1))
-
-    def ours(v: Tensor) -> Tensor:
-        return matching.softmax(v, TEMPERATURE, sst.CategoricalEntropy())
-
-    contenders = [
-        Contender(OURS, forward_backward(ours, u, g)),
-        Contender("unrolled log-domain sweeps until 1e-6", forward_backward(_sweeps_with_dustbins, u, g)),
-    ]
-    parameters = {"n": n, "batch": batch}
-    return Contest("Sinkhorn with dustbins fwd+bwd", parameters, contenders, judge=_residual_without_dustbins)
-
-
-def _residual_without_dustbins(output: Any) -> dict[str, float | None]:
-    x = output[0] if isinstance(output, tuple) else output
-    sums = x.sum(-2)[..., :-1], x.sum(-1)[..., :-1]
-    return {name: (sum_ - 1).abs().max().item() for name, sum_ in zip(("column sums", "row sums"), sums, strict=True)}
-
-
-def _sweeps_with_dustbins(u: Tensor) -> Tensor:
-    """SuperGlue's: whole rows and columns but the last are normalised; both dustbins have what they get."""
+def _sweeps(u: Tensor, n: int) -> Tensor:
+    """The first n rows and columns are normalised in turns; dustbins, which come after them, have what they get."""
+    bins = u.shape[-1] - n
     corner = torch.zeros_like(u[0], dtype=torch.bool)
-    corner[-1, -1] = True
+    corner[n:, n:] = True
     log_x = (u / TEMPERATURE).masked_fill(corner, -1e9)
     pad = torch.nn.functional.pad
-    for _ in range(1000):
-        log_x = log_x - pad(log_x[..., :-1].logsumexp(-2, keepdim=True), (0, 1))
-        log_x = log_x - pad(log_x[..., :-1, :].logsumexp(-1, keepdim=True), (0, 0, 0, 1))
-        if (log_x.detach()[..., :-1].exp().sum(-2) - 1).abs().max() < 1e-6:
-            break
-    return log_x.exp()
-
-
-def _residual(output: Any) -> dict[str, float | None]:
-    x = output[0] if isinstance(output, tuple) else output
-    return {"column sums": (x.sum(-2) - 1).abs().max().item(), "row sums": (x.sum(-1) - 1).abs().max().item()}
-
-
-def _sweeps(u: Tensor) -> Tensor:
-    log_x = u / TEMPERATURE
     for _ in range(1000):  # single precision may not get to 1e-6
-        log_x = log_x - log_x.logsumexp(-2, keepdim=True)
-        log_x = log_x - log_x.logsumexp(-1, keepdim=True)
-        if (log_x.detach().exp().sum(-2) - 1).abs().max() < 1e-6:
+        log_x = log_x - pad(log_x[..., :n].logsumexp(-2, keepdim=True), (0, bins))
+        log_x = log_x - pad(log_x[..., :n, :].logsumexp(-1, keepdim=True), (0, 0, 0, bins))
+        if (log_x.detach()[..., :n].exp().sum(-2) - 1).abs().max() < 1e-6:
             break
     return log_x.exp()
 

@@ -278,12 +278,12 @@ def _matching_softmax(u: Tensor, partial: bool, response: int, dustbins: bool) -
     check_feasible(feasible, dustbins)
     c = _slacks(u, alpha, beta)
     present = (c > -torch.inf).any(-2)
-    rows, columns = numbers_present(u)
-    spare = (rows < columns).unsqueeze(-1) | partial
-    room = torch.where(spare & (not dustbins), beta, torch.inf)
     if dustbins:
         present = present & (torch.arange(m, device=u.device) < m - 1)
         room = _MOST[response] - c[:, -1]
+    else:
+        rows, columns = numbers_present(u)
+        room = torch.where((rows < columns).unsqueeze(-1) | partial, beta, torch.inf)
     delta = _balance(c, match, alpha, beta, room, partial)
 
     def state(delta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

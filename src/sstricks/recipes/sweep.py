@@ -5,6 +5,7 @@ extended. Each trial is a run in a folder of its own, and what is finished is to
 record: whatever is killed, the same command continues, nothing finished is lost, and nothing is counted twice.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -74,8 +75,8 @@ class Trial:
     @property
     def state(self) -> str:
         """finished, diverged, stopped (by ASHA) or unfinished."""
-        files = {"result": "finished", "diverged": "diverged", "stopped": "stopped"}
-        return next((state for file, state in files.items() if (self.path / f"{file}.json").exists()), "unfinished")
+        marks = {"result": "finished", "diverged": "diverged", "stopped": "stopped"}
+        return next((state for file, state in marks.items() if (self.path / f"{file}.json").exists()), "unfinished")
 
 
 def sweep_command(cls: type[Recipe], prog: str, words: Sequence[str], console: Console) -> None:
@@ -225,8 +226,10 @@ def train_on_ray(trials: Sequence[Trial], options: SweepOptions) -> dict[int, st
             assert result.config is not None
             trial, traceback = by_index[result.config["trial"]], str(result.error).strip()
             file = out / f"error-{trial.index:03d}.txt"
-            file.write_text(traceback)
-            failures[trial.index] = f"{traceback.splitlines()[-1]} (see {file})"
+            failures[trial.index] = traceback.splitlines()[-1]
+            with contextlib.suppress(OSError):  # a full disk may be the reason
+                file.write_text(traceback)
+                failures[trial.index] += f" (see {file})"
     return failures
 
 

@@ -96,7 +96,8 @@ class BoundedSubset(Structure):
         return torch.zeros_like(u).scatter(-1, order, first).masked_fill(u.isnan().any(-1, keepdim=True), torch.nan)
 
     def _limits(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return self.placed("at_least", u.device), self.placed("at_most", u.device)
+        low, high = self.placed("_bounds", u.device).unbind(-1)
+        return low, high
 
     def _contains(self, x: Tensor) -> Tensor:
         low, high = self._limits(x)

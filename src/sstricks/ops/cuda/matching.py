@@ -450,23 +450,9 @@ def _relax(
                     moved = delta - tl.log(tl.where(gamma < 1.0, 1.0 - gamma, 1.0))
                     delta = tl.where(free > 0, tl.minimum(moved, room), delta)
                     gamma, free, worst = _state(
-                        c,
-                        delta,
-                        room,
-                        alpha_at,
-                        present,
-                        x_at,
-                        along,
-                        across,
-                        full_at,
-                        n,
-                        m,
-                        RESPONSE,
-                        PARTIAL,
-                        DUSTBINS,
-                        R,
-                        M,
-                    )
+                        c, delta, room, alpha_at, present, x_at, along, across, full_at, n, m,
+                        RESPONSE, PARTIAL, DUSTBINS, R, M,
+                    )  # fmt: skip
                     sweep += 1
             stuck = 0
             step = 0
@@ -485,23 +471,9 @@ def _relax(
                     trial = tl.minimum(delta + length * direction, room)
                     slope = tl.sum(lack * (trial - delta), axis=0)
                     gamma, free, now = _state(
-                        c,
-                        trial,
-                        room,
-                        alpha_at,
-                        present,
-                        x_at,
-                        along,
-                        across,
-                        full_at,
-                        n,
-                        m,
-                        RESPONSE,
-                        PARTIAL,
-                        DUSTBINS,
-                        R,
-                        M,
-                    )
+                        c, trial, room, alpha_at, present, x_at, along, across, full_at, n, m,
+                        RESPONSE, PARTIAL, DUSTBINS, R, M,
+                    )  # fmt: skip
                     after = tl.sum(gamma * (trial - delta), axis=0)
                     turn += 1
                     if (now <= 0.5 * worst) | (after >= -0.5 * slope):
